@@ -1,0 +1,1 @@
+//! Exponential families, special functions and vectorised row kernels.

@@ -1,0 +1,1 @@
+//! The model language, from TOML text to a checked graph.

@@ -1,0 +1,1 @@
+//! The loop around an inference engine, its records and their writers.
