@@ -1,1 +1,6 @@
-//! The model language, from TOML text to a checked graph.
+//! The model language, from TOML text to a checked graph of variables, named axes, expressions and data.
+
+pub mod data;
+pub mod diagnostic;
+pub mod graph;
+pub mod inference;
