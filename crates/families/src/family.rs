@@ -1,0 +1,192 @@
+//! What every exponential family can do: natural parameters, statistics, log-partition, expectations, entropy, divergence, samples.
+
+use crate::FamilyError;
+use rand::Rng;
+
+/// The natural parameters of a family, by the name of the family: `Natural<Gamma>`.
+pub type Natural<F> = <F as ExponentialFamily>::Natural;
+/// The expected sufficient statistics of a family, by the name of the family: `Expectations<Gamma>`.
+pub type Expectations<F> = <F as ExponentialFamily>::Expectations;
+
+/// A point in the space of natural parameters or of expected statistics: named fields that can be walked in one fixed order,
+/// the same for a family's natural parameters and its statistics.
+pub trait Coordinates: Clone {
+    /// Calls `visitor` with each coordinate in order.
+    fn visit(&self, visitor: &mut dyn FnMut(f64));
+    /// Calls `visitor` with a reference to each coordinate in order.
+    fn visit_mut(&mut self, visitor: &mut dyn FnMut(&mut f64));
+
+    /// All coordinates in order.
+    fn to_vec(&self) -> Vec<f64> {
+        let mut flat = Vec::new();
+        self.visit(&mut |value| flat.push(value));
+        flat
+    }
+
+    /// ⟨self, other⟩ = Σᵢ selfᵢ otherᵢ; products with a zero factor in `self` count as zero.
+    fn inner_product<C: Coordinates>(&self, other: &C) -> f64 {
+        let right = other.to_vec();
+        let mut position = 0;
+        let mut sum = 0.0;
+        self.visit(&mut |left| {
+            if left != 0.0 && position < right.len() {
+                sum += left * right[position];
+            }
+            position += 1;
+        });
+        sum
+    }
+
+    /// self ← self + scale · other.
+    fn add_scaled<C: Coordinates>(&mut self, scale: f64, other: &C) {
+        let right = other.to_vec();
+        let mut position = 0;
+        self.visit_mut(&mut |left| {
+            if position < right.len() {
+                *left += scale * right[position];
+            }
+            position += 1;
+        });
+    }
+}
+
+/// A field of [`Coordinates`]: a number or a list of numbers.
+pub(crate) trait Field {
+    fn visit_field(&self, visitor: &mut dyn FnMut(f64));
+    fn visit_field_mut(&mut self, visitor: &mut dyn FnMut(&mut f64));
+}
+
+impl Field for f64 {
+    fn visit_field(&self, visitor: &mut dyn FnMut(f64)) {
+        visitor(*self);
+    }
+    fn visit_field_mut(&mut self, visitor: &mut dyn FnMut(&mut f64)) {
+        visitor(self);
+    }
+}
+
+impl Field for Vec<f64> {
+    fn visit_field(&self, visitor: &mut dyn FnMut(f64)) {
+        self.iter().for_each(|value| visitor(*value));
+    }
+    fn visit_field_mut(&mut self, visitor: &mut dyn FnMut(&mut f64)) {
+        self.iter_mut().for_each(visitor);
+    }
+}
+
+/// Implements [`Coordinates`] for a struct by the names of its coordinate fields, in order.
+macro_rules! coordinates {
+    ($name:ty: $($field:ident),+) => {
+        impl $crate::family::Coordinates for $name {
+            fn visit(&self, visitor: &mut dyn FnMut(f64)) {
+                $( $crate::family::Field::visit_field(&self.$field, visitor); )+
+            }
+            fn visit_mut(&mut self, visitor: &mut dyn FnMut(&mut f64)) {
+                $( $crate::family::Field::visit_field_mut(&mut self.$field, visitor); )+
+            }
+        }
+    };
+}
+pub(crate) use coordinates;
+
+/// A member of an exponential family, p(x) = h(x) exp(⟨η, T(x)⟩ − A(η)) (Wainwright & Jordan 2008, §3.1).
+pub trait ExponentialFamily: Clone + Sized {
+    /// The family's name in the model language.
+    const NAME: &'static str;
+    /// The type of x.
+    type Value;
+    /// The type of η.
+    type Natural: Coordinates;
+    /// The type of T(x) and of E[T(x)], in the order of η.
+    type Expectations: Coordinates;
+
+    /// η of this member.
+    fn to_natural(&self) -> Self::Natural;
+
+    /// The member with natural parameters η.
+    ///
+    /// # Errors
+    /// Where η lies outside the family's natural parameter space.
+    fn from_natural(natural: &Self::Natural) -> Result<Self, FamilyError>;
+
+    /// The member with the given E[T(x)], the inverse of [`Self::expectations`].
+    ///
+    /// # Errors
+    /// Where no member has these expectations.
+    fn from_expectations(expectations: &Self::Expectations) -> Result<Self, FamilyError>;
+
+    /// T(x).
+    fn sufficient_statistics(&self, value: &Self::Value) -> Self::Expectations;
+
+    /// log h(x).
+    fn log_base_measure(&self, value: &Self::Value) -> f64;
+
+    /// E[log h(x)].
+    fn expected_log_base_measure(&self) -> f64;
+
+    /// A(η).
+    fn log_partition(&self) -> f64;
+
+    /// E[T(x)] = ∇A(η).
+    fn expectations(&self) -> Self::Expectations;
+
+    /// −E[log p(x)], in nats.
+    fn entropy(&self) -> f64;
+
+    /// KL(self ‖ other) = E[log p(x) − log p_other(x)], in nats.
+    fn kl(&self, other: &Self) -> f64;
+
+    /// One draw.
+    fn sample<R: Rng + ?Sized>(&self, random: &mut R) -> Self::Value;
+
+    /// log p(x) = log h(x) + ⟨η, T(x)⟩ − A(η).
+    fn log_density(&self, value: &Self::Value) -> f64 {
+        self.log_base_measure(value)
+            + self
+                .to_natural()
+                .inner_product(&self.sufficient_statistics(value))
+            - self.log_partition()
+    }
+}
+
+/// The root t of an increasing function on (lower, ∞), given with its derivative, by Newton's method in log(t − lower) kept
+/// inside a shrinking bracket; `None` where the function has no root that can be represented.
+pub(crate) fn increasing_root(
+    lower: f64,
+    start: f64,
+    function: impl Fn(f64) -> (f64, f64),
+) -> Option<f64> {
+    let mut bracket = (f64::NEG_INFINITY, f64::INFINITY);
+    let mut log_offset = (start - lower).max(1e-300).ln();
+    for _ in 0..400 {
+        let offset = log_offset.exp();
+        let (value, derivative) = function(lower + offset);
+        if value == 0.0 {
+            return Some(lower + offset);
+        }
+        if value.is_nan() {
+            return None;
+        }
+        if value < 0.0 {
+            bracket.0 = log_offset;
+        } else {
+            bracket.1 = log_offset;
+        }
+        let step = (-value / (derivative * offset)).clamp(-3.0, 3.0);
+        let mut next = log_offset + step;
+        if !(next > bracket.0 && next < bracket.1) {
+            if bracket.0.is_infinite() || bracket.1.is_infinite() {
+                return None;
+            }
+            next = 0.5 * (bracket.0 + bracket.1);
+        }
+        if !(-690.0..=690.0).contains(&next) {
+            return None;
+        }
+        if (next - log_offset).abs() <= 4.0 * f64::EPSILON * (1.0 + next.abs()) {
+            return Some(lower + next.exp());
+        }
+        log_offset = next;
+    }
+    Some(lower + log_offset.exp())
+}
