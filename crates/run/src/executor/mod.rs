@@ -1,0 +1,697 @@
+//! The loop around an iterating algorithm: restarts, stop rule, time, observers, interruption, checkpoints.
+
+pub mod checkpoint;
+pub mod observe;
+mod state;
+pub mod stop;
+
+pub use checkpoint::{CheckpointError, Decoder, Encoder, fingerprint};
+pub use observe::{Iteration, Observer};
+pub use stop::{RelativeGain, StopRule, WindowedGain};
+
+use crate::record::{Status, TracePoint, best_index};
+use crate::seed::derive_seed;
+use state::LoopState;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// What one iteration reports.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Progress {
+    /// The ELBO after the iteration, in nats over all rows.
+    pub elbo: f64,
+    /// Its Monte Carlo standard error, where it is an estimate.
+    pub standard_error: Option<f64>,
+    /// The algorithm's own judgement; `None` leaves it to the stop rule.
+    pub converged: Option<bool>,
+    /// Further columns of the trace, in the order of [`Executor::trace_columns`].
+    pub extra: Vec<f64>,
+}
+
+impl Progress {
+    /// Progress that consists of an exact ELBO only.
+    #[must_use]
+    pub fn new(elbo: f64) -> Self {
+        Self {
+            elbo,
+            ..Self::default()
+        }
+    }
+}
+
+/// An algorithm that improves its own state step by step.
+pub trait Algorithm {
+    /// Why a step may fail.
+    type Error;
+
+    /// One iteration.
+    ///
+    /// # Errors
+    /// When the run cannot go on; the executor then ends it as failed.
+    fn step(&mut self) -> Result<Progress, Self::Error>;
+
+    /// Called once after the last iteration of a restart; may return a better estimate of the final ELBO.
+    ///
+    /// # Errors
+    /// As [`Algorithm::step`].
+    fn finish(&mut self) -> Result<Option<f64>, Self::Error> {
+        Ok(None)
+    }
+}
+
+/// An algorithm whose state can be saved, so that a run can be resumed.
+pub trait Resumable: Algorithm {
+    /// Writes everything that later steps depend on, generators of random numbers included.
+    fn save(&self, encoder: &mut Encoder);
+
+    /// Reads what [`Resumable::save`] wrote into a freshly started algorithm of the same restart.
+    ///
+    /// # Errors
+    /// When the content does not fit.
+    fn load(&mut self, decoder: &mut Decoder<'_>) -> Result<(), CheckpointError>;
+}
+
+/// Which restart an algorithm is to be made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restart {
+    /// Counted from 1.
+    pub index: usize,
+    /// Derived from the run's seed and the index.
+    pub seed: u64,
+}
+
+/// A flag by which another thread, or a signal handler, asks the run to end after the current iteration.
+#[derive(Debug, Clone, Default)]
+pub struct Interruption(Arc<AtomicBool>);
+
+impl Interruption {
+    /// A flag that is not raised.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the run to end.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the run was asked to end.
+    #[must_use]
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Where and how often a run saves its state.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    /// The checkpoint file.
+    pub path: PathBuf,
+    /// The least time between two checkpoints; one is also written at an interruption and at the end of each restart.
+    pub every: Duration,
+    /// Of model, data and options: a checkpoint resumes only a run with the same one (see [`fingerprint`]).
+    pub fingerprint: u64,
+    /// Whether to go on from the file at `path`.
+    pub resume: bool,
+}
+
+/// How one restart ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RestartOutcome {
+    /// Its final ELBO.
+    pub elbo: f64,
+    /// Its iterations.
+    pub iterations: usize,
+    /// Whether the stop rule held.
+    pub converged: bool,
+}
+
+/// How a run ended, apart from the algorithm itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// The best restart's status.
+    pub status: Status,
+    /// The best restart, counted from 1.
+    pub best_restart: usize,
+    /// The best restart's iterations.
+    pub iterations: usize,
+    /// Wall-clock seconds of all restarts, those before a resumption included.
+    pub seconds: f64,
+    /// The best restart's ELBO.
+    pub elbo: f64,
+    /// Every restart that was run.
+    pub restarts: Vec<RestartOutcome>,
+    /// The convergence curve of every restart.
+    pub trace: Vec<TracePoint>,
+    /// The names of the curve's extra columns.
+    pub trace_columns: Vec<String>,
+    /// Whether the run was ended by its [`Interruption`].
+    pub interrupted: bool,
+}
+
+/// A finished run: the best restart's algorithm and how it got there.
+#[derive(Debug)]
+pub struct Fit<A> {
+    /// The best restart's algorithm, in its final state.
+    pub algorithm: A,
+    /// How the run ended.
+    pub outcome: Outcome,
+}
+
+/// Why a run failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FailureCause<E> {
+    /// A step failed.
+    #[error(transparent)]
+    Algorithm(E),
+    /// The ELBO became infinite or NaN.
+    #[error("the ELBO became {elbo} in iteration {iteration} of restart {restart}")]
+    NotFinite {
+        /// The restart, counted from 1.
+        restart: usize,
+        /// The iteration, counted from 1.
+        iteration: usize,
+        /// What the algorithm reported.
+        elbo: f64,
+    },
+    /// Zero restarts or zero iterations were asked for.
+    #[error("`{option}` must be at least 1: with 0 there is nothing to run")]
+    NothingToDo {
+        /// The option that is zero.
+        option: &'static str,
+    },
+    /// A checkpoint could not be written or resumed from.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// A failed run, with what there is to report of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause}")]
+pub struct Failure<E: std::error::Error + 'static> {
+    /// Why it failed.
+    #[source]
+    pub cause: FailureCause<E>,
+    /// The convergence curve so far.
+    pub trace: Vec<TracePoint>,
+    /// Seconds until the failure.
+    pub seconds: f64,
+}
+
+/// Runs an algorithm; see [`Executor::run`].
+pub struct Executor<'a> {
+    /// The seed from which every restart's seed is derived.
+    pub seed: u64,
+    /// How many restarts to run; the best ELBO is kept.
+    pub restarts: usize,
+    /// The limit of iterations per restart.
+    pub max_iterations: usize,
+    /// When a restart counts as converged.
+    pub stop: Box<dyn StopRule + 'a>,
+    /// Told of every iteration.
+    pub observers: Vec<Box<dyn Observer + 'a>>,
+    /// Ends the run early.
+    pub interruption: Interruption,
+    /// The names of [`Progress::extra`].
+    pub trace_columns: Vec<String>,
+}
+
+/// What is done with the loop's state when a checkpoint is due.
+type Save<'s, A> =
+    dyn FnMut(&LoopState<A>, &A, &dyn StopRule, bool) -> Result<(), CheckpointError> + 's;
+
+impl<'a> Executor<'a> {
+    /// One restart of at most `max_iterations`, without observers.
+    #[must_use]
+    pub fn new(seed: u64, max_iterations: usize, stop: impl StopRule + 'a) -> Self {
+        Self {
+            seed,
+            restarts: 1,
+            max_iterations,
+            stop: Box::new(stop),
+            observers: Vec::new(),
+            interruption: Interruption::new(),
+            trace_columns: Vec::new(),
+        }
+    }
+
+    /// With so many restarts.
+    #[must_use]
+    pub fn restarts(mut self, restarts: usize) -> Self {
+        self.restarts = restarts;
+        self
+    }
+
+    /// With one more observer.
+    #[must_use]
+    pub fn observe(mut self, observer: impl Observer + 'a) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// With this flag to end it early.
+    #[must_use]
+    pub fn interruption(mut self, interruption: Interruption) -> Self {
+        self.interruption = interruption;
+        self
+    }
+
+    /// With these names of the extra columns of the trace.
+    #[must_use]
+    pub fn trace_columns(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.trace_columns = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Runs every restart that `start` makes and returns the one with the highest ELBO, the first of equals.
+    ///
+    /// An interruption ends the run after the current iteration, with what has been reached.
+    ///
+    /// # Errors
+    /// When a start or a step fails, or an ELBO is not finite.
+    pub fn run<A, E>(
+        &mut self,
+        mut start: impl FnMut(Restart) -> Result<A, E>,
+    ) -> Result<Fit<A>, Failure<E>>
+    where
+        A: Algorithm<Error = E>,
+        E: std::error::Error + 'static,
+    {
+        self.drive(LoopState::new(), &mut start, &mut |_, _, _, _| Ok(()))
+    }
+
+    /// As [`Executor::run`], with checkpoints; with [`Checkpoints::resume`] the run goes on where the file left it, and
+    /// ends bitwise where the uninterrupted run would have (times apart).
+    ///
+    /// # Errors
+    /// As [`Executor::run`], and when a checkpoint cannot be read or written.
+    pub fn run_with_checkpoints<A, E>(
+        &mut self,
+        checkpoints: &Checkpoints,
+        mut start: impl FnMut(Restart) -> Result<A, E>,
+    ) -> Result<Fit<A>, Failure<E>>
+    where
+        A: Resumable<Error = E>,
+        E: std::error::Error + 'static,
+    {
+        let state = if checkpoints.resume {
+            let mut load = |executor: &mut Self| {
+                let content =
+                    checkpoint::read_checkpoint(&checkpoints.path, checkpoints.fingerprint)?;
+                let seed = executor.seed;
+                let restart = |index: usize| Restart {
+                    index,
+                    seed: derive_seed(seed, index as u64),
+                };
+                LoopState::load(&content, executor.stop.as_mut(), |index| {
+                    start(restart(index))
+                })
+            };
+            load(self).map_err(|cause| Failure {
+                cause,
+                trace: Vec::new(),
+                seconds: 0.0,
+            })?
+        } else {
+            LoopState::new()
+        };
+        let mut last = Instant::now();
+        let mut save = |state: &LoopState<A>, algorithm: &A, stop: &dyn StopRule, force: bool| {
+            if force || last.elapsed() >= checkpoints.every {
+                checkpoint::write_checkpoint(
+                    &checkpoints.path,
+                    checkpoints.fingerprint,
+                    &state.save(algorithm, stop),
+                )?;
+                last = Instant::now();
+            }
+            Ok(())
+        };
+        self.drive(state, &mut start, &mut save)
+    }
+
+    fn drive<A, E>(
+        &mut self,
+        mut state: LoopState<A>,
+        start: &mut dyn FnMut(Restart) -> Result<A, E>,
+        save: &mut Save<'_, A>,
+    ) -> Result<Fit<A>, Failure<E>>
+    where
+        A: Algorithm<Error = E>,
+        E: std::error::Error + 'static,
+    {
+        let clock = Instant::now();
+        let seconds_before = state.seconds;
+        let result = self.iterate(&mut state, start, save, clock);
+        for observer in &mut self.observers {
+            observer.finished();
+        }
+        let seconds = seconds_before + clock.elapsed().as_secs_f64();
+        let best = best_index(state.outcomes.iter().map(|outcome| outcome.elbo));
+        match (result, best, state.best) {
+            (Ok(()), Some(best), Some(algorithm)) => {
+                let outcome = state.outcomes[best];
+                let status = if outcome.converged {
+                    Status::Converged
+                } else {
+                    Status::MaxIterations
+                };
+                let interrupted = self.interruption.is_raised();
+                Ok(Fit {
+                    algorithm,
+                    outcome: Outcome {
+                        status,
+                        best_restart: best + 1,
+                        iterations: outcome.iterations,
+                        seconds,
+                        elbo: outcome.elbo,
+                        restarts: state.outcomes,
+                        trace: state.trace,
+                        trace_columns: self.trace_columns.clone(),
+                        interrupted,
+                    },
+                })
+            }
+            (Ok(()), ..) => {
+                let option = if self.restarts == 0 {
+                    "restarts"
+                } else {
+                    "max_iterations"
+                };
+                Err(Failure {
+                    cause: FailureCause::NothingToDo { option },
+                    trace: state.trace,
+                    seconds,
+                })
+            }
+            (Err(cause), ..) => Err(Failure {
+                cause,
+                trace: state.trace,
+                seconds,
+            }),
+        }
+    }
+
+    fn iterate<A, E>(
+        &mut self,
+        state: &mut LoopState<A>,
+        start: &mut dyn FnMut(Restart) -> Result<A, E>,
+        save: &mut Save<'_, A>,
+        clock: Instant,
+    ) -> Result<(), FailureCause<E>>
+    where
+        A: Algorithm<Error = E>,
+    {
+        let seconds_before = state.seconds;
+        if self.max_iterations == 0 {
+            return Ok(());
+        }
+        while state.current.is_some() || state.outcomes.len() < self.restarts {
+            let restart = state.outcomes.len() + 1;
+            let mut algorithm = match state.current.take() {
+                Some(algorithm) => algorithm,
+                None if restart > 1 && self.interruption.is_raised() => return Ok(()),
+                None => {
+                    self.stop.start();
+                    state.begin_restart();
+                    let seed = derive_seed(self.seed, restart as u64);
+                    start(Restart {
+                        index: restart,
+                        seed,
+                    })
+                    .map_err(FailureCause::Algorithm)?
+                }
+            };
+            while state.needs_a_step(self.max_iterations, self.interruption.is_raised()) {
+                let progress = algorithm.step().map_err(FailureCause::Algorithm)?;
+                state.iteration += 1;
+                if !progress.elbo.is_finite() {
+                    let (iteration, elbo) = (state.iteration, progress.elbo);
+                    return Err(FailureCause::NotFinite {
+                        restart,
+                        iteration,
+                        elbo,
+                    });
+                }
+                state.seconds = seconds_before + clock.elapsed().as_secs_f64();
+                self.tell(state, restart, &progress);
+                state.converged = self.stop.converged(&progress);
+                state.elbo = Some(progress.elbo);
+                save(state, &algorithm, self.stop.as_ref(), false)?;
+            }
+            save(state, &algorithm, self.stop.as_ref(), true)?;
+            let outcome = state
+                .end_restart(algorithm)
+                .map_err(FailureCause::Algorithm)?;
+            if !outcome.elbo.is_finite() {
+                let (iteration, elbo) = (outcome.iterations, outcome.elbo);
+                return Err(FailureCause::NotFinite {
+                    restart,
+                    iteration,
+                    elbo,
+                });
+            }
+            for observer in &mut self.observers {
+                observer.restart_finished(restart, outcome.elbo, outcome.converged);
+            }
+        }
+        Ok(())
+    }
+
+    /// Records one iteration in the trace and tells the observers.
+    fn tell<A>(&mut self, state: &mut LoopState<A>, restart: usize, progress: &Progress) {
+        let iteration = Iteration {
+            restart,
+            num_restarts: self.restarts,
+            iteration: state.iteration,
+            max_iterations: self.max_iterations,
+            seconds: state.seconds,
+            progress,
+            gain: state.elbo.map(|previous| progress.elbo - previous),
+        };
+        for observer in &mut self.observers {
+            observer.iteration(&iteration);
+        }
+        state.trace.push(TracePoint {
+            restart,
+            iteration: state.iteration,
+            seconds: state.seconds,
+            elbo: progress.elbo,
+            standard_error: progress.standard_error,
+            extra: progress.extra.clone(),
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::test_folder;
+
+    /// Climbs towards a level that depends on the restart, by noisy steps from its own small generator.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Climber {
+        level: f64,
+        distance: f64,
+        noise: u64,
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("slipped")]
+    struct Slipped;
+
+    fn climber(restart: Restart) -> Result<Climber, Slipped> {
+        let level = [-3.0, -1.0, -2.0][restart.index - 1];
+        Ok(Climber {
+            level,
+            distance: 8.0,
+            noise: restart.seed,
+        })
+    }
+
+    impl Algorithm for Climber {
+        type Error = Slipped;
+
+        fn step(&mut self) -> Result<Progress, Slipped> {
+            self.noise = derive_seed(self.noise, 1);
+            self.distance *= 0.25 + 0.5 * (self.noise >> 11) as f64 / (1u64 << 53) as f64;
+            Ok(Progress {
+                extra: vec![self.distance],
+                ..Progress::new(self.level - self.distance)
+            })
+        }
+    }
+
+    impl Resumable for Climber {
+        fn save(&self, encoder: &mut Encoder) {
+            encoder.f64(self.distance);
+            encoder.u64(self.noise);
+        }
+
+        fn load(&mut self, decoder: &mut Decoder<'_>) -> Result<(), CheckpointError> {
+            self.distance = decoder.f64()?;
+            self.noise = decoder.u64()?;
+            Ok(())
+        }
+    }
+
+    /// Raises the flag in one iteration of one restart.
+    struct Interrupter(Interruption, usize, usize);
+
+    impl Observer for Interrupter {
+        fn iteration(&mut self, iteration: &Iteration<'_>) {
+            if (iteration.restart, iteration.iteration) == (self.1, self.2) {
+                self.0.raise();
+            }
+        }
+    }
+
+    fn executor<'a>() -> Executor<'a> {
+        Executor::new(5, 1000, RelativeGain::new(1e-9))
+            .restarts(3)
+            .trace_columns(["distance"])
+    }
+
+    /// An outcome without what differs between two equal runs.
+    fn without_times(mut outcome: Outcome) -> Outcome {
+        outcome.seconds = 0.0;
+        outcome
+            .trace
+            .iter_mut()
+            .for_each(|point| point.seconds = 0.0);
+        outcome
+    }
+
+    #[test]
+    fn the_best_restart_is_kept() {
+        let fit = executor().run(climber).unwrap();
+        assert_eq!(
+            (fit.outcome.best_restart, fit.outcome.restarts.len()),
+            (2, 3)
+        );
+        assert_eq!(fit.outcome.status, Status::Converged);
+        assert_eq!(fit.algorithm.level, -1.0);
+        assert_eq!(fit.outcome.elbo, -1.0 - fit.algorithm.distance);
+        let total: usize = fit
+            .outcome
+            .restarts
+            .iter()
+            .map(|restart| restart.iterations)
+            .sum();
+        assert_eq!(fit.outcome.trace.len(), total);
+        let again = executor().run(climber).unwrap();
+        assert_eq!(without_times(again.outcome), without_times(fit.outcome));
+    }
+
+    #[test]
+    fn the_limit_of_iterations_and_zero() {
+        let mut executor = executor();
+        executor.max_iterations = 2;
+        let fit = executor.run(climber).unwrap();
+        assert_eq!(
+            (fit.outcome.status, fit.outcome.iterations),
+            (Status::MaxIterations, 2)
+        );
+        executor.max_iterations = 0;
+        let failure = executor.run(climber).unwrap_err();
+        assert!(matches!(
+            failure.cause,
+            FailureCause::NothingToDo {
+                option: "max_iterations"
+            }
+        ));
+    }
+
+    #[test]
+    fn an_interrupted_run_ends_with_what_was_reached() {
+        let flag = Interruption::new();
+        let mut executor = executor()
+            .interruption(flag.clone())
+            .observe(Interrupter(flag, 2, 3));
+        let outcome = executor.run(climber).unwrap().outcome;
+        assert!(outcome.interrupted);
+        assert_eq!(outcome.restarts.len(), 2);
+        assert_eq!(outcome.restarts[1].iterations, 3);
+    }
+
+    #[test]
+    fn a_resumed_run_ends_bitwise_as_the_uninterrupted_one() {
+        let folder = test_folder("resume");
+        let whole = executor().run(climber).unwrap();
+        for (restart, iteration) in [
+            (1, 1),
+            (2, 4),
+            (3, 2),
+            (3, whole.outcome.restarts[2].iterations),
+        ] {
+            let mut checkpoints = Checkpoints {
+                path: folder.join("checkpoint.bin"),
+                every: Duration::from_secs(3600),
+                fingerprint: 11,
+                resume: false,
+            };
+            let flag = Interruption::new();
+            let mut first = executor()
+                .interruption(flag.clone())
+                .observe(Interrupter(flag, restart, iteration));
+            first.run_with_checkpoints(&checkpoints, climber).unwrap();
+            checkpoints.resume = true;
+            let resumed = executor()
+                .run_with_checkpoints(&checkpoints, climber)
+                .unwrap();
+            assert_eq!(
+                without_times(resumed.outcome),
+                without_times(whole.outcome.clone())
+            );
+            assert_eq!(resumed.algorithm, whole.algorithm);
+        }
+        let other = Checkpoints {
+            path: folder.join("checkpoint.bin"),
+            every: Duration::ZERO,
+            fingerprint: 12,
+            resume: true,
+        };
+        let failure = executor()
+            .run_with_checkpoints(&other, climber)
+            .unwrap_err();
+        assert!(matches!(
+            failure.cause,
+            FailureCause::Checkpoint(CheckpointError::OtherRun { .. })
+        ));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// Fails, or reports what is not finite, in its third step.
+    struct Faller(usize, Option<f64>);
+
+    impl Algorithm for Faller {
+        type Error = Slipped;
+
+        fn step(&mut self) -> Result<Progress, Slipped> {
+            self.0 += 1;
+            if self.0 == 3 {
+                self.1.map(Progress::new).ok_or(Slipped)
+            } else {
+                Ok(Progress::new(self.0 as f64))
+            }
+        }
+    }
+
+    #[test]
+    fn failures_keep_the_curve() {
+        let failure = executor().run(|_| Ok(Faller(0, None))).err().unwrap();
+        assert!(matches!(failure.cause, FailureCause::Algorithm(Slipped)));
+        assert_eq!(failure.trace.len(), 2);
+        let failure = executor()
+            .run(|_| Ok(Faller(0, Some(f64::NAN))))
+            .err()
+            .unwrap();
+        assert_eq!(
+            failure.to_string(),
+            "the ELBO became NaN in iteration 3 of restart 1"
+        );
+    }
+}
