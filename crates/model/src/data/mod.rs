@@ -1,7 +1,28 @@
 //! Columns, blocks and constants of a model, read in chunks of rows.
 
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+mod codes;
+mod composite;
+mod delimited;
+mod error;
+mod inline;
+mod memory;
+mod npy;
+
+pub use codes::{Codes, number_text};
+pub use error::{DataError, Place};
+pub use inline::{InlineArray, InlineValue};
+
+use composite::CompositeSource;
+use error::some_of;
+use memory::{MemoryColumn, MemorySource};
+
+/// Rows read at a time in a pass over all of them.
+pub(crate) const PASS_ROWS: usize = 4096;
 
 /// Index of a column in [`Data::columns`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +67,25 @@ pub struct Block {
     pub columns: Vec<ColumnId>,
 }
 
+/// The cells of a column given in code.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Cells {
+    /// Numbers, NaN where missing.
+    Numbers(Vec<f64>),
+    /// Texts, `None` where missing.
+    Text(Vec<Option<String>>),
+}
+
+impl Cells {
+    /// Number of rows.
+    pub fn num_rows(&self) -> usize {
+        match self {
+            Self::Numbers(values) => values.len(),
+            Self::Text(texts) => texts.len(),
+        }
+    }
+}
+
 /// Where the raw cells of the rows come from; implemented for memory and for memory-mapped files.
 pub trait RowSource: Send + Sync + std::fmt::Debug {
     /// Number of rows.
@@ -54,7 +94,13 @@ pub trait RowSource: Send + Sync + std::fmt::Debug {
     fn read(&self, columns: &[ColumnId], rows: Range<usize>, out: &mut [f64]);
     /// Writes the codes of a text column in order of first appearance; [`MISSING_CODE`] where missing.
     fn read_text_codes(&self, column: ColumnId, rows: Range<usize>, out: &mut [u32]);
+    /// The line (from 1) of the text file on which a row (from 0) begins, where there is one.
+    fn line_of(&self, _row: usize) -> Option<usize> {
+        None
+    }
 }
+
+type CodesCache = Arc<Mutex<HashMap<(ColumnId, String, usize), Codes>>>;
 
 /// The data of a model.
 #[derive(Debug, Clone)]
@@ -64,9 +110,171 @@ pub struct Data {
     /// All blocks.
     pub blocks: Vec<Block>,
     source: Arc<dyn RowSource>,
+    codes: CodesCache,
+    /// Columns that exist only as parts of an inline block, and so match no pattern.
+    hidden: Vec<ColumnId>,
+}
+
+impl Default for Data {
+    /// No columns and no rows.
+    fn default() -> Self {
+        Self::new(Vec::new(), Vec::new(), Arc::new(MemorySource::default()))
+    }
 }
 
 impl Data {
+    /// Data whose cells come from `source`; `columns[i]` describes the source's column `i`.
+    pub fn new(columns: Vec<Column>, blocks: Vec<Block>, source: Arc<dyn RowSource>) -> Self {
+        Self { columns, blocks, source, codes: CodesCache::default(), hidden: Vec::new() }
+    }
+
+    /// Reads a data file: `.csv` and `.tsv` into memory, `.npy` mapped.
+    ///
+    /// # Errors
+    /// [`DataError::Read`], [`DataError::UnknownFormat`], or a breach of the format's rules.
+    pub fn from_file(path: &Path) -> Result<Self, DataError> {
+        let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        match extension.as_deref() {
+            Some("csv") => delimited::read_file(path, b','),
+            Some("tsv") => delimited::read_file(path, b'\t'),
+            Some("npy") => npy::map_file(path),
+            _ => Err(DataError::UnknownFormat { path: path.display().to_string() }),
+        }
+    }
+
+    /// Reads delimited text that is already in memory; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// A breach of the format's rules.
+    pub fn from_delimited(text: &[u8], delimiter: u8, name: &str) -> Result<Self, DataError> {
+        delimited::read_text(text, delimiter, name)
+    }
+
+    /// Data from columns given in code.
+    ///
+    /// # Errors
+    /// [`DataError::NumRows`] for unequal lengths, [`DataError::DuplicateColumn`], [`DataError::Infinite`].
+    pub fn from_columns(columns: Vec<(String, Cells)>) -> Result<Self, DataError> {
+        let mut source = MemorySource::default();
+        let mut described: Vec<Column> = Vec::with_capacity(columns.len());
+        for (name, cells) in columns {
+            match described.first() {
+                None => source.num_rows = cells.num_rows(),
+                Some(first) if cells.num_rows() != source.num_rows => {
+                    return Err(DataError::NumRows {
+                        found: cells.num_rows(),
+                        name,
+                        other: first.name.clone(),
+                        expected: source.num_rows,
+                    });
+                }
+                Some(_) => {}
+            }
+            if described.iter().any(|c| c.name == name) {
+                return Err(DataError::DuplicateColumn { column: name });
+            }
+            if let Cells::Numbers(values) = &cells
+                && let Some(row) = values.iter().position(|v| v.is_infinite())
+            {
+                return Err(DataError::Infinite {
+                    column: name,
+                    cell: values[row].to_string(),
+                    place: Place { row: row + 1, line: None },
+                });
+            }
+            let (column, kind) = MemoryColumn::from_cells(cells);
+            source.columns.push(column);
+            described.push(Column { name, kind, standardization: None });
+        }
+        Ok(Self::new(described, Vec::new(), Arc::new(source)))
+    }
+
+    /// Adds the columns and blocks of `other` after the own ones.
+    ///
+    /// # Errors
+    /// [`DataError::NumRows`] where both have columns and the numbers of rows differ; [`DataError::DuplicateColumn`].
+    pub fn append(&mut self, other: Data) -> Result<(), DataError> {
+        let Some(new) = other.columns.first() else {
+            return Ok(());
+        };
+        let Some(old) = self.columns.first() else {
+            *self = other;
+            return Ok(());
+        };
+        if self.num_rows() != other.num_rows() {
+            return Err(DataError::NumRows {
+                name: other
+                    .blocks
+                    .first()
+                    .filter(|block| block.columns.first() == Some(&ColumnId(0)))
+                    .map_or(&new.name, |block| &block.name)
+                    .clone(),
+                found: other.num_rows(),
+                other: old.name.clone(),
+                expected: self.num_rows(),
+            });
+        }
+        for column in &other.columns {
+            if self.column_named(&column.name).is_some() {
+                return Err(DataError::DuplicateColumn { column: column.name.clone() });
+            }
+        }
+        let offset = self.columns.len();
+        let shift = |c: &ColumnId| ColumnId(c.0 + offset);
+        self.source = Arc::new(CompositeSource::new(Arc::clone(&self.source), offset, other.source));
+        self.columns.extend(other.columns);
+        self.hidden.extend(other.hidden.iter().map(shift));
+        self.blocks.extend(
+            other
+                .blocks
+                .iter()
+                .map(|block| Block { name: block.name.clone(), columns: block.columns.iter().map(shift).collect() }),
+        );
+        self.codes = CodesCache::default();
+        Ok(())
+    }
+
+    /// Adds one column given in code.
+    ///
+    /// # Errors
+    /// As [`Data::append`].
+    pub fn add_column(&mut self, name: &str, cells: Cells) -> Result<ColumnId, DataError> {
+        self.append(Self::from_columns(vec![(name.to_owned(), cells)])?)?;
+        Ok(ColumnId(self.columns.len() - 1))
+    }
+
+    /// Adds a block given in code as `[num_rows, num_columns]` row-major; its columns are named `NAME.0`, `NAME.1`, … and
+    /// match no pattern.
+    ///
+    /// # Errors
+    /// As [`Data::append`]; [`DataError::Inline`] where the values do not fill whole rows.
+    pub fn add_matrix(&mut self, name: &str, num_columns: usize, values: &[f64]) -> Result<BlockId, DataError> {
+        if num_columns == 0 || !values.len().is_multiple_of(num_columns) {
+            return Err(DataError::Inline {
+                name: name.to_owned(),
+                reason: format!("{} values do not fill rows of {num_columns} columns", values.len()),
+            });
+        }
+        let columns = (0..num_columns)
+            .map(|j| {
+                let cells = values.iter().skip(j).step_by(num_columns).copied();
+                (format!("{name}.{j}"), Cells::Numbers(cells.collect()))
+            })
+            .collect();
+        let mut block = Self::from_columns(columns)?;
+        let own: Vec<ColumnId> = (0..num_columns).map(ColumnId).collect();
+        block.hidden = own.clone();
+        block.add_block(name, own);
+        self.append(block)?;
+        Ok(BlockId(self.blocks.len() - 1))
+    }
+
+    /// Names several columns as one.
+    pub fn add_block(&mut self, name: &str, columns: Vec<ColumnId>) -> BlockId {
+        self.blocks.push(Block { name: name.to_owned(), columns });
+        BlockId(self.blocks.len() - 1)
+    }
+
     /// Number of rows (0 where there is no column).
     pub fn num_rows(&self) -> usize {
         self.source.num_rows()
@@ -81,4 +289,145 @@ impl Data {
     pub fn block(&self, id: BlockId) -> &Block {
         &self.blocks[id.0]
     }
+
+    /// The column of that name.
+    pub fn column_named(&self, name: &str) -> Option<ColumnId> {
+        self.columns.iter().position(|c| c.name == name).map(ColumnId)
+    }
+
+    /// The block of that name.
+    pub fn block_named(&self, name: &str) -> Option<BlockId> {
+        self.blocks.iter().position(|b| b.name == name).map(BlockId)
+    }
+
+    /// The columns whose header matches a pattern in which `*` stands for any text, in file order.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownColumn`] where none matches.
+    pub fn columns_matching(&self, pattern: &str) -> Result<Vec<ColumnId>, DataError> {
+        let found: Vec<ColumnId> = (0..self.columns.len())
+            .map(ColumnId)
+            .filter(|c| !self.hidden.contains(c) && matches(pattern, &self.column(*c).name))
+            .collect();
+        if found.is_empty() {
+            let known: Vec<&str> = self.columns.iter().map(|c| c.name.as_str()).collect();
+            return Err(DataError::UnknownColumn { column: pattern.to_owned(), known: some_of(&known) });
+        }
+        Ok(found)
+    }
+
+    /// The row (from 0) as messages name it.
+    pub fn place(&self, row: usize) -> Place {
+        Place { row: row + 1, line: self.source.line_of(row) }
+    }
+
+    /// Refuses a text column.
+    ///
+    /// # Errors
+    /// [`DataError::NotANumber`] with the first cell that is no number.
+    pub fn require_numeric(&self, column: ColumnId) -> Result<(), DataError> {
+        let ColumnKind::Text { levels } = &self.column(column).kind else {
+            return Ok(());
+        };
+        let offending: Vec<bool> =
+            levels.iter().map(|text| delimited::parse_number(text.as_bytes()).is_none()).collect();
+        let mut codes = vec![0; self.num_rows()];
+        self.source.read_text_codes(column, 0..codes.len(), &mut codes);
+        let is_offending = |code: &u32| offending.get(*code as usize).copied() == Some(true);
+        // A column of numbers and booleans is text although no single cell offends more than another.
+        let row = codes
+            .iter()
+            .position(is_offending)
+            .or_else(|| codes.iter().position(|code| *code != MISSING_CODE))
+            .unwrap_or(0);
+        let cell = codes.get(row).and_then(|code| levels.get(*code as usize));
+        Err(DataError::NotANumber {
+            column: self.column(column).name.clone(),
+            cell: cell.cloned().unwrap_or_default(),
+            place: self.place(row),
+        })
+    }
+
+    /// Writes the numbers of `columns` into `out`, `[rows, columns]` row-major, standardized where the column is; missing
+    /// cells are NaN.
+    ///
+    /// # Errors
+    /// [`DataError::NotANumber`] for a text column.
+    pub fn read(&self, columns: &[ColumnId], rows: Range<usize>, out: &mut [f64]) -> Result<(), DataError> {
+        for column in columns {
+            self.require_numeric(*column)?;
+        }
+        self.source.read(columns, rows, out);
+        for (position, column) in columns.iter().enumerate() {
+            if let Some((mean, sd)) = self.column(*column).standardization {
+                for cell in out.iter_mut().skip(position).step_by(columns.len()) {
+                    *cell = (*cell - mean) / sd;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the numbers of a block into `out`, `[rows, width]` row-major, as [`Data::read`].
+    ///
+    /// # Errors
+    /// [`DataError::NotANumber`] for a text column.
+    pub fn read_block(&self, block: BlockId, rows: Range<usize>, out: &mut [f64]) -> Result<(), DataError> {
+        self.read(&self.block(block).columns, rows, out)
+    }
+
+    /// From here on subtracts the column's mean and divides by its population standard deviation, missing cells left out.
+    ///
+    /// # Errors
+    /// [`DataError::NotANumber`], or [`DataError::NotStandardizable`] for a column without two distinct values.
+    pub fn standardize(&mut self, column: ColumnId) -> Result<(), DataError> {
+        self.require_numeric(column)?;
+        // Chan, Golub & LeVeque 1983: merge the moments of chunks, so that an offset loses no digits.
+        let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
+        let mut buffer = vec![0.0; PASS_ROWS.min(self.num_rows())];
+        for rows in chunks(self.num_rows(), PASS_ROWS) {
+            let cells = &mut buffer[..rows.len()];
+            self.source.read(&[column], rows, cells);
+            let present = || cells.iter().copied().filter(|v| !v.is_nan());
+            let chunk_count = present().count() as f64;
+            if chunk_count == 0.0 {
+                continue;
+            }
+            let chunk_mean = present().sum::<f64>() / chunk_count;
+            let chunk_squares: f64 = present().map(|v| (v - chunk_mean).powi(2)).sum();
+            let total = count + chunk_count;
+            let shift = chunk_mean - mean;
+            squares += chunk_squares + shift * shift * count * chunk_count / total;
+            mean += shift * chunk_count / total;
+            count = total;
+        }
+        let sd = (squares / count).sqrt();
+        let refuse = |reason: String| DataError::NotStandardizable { column: self.column(column).name.clone(), reason };
+        if count == 0.0 {
+            return Err(refuse("all of its cells are missing".to_owned()));
+        }
+        if !sd.is_finite() || sd <= f64::EPSILON * mean.abs() {
+            return Err(refuse(format!(
+                "its values do not vary (all are {mean}), so there is no spread to divide by; leave it out of `standardize`"
+            )));
+        }
+        self.columns[column.0].standardization = Some((mean, sd));
+        Ok(())
+    }
+}
+
+/// Consecutive ranges of at most `size` that cover `0..total`.
+pub(crate) fn chunks(total: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..total).step_by(size.max(1)).map(move |start| start..(start + size).min(total))
+}
+
+/// Whether `text` matches a pattern in which `*` stands for any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let Some((head, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(tail) = text.strip_prefix(head) else {
+        return false;
+    };
+    (0..=tail.len()).filter(|at| tail.is_char_boundary(*at)).any(|at| matches(rest, &tail[at..]))
 }
