@@ -44,6 +44,25 @@ pub enum FamilyError {
         /// The row, counted from 0, whose pivot is not positive.
         row: usize,
     },
+    /// A matrix that must be symmetric is not.
+    #[error(
+        "{family}: {parameter} is not symmetric: the element in row {row}, column {column} (counted from 0) is {value}, its mirror image {mirrored}; \
+         write the same number twice"
+    )]
+    NotSymmetric {
+        /// The family's name in the model language.
+        family: &'static str,
+        /// The parameter's name in the model language.
+        parameter: &'static str,
+        /// The row, counted from 0.
+        row: usize,
+        /// The column, counted from 0.
+        column: usize,
+        /// The element there.
+        value: f64,
+        /// The element with row and column exchanged.
+        mirrored: f64,
+    },
     /// The density has no maximum inside its support, so there is no point estimate.
     #[error("{family}: there is no mode inside the support; {condition}")]
     NoMode {
@@ -73,56 +92,29 @@ pub enum FamilyError {
 }
 
 /// Refuses a parameter that is not positive and finite.
-pub(crate) fn check_positive(
-    family: &'static str,
-    parameter: &'static str,
-    value: f64,
-) -> Result<(), FamilyError> {
+pub(crate) fn check_positive(family: &'static str, parameter: &'static str, value: f64) -> Result<(), FamilyError> {
     if value > 0.0 && value.is_finite() {
         Ok(())
     } else {
-        Err(FamilyError::OutOfRange {
-            family,
-            parameter,
-            value,
-            expected: "positive and finite",
-        })
+        Err(FamilyError::OutOfRange { family, parameter, value, expected: "positive and finite" })
     }
 }
 
 /// Refuses a parameter that is not finite.
-pub(crate) fn check_finite(
-    family: &'static str,
-    parameter: &'static str,
-    value: f64,
-) -> Result<(), FamilyError> {
+pub(crate) fn check_finite(family: &'static str, parameter: &'static str, value: f64) -> Result<(), FamilyError> {
     if value.is_finite() {
         Ok(())
     } else {
-        Err(FamilyError::OutOfRange {
-            family,
-            parameter,
-            value,
-            expected: "finite",
-        })
+        Err(FamilyError::OutOfRange { family, parameter, value, expected: "finite" })
     }
 }
 
 /// Refuses a parameter that is not a probability in [0, 1].
-pub(crate) fn check_probability(
-    family: &'static str,
-    parameter: &'static str,
-    value: f64,
-) -> Result<(), FamilyError> {
+pub(crate) fn check_probability(family: &'static str, parameter: &'static str, value: f64) -> Result<(), FamilyError> {
     if (0.0..=1.0).contains(&value) {
         Ok(())
     } else {
-        Err(FamilyError::OutOfRange {
-            family,
-            parameter,
-            value,
-            expected: "between 0 and 1",
-        })
+        Err(FamilyError::OutOfRange { family, parameter, value, expected: "between 0 and 1" })
     }
 }
 
@@ -133,16 +125,7 @@ pub(crate) fn check_length(
     found: usize,
     expected: usize,
 ) -> Result<(), FamilyError> {
-    if found == expected {
-        Ok(())
-    } else {
-        Err(FamilyError::LengthMismatch {
-            family,
-            parameter,
-            expected,
-            found,
-        })
-    }
+    if found == expected { Ok(()) } else { Err(FamilyError::LengthMismatch { family, parameter, expected, found }) }
 }
 
 #[cfg(test)]
@@ -152,17 +135,11 @@ mod tests {
     #[test]
     fn messages_name_family_parameter_value_and_range() {
         let error = check_positive("gamma", "shape", -1.5).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "gamma: shape is -1.5, but it must be positive and finite"
-        );
+        assert_eq!(error.to_string(), "gamma: shape is -1.5, but it must be positive and finite");
         assert!(check_positive("gamma", "shape", f64::NAN).is_err());
         assert!(check_probability("bernoulli", "probability", 1.0 + 1e-9).is_err());
         assert!(check_finite("normal", "mean", f64::INFINITY).is_err());
         let error = check_length("dirichlet", "concentration", 2, 3).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "dirichlet: concentration has 2 elements, but 3 are needed"
-        );
+        assert_eq!(error.to_string(), "dirichlet: concentration has 2 elements, but 3 are needed");
     }
 }

@@ -141,21 +141,14 @@ pub trait ExponentialFamily: Clone + Sized {
 
     /// log p(x) = log h(x) + ⟨η, T(x)⟩ − A(η).
     fn log_density(&self, value: &Self::Value) -> f64 {
-        self.log_base_measure(value)
-            + self
-                .to_natural()
-                .inner_product(&self.sufficient_statistics(value))
+        self.log_base_measure(value) + self.to_natural().inner_product(&self.sufficient_statistics(value))
             - self.log_partition()
     }
 }
 
 /// The root t of an increasing function on (lower, ∞), given with its derivative, by Newton's method in log(t − lower) kept
 /// inside a shrinking bracket; `None` where the function has no root that can be represented.
-pub(crate) fn increasing_root(
-    lower: f64,
-    start: f64,
-    function: impl Fn(f64) -> (f64, f64),
-) -> Option<f64> {
+pub(crate) fn increasing_root(lower: f64, start: f64, function: impl Fn(f64) -> (f64, f64)) -> Option<f64> {
     let mut bracket = (f64::NEG_INFINITY, f64::INFINITY);
     let mut log_offset = (start - lower).max(1e-300).ln();
     for _ in 0..400 {

@@ -45,11 +45,7 @@ pub fn log_density(x: f64, shape: f64, rate: f64) -> f64 {
     if x < 0.0 {
         return f64::NEG_INFINITY;
     }
-    let power = if shape == 1.0 {
-        0.0
-    } else {
-        (shape - 1.0) * x.ln()
-    };
+    let power = if shape == 1.0 { 0.0 } else { (shape - 1.0) * x.ln() };
     shape * rate.ln() - ln_gamma(shape) + power - rate * x
 }
 
@@ -62,10 +58,7 @@ pub fn log_partition(shape: f64, rate: f64) -> f64 {
 /// E\[log x\] = ψ(a) − log b and E\[x\] = a/b (Bishop PRML B.27, B.30).
 #[inline]
 pub fn expectations(shape: f64, rate: f64) -> GammaExpectations {
-    GammaExpectations {
-        mean_log: digamma(shape) - rate.ln(),
-        mean: shape / rate,
-    }
+    GammaExpectations { mean_log: digamma(shape) - rate.ln(), mean: shape / rate }
 }
 
 /// log Γ(a) − (a − 1) ψ(a) − log b + a (Bishop PRML B.31).
@@ -130,10 +123,7 @@ impl Gamma {
         if self.shape > 1.0 {
             Ok((self.shape - 1.0) / self.rate)
         } else {
-            Err(FamilyError::NoMode {
-                family: NAME,
-                condition: "the shape must be above 1",
-            })
+            Err(FamilyError::NoMode { family: NAME, condition: "the shape must be above 1" })
         }
     }
 }
@@ -147,10 +137,7 @@ pub(crate) fn shape_from_gap(family: &'static str, gap: f64) -> Result<f64, Fami
     }
     // Minka 2002, "Estimating a gamma distribution", for the start.
     let start = (3.0 - gap + ((gap - 3.0) * (gap - 3.0) + 24.0 * gap).sqrt()) / (12.0 * gap);
-    increasing_root(0.0, start, |a| {
-        (digamma(a) - a.ln() + gap, trigamma(a) - 1.0 / a)
-    })
-    .ok_or(refusal)
+    increasing_root(0.0, start, |a| (digamma(a) - a.ln() + gap, trigamma(a) - 1.0 / a)).ok_or(refusal)
 }
 
 impl ExponentialFamily for Gamma {
@@ -160,10 +147,7 @@ impl ExponentialFamily for Gamma {
     type Expectations = GammaExpectations;
 
     fn to_natural(&self) -> GammaNatural {
-        GammaNatural {
-            log: self.shape - 1.0,
-            value: -self.rate,
-        }
+        GammaNatural { log: self.shape - 1.0, value: -self.rate }
     }
     fn from_natural(natural: &GammaNatural) -> Result<Self, FamilyError> {
         Self::new(natural.log + 1.0, -natural.value)
@@ -175,10 +159,7 @@ impl ExponentialFamily for Gamma {
         Self::new(shape, shape / expectations.mean)
     }
     fn sufficient_statistics(&self, value: &f64) -> GammaExpectations {
-        GammaExpectations {
-            mean_log: value.ln(),
-            mean: *value,
-        }
+        GammaExpectations { mean_log: value.ln(), mean: *value }
     }
     fn log_base_measure(&self, _value: &f64) -> f64 {
         0.0
@@ -216,10 +197,7 @@ mod tests {
     fn log_samples_of_a_small_shape_have_the_right_mean() {
         let mut random = ChaCha8Rng::seed_from_u64(3);
         let (shape, count) = (1e-3, 20_000);
-        let mean = (0..count)
-            .map(|_| sample_log(&mut random, shape, 2.0))
-            .sum::<f64>()
-            / count as f64;
+        let mean = (0..count).map(|_| sample_log(&mut random, shape, 2.0)).sum::<f64>() / count as f64;
         let error = (trigamma(shape) / count as f64).sqrt();
         assert!((mean - expectations(shape, 2.0).mean_log).abs() < 5.0 * error);
     }
@@ -227,18 +205,9 @@ mod tests {
     #[test]
     fn mode_and_refusals() {
         assert_eq!(Gamma::new(3.0, 4.0).unwrap().mode(), Ok(0.5));
-        assert!(matches!(
-            Gamma::new(0.5, 4.0).unwrap().mode(),
-            Err(FamilyError::NoMode { .. })
-        ));
+        assert!(matches!(Gamma::new(0.5, 4.0).unwrap().mode(), Err(FamilyError::NoMode { .. })));
         assert!(Gamma::new(-1.0, 1.0).is_err());
-        assert!(
-            Gamma::from_expectations(&GammaExpectations {
-                mean_log: 1.0,
-                mean: 1.0
-            })
-            .is_err()
-        );
+        assert!(Gamma::from_expectations(&GammaExpectations { mean_log: 1.0, mean: 1.0 }).is_err());
         assert_eq!(log_density(0.0, 1.0, 2.0), 2f64.ln());
     }
 }

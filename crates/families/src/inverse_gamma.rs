@@ -57,10 +57,7 @@ pub fn log_partition(shape: f64, scale: f64) -> f64 {
 /// E\[log x\] = log b − ψ(a) and E\[1/x\] = a/b.
 #[inline]
 pub fn expectations(shape: f64, scale: f64) -> InverseGammaExpectations {
-    InverseGammaExpectations {
-        mean_log: scale.ln() - digamma(shape),
-        mean_inverse: shape / scale,
-    }
+    InverseGammaExpectations { mean_log: scale.ln() - digamma(shape), mean_inverse: shape / scale }
 }
 
 /// a + log b + log Γ(a) − (1 + a) ψ(a).
@@ -137,10 +134,7 @@ impl ExponentialFamily for InverseGamma {
     type Expectations = InverseGammaExpectations;
 
     fn to_natural(&self) -> InverseGammaNatural {
-        InverseGammaNatural {
-            log: -self.shape - 1.0,
-            inverse: -self.scale,
-        }
+        InverseGammaNatural { log: -self.shape - 1.0, inverse: -self.scale }
     }
     fn from_natural(natural: &InverseGammaNatural) -> Result<Self, FamilyError> {
         Self::new(-natural.log - 1.0, -natural.inverse)
@@ -152,10 +146,7 @@ impl ExponentialFamily for InverseGamma {
         Self::new(shape, shape / expectations.mean_inverse)
     }
     fn sufficient_statistics(&self, value: &f64) -> InverseGammaExpectations {
-        InverseGammaExpectations {
-            mean_log: value.ln(),
-            mean_inverse: 1.0 / value,
-        }
+        InverseGammaExpectations { mean_log: value.ln(), mean_inverse: 1.0 / value }
     }
     fn log_base_measure(&self, _value: &f64) -> f64 {
         0.0
@@ -190,18 +181,9 @@ mod tests {
     #[test]
     fn moments_are_refused_where_infinite() {
         let wide = InverseGamma::new(1.0, 2.0).unwrap();
-        assert!(matches!(
-            wide.mean(),
-            Err(FamilyError::InfiniteMoment { .. })
-        ));
+        assert!(matches!(wide.mean(), Err(FamilyError::InfiniteMoment { .. })));
         let narrow = InverseGamma::new(4.0, 6.0).unwrap();
-        assert_eq!(
-            (narrow.mean(), narrow.variance(), narrow.mode()),
-            (Ok(2.0), Ok(2.0), 1.2)
-        );
-        assert!(matches!(
-            InverseGamma::new(2.0, 6.0).unwrap().variance(),
-            Err(FamilyError::InfiniteMoment { .. })
-        ));
+        assert_eq!((narrow.mean(), narrow.variance(), narrow.mode()), (Ok(2.0), Ok(2.0), 1.2));
+        assert!(matches!(InverseGamma::new(2.0, 6.0).unwrap().variance(), Err(FamilyError::InfiniteMoment { .. })));
     }
 }

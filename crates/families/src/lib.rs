@@ -14,3 +14,6 @@ pub use family::{Coordinates, Expectations, ExponentialFamily, Natural};
 pub use gamma::Gamma;
 pub use inverse_gamma::InverseGamma;
 pub use normal::Normal;
+pub mod beta;
+pub mod dirichlet;
+pub mod wishart;

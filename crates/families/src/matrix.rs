@@ -4,9 +4,7 @@ use thiserror::Error;
 
 /// A Cholesky factorisation met a pivot that is not positive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error(
-    "the matrix is not positive definite: the pivot of row {row} (counted from 0) is not positive"
-)]
+#[error("the matrix is not positive definite: the pivot of row {row} (counted from 0) is not positive")]
 pub struct NotPositiveDefinite {
     /// The row, counted from 0, whose pivot is not positive.
     pub row: usize,
@@ -27,9 +25,7 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     for (x, y) in a_rest.iter().zip(b_rest) {
         rest += x * y;
     }
-    ((parts[0] + parts[4]) + (parts[2] + parts[6]))
-        + ((parts[1] + parts[5]) + (parts[3] + parts[7]))
-        + rest
+    ((parts[0] + parts[4]) + (parts[2] + parts[6])) + ((parts[1] + parts[5]) + (parts[3] + parts[7])) + rest
 }
 
 /// Replaces a symmetric matrix A `[dimension, dimension]` (its lower triangle is read) by L with A = L Lᵀ, zeros above the
@@ -57,18 +53,13 @@ pub fn cholesky_in_place(matrix: &mut [f64], dimension: usize) -> Result<(), Not
 
 /// log |A| = 2 Σ log Lᵢᵢ from the Cholesky factor L `[dimension, dimension]` of A.
 pub fn cholesky_log_determinant(lower: &[f64], dimension: usize) -> f64 {
-    2.0 * (0..dimension)
-        .map(|i| lower[i * dimension + i].ln())
-        .sum::<f64>()
+    2.0 * (0..dimension).map(|i| lower[i * dimension + i].ln()).sum::<f64>()
 }
 
 /// Replaces b by L⁻¹ b.
 pub fn forward_substitute(lower: &[f64], dimension: usize, vector: &mut [f64]) {
     for row in 0..dimension {
-        let sum = dot(
-            &lower[row * dimension..row * dimension + row],
-            &vector[..row],
-        );
+        let sum = dot(&lower[row * dimension..row * dimension + row], &vector[..row]);
         vector[row] = (vector[row] - sum) / lower[row * dimension + row];
     }
 }
@@ -105,16 +96,8 @@ pub fn cholesky_inverse_into(lower: &[f64], dimension: usize, inverse: &mut [f64
     }
     for i in 0..d {
         for j in i..d {
-            // Row i is still needed from its own diagonal on until its last element is written, so write the mirror first.
-            let value = dot(
-                &inverse[i * d + j..(i + 1) * d],
-                &inverse[j * d + j..(j + 1) * d],
-            );
-            if i == j {
-                inverse[i * d + i] = value;
-            } else {
-                inverse[i * d + j] = value;
-            }
+            // Element j of row i is not needed again: later products of row i begin behind it.
+            inverse[i * d + j] = dot(&inverse[i * d + j..(i + 1) * d], &inverse[j * d + j..(j + 1) * d]);
         }
     }
     for i in 0..d {
@@ -153,11 +136,7 @@ pub fn quadratic_form(matrix: &[f64], vector: &[f64]) -> f64 {
     if vector.is_empty() {
         return 0.0;
     }
-    matrix
-        .chunks_exact(vector.len())
-        .zip(vector)
-        .map(|(row, element)| element * dot(row, vector))
-        .sum()
+    matrix.chunks_exact(vector.len()).zip(vector).map(|(row, element)| element * dot(row, vector)).sum()
 }
 
 /// A ← A + scale · v vᵀ.
@@ -196,10 +175,7 @@ pub fn cholesky(matrix: &[f64], dimension: usize) -> Result<Vec<f64>, NotPositiv
 ///
 /// # Errors
 /// Where A is not positive definite.
-pub fn inverse_and_log_determinant(
-    matrix: &[f64],
-    dimension: usize,
-) -> Result<(Vec<f64>, f64), NotPositiveDefinite> {
+pub fn inverse_and_log_determinant(matrix: &[f64], dimension: usize) -> Result<(Vec<f64>, f64), NotPositiveDefinite> {
     let lower = cholesky(matrix, dimension)?;
     let mut inverse = vec![0.0; dimension * dimension];
     cholesky_inverse_into(&lower, dimension, &mut inverse);
@@ -214,9 +190,7 @@ mod tests {
     fn example(d: usize) -> Vec<f64> {
         let mut matrix = scaled_identity(d, 1.0);
         for shift in 0..d {
-            let vector: Vec<f64> = (0..d)
-                .map(|i| ((i * 7 + shift * 3) % 11) as f64 / 5.0 - 1.0)
-                .collect();
+            let vector: Vec<f64> = (0..d).map(|i| ((i * 7 + shift * 3) % 11) as f64 / 5.0 - 1.0).collect();
             add_outer_product(&mut matrix, 0.7, &vector);
         }
         matrix
@@ -240,17 +214,9 @@ mod tests {
                 for j in 0..d {
                     let identity = if i == j { 1.0 } else { 0.0 };
                     let product: f64 = (0..d).map(|k| inverse[i * d + k] * matrix[k * d + j]).sum();
-                    assert!(
-                        (product - identity).abs() < 1e-10,
-                        "d {d}: A⁻¹A at {i} {j} is {product}"
-                    );
-                    let product: f64 = (0..d)
-                        .map(|k| lower_inverse[i * d + k] * lower[k * d + j])
-                        .sum();
-                    assert!(
-                        (product - identity).abs() < 1e-11,
-                        "d {d}: L⁻¹L at {i} {j} is {product}"
-                    );
+                    assert!((product - identity).abs() < 1e-10, "d {d}: A⁻¹A at {i} {j} is {product}");
+                    let product: f64 = (0..d).map(|k| lower_inverse[i * d + k] * lower[k * d + j]).sum();
+                    assert!((product - identity).abs() < 1e-11, "d {d}: L⁻¹L at {i} {j} is {product}");
                 }
             }
             let right: Vec<f64> = (0..d).map(|i| i as f64 - 1.5).collect();
@@ -278,13 +244,7 @@ mod tests {
 
     #[test]
     fn an_indefinite_matrix_is_refused_at_its_row() {
-        assert_eq!(
-            cholesky(&[1.0, 2.0, 2.0, 1.0], 2),
-            Err(NotPositiveDefinite { row: 1 })
-        );
-        assert_eq!(
-            cholesky(&[f64::NAN], 1),
-            Err(NotPositiveDefinite { row: 0 })
-        );
+        assert_eq!(cholesky(&[1.0, 2.0, 2.0, 1.0], 2), Err(NotPositiveDefinite { row: 1 }));
+        assert_eq!(cholesky(&[f64::NAN], 1), Err(NotPositiveDefinite { row: 0 }));
     }
 }

@@ -55,10 +55,7 @@ pub fn log_partition(mean: f64, precision: f64) -> f64 {
 /// E\[x\] and E\[x²\] = μ² + 1/τ.
 #[inline]
 pub fn expectations(mean: f64, precision: f64) -> NormalExpectations {
-    NormalExpectations {
-        mean,
-        mean_square: mean * mean + 1.0 / precision,
-    }
+    NormalExpectations { mean, mean_square: mean * mean + 1.0 / precision }
 }
 
 /// ½ (1 + log 2π − log τ).
@@ -111,10 +108,7 @@ impl ExponentialFamily for Normal {
     type Expectations = NormalExpectations;
 
     fn to_natural(&self) -> NormalNatural {
-        NormalNatural {
-            value: self.precision * self.mean,
-            square: -0.5 * self.precision,
-        }
+        NormalNatural { value: self.precision * self.mean, square: -0.5 * self.precision }
     }
     fn from_natural(natural: &NormalNatural) -> Result<Self, FamilyError> {
         let precision = -2.0 * natural.square;
@@ -127,10 +121,7 @@ impl ExponentialFamily for Normal {
         Self::new(expectations.mean, 1.0 / variance)
     }
     fn sufficient_statistics(&self, value: &f64) -> NormalExpectations {
-        NormalExpectations {
-            mean: *value,
-            mean_square: value * value,
-        }
+        NormalExpectations { mean: *value, mean_square: value * value }
     }
     fn log_base_measure(&self, _value: &f64) -> f64 {
         -HALF_LN_TWO_PI
