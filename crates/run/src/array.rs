@@ -36,30 +36,20 @@ impl NestedArray {
         if values.len() == expected {
             Ok(Self { shape, values })
         } else {
-            Err(ShapeError {
-                shape,
-                expected,
-                given: values.len(),
-            })
+            Err(ShapeError { shape, expected, given: values.len() })
         }
     }
 
     /// A single number.
     #[must_use]
     pub fn scalar(value: f64) -> Self {
-        Self {
-            shape: Vec::new(),
-            values: vec![value],
-        }
+        Self { shape: Vec::new(), values: vec![value] }
     }
 
     /// One axis of `values.len()` elements.
     #[must_use]
     pub fn vector(values: Vec<f64>) -> Self {
-        Self {
-            shape: vec![values.len()],
-            values,
-        }
+        Self { shape: vec![values.len()], values }
     }
 
     /// The length of each axis, outermost first; empty for a scalar.
@@ -77,10 +67,7 @@ impl NestedArray {
     /// The same shape with `function` applied to every value.
     #[must_use]
     pub fn map(&self, function: impl FnMut(f64) -> f64) -> Self {
-        Self {
-            shape: self.shape.clone(),
-            values: self.values.iter().copied().map(function).collect(),
-        }
+        Self { shape: self.shape.clone(), values: self.values.iter().copied().map(function).collect() }
     }
 }
 
@@ -111,10 +98,7 @@ impl Serialize for View<'_> {
         let stride: usize = inner.iter().product();
         for index in 0..length {
             let values = &self.values[index * stride..(index + 1) * stride];
-            list.serialize_element(&View {
-                shape: inner,
-                values,
-            })?;
+            list.serialize_element(&View { shape: inner, values })?;
         }
         list.end()
     }
@@ -122,11 +106,7 @@ impl Serialize for View<'_> {
 
 impl Serialize for NestedArray {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        View {
-            shape: &self.shape,
-            values: &self.values,
-        }
-        .serialize(serializer)
+        View { shape: &self.shape, values: &self.values }.serialize(serializer)
     }
 }
 
@@ -151,9 +131,9 @@ impl<'de> Deserialize<'de> for NestedArray {
 /// Appends the numbers of `value`, which must have exactly `shape`.
 fn flatten(value: &Value, shape: &[usize], values: &mut Vec<f64>) -> Result<(), String> {
     match (value, shape.split_first()) {
-        (Value::Array(list), Some((&length, inner))) if list.len() == length => list
-            .iter()
-            .try_for_each(|element| flatten(element, inner, values)),
+        (Value::Array(list), Some((&length, inner))) if list.len() == length => {
+            list.iter().try_for_each(|element| flatten(element, inner, values))
+        }
         (Value::Null, None) => {
             values.push(f64::NAN);
             Ok(())
@@ -181,42 +161,22 @@ mod tests {
     fn nests_in_row_major_order_and_reads_back_bitwise() {
         let values = vec![0.1 + 0.2, 1e-300, -5.0, 4.0, std::f64::consts::PI, 6e22];
         let array = NestedArray::new(vec![2, 3], values).unwrap();
-        assert_eq!(
-            json(&array),
-            "[[0.30000000000000004,1e-300,-5.0],[4.0,3.141592653589793,6e+22]]"
-        );
-        assert_eq!(
-            serde_json::from_str::<NestedArray>(&json(&array)).unwrap(),
-            array
-        );
+        assert_eq!(json(&array), "[[0.30000000000000004,1e-300,-5.0],[4.0,3.141592653589793,6e+22]]");
+        assert_eq!(serde_json::from_str::<NestedArray>(&json(&array)).unwrap(), array);
         assert_eq!(json(&NestedArray::scalar(2.5)), "2.5");
-        assert_eq!(
-            json(&NestedArray::new(vec![2, 0], vec![]).unwrap()),
-            "[[],[]]"
-        );
+        assert_eq!(json(&NestedArray::new(vec![2, 0], vec![]).unwrap()), "[[],[]]");
     }
 
     #[test]
     fn what_is_not_finite_is_null() {
-        assert_eq!(
-            json(&NestedArray::vector(vec![f64::NAN, f64::INFINITY, 1.0])),
-            "[null,null,1.0]"
-        );
-        assert!(
-            serde_json::from_str::<NestedArray>("[null,1.0]")
-                .unwrap()
-                .values()[0]
-                .is_nan()
-        );
+        assert_eq!(json(&NestedArray::vector(vec![f64::NAN, f64::INFINITY, 1.0])), "[null,null,1.0]");
+        assert!(serde_json::from_str::<NestedArray>("[null,1.0]").unwrap().values()[0].is_nan());
     }
 
     #[test]
     fn wrong_sizes_are_refused() {
         let error = NestedArray::new(vec![2, 2], vec![1.0]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "an array of shape [2, 2] holds 4 numbers, but 1 were given"
-        );
+        assert_eq!(error.to_string(), "an array of shape [2, 2] holds 4 numbers, but 1 were given");
         assert!(serde_json::from_str::<NestedArray>("[[1.0],[2.0,3.0]]").is_err());
     }
 }

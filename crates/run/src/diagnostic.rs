@@ -41,11 +41,7 @@ impl Diagnostic {
     /// A diagnostic without a place in a source.
     #[must_use]
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self {
-            code: code.to_owned(),
-            message: message.into(),
-            ..Self::default()
-        }
+        Self { code: code.to_owned(), message: message.into(), ..Self::default() }
     }
 
     /// With the file it is about, and its text.
@@ -59,10 +55,7 @@ impl Diagnostic {
     /// With one more place.
     #[must_use]
     pub fn label(mut self, span: Range<usize>, text: impl Into<String>) -> Self {
-        self.labels.push(Label {
-            span,
-            text: text.into(),
-        });
+        self.labels.push(Label { span, text: text.into() });
         self
     }
 
@@ -82,10 +75,7 @@ impl Diagnostic {
         }
         let before = &self.source[..end];
         let line_start = before.rfind('\n').map_or(0, |index| index + 1);
-        Position {
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
+        Position { line: before.matches('\n').count() + 1, column: before[line_start..].chars().count() + 1 }
     }
 }
 

@@ -10,10 +10,7 @@ use std::io::{self, Write};
 /// When a value has no form in JSON.
 pub fn to_text(value: &impl Serialize) -> Result<String, serde_json::Error> {
     let mut bytes = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(
-        &mut bytes,
-        Readable(PrettyFormatter::new()),
-    ))?;
+    value.serialize(&mut Serializer::with_formatter(&mut bytes, Readable(PrettyFormatter::new())))?;
     bytes.push(b'\n');
     String::from_utf8(bytes).map_err(serde::ser::Error::custom)
 }
@@ -22,16 +19,8 @@ pub fn to_text(value: &impl Serialize) -> Result<String, serde_json::Error> {
 struct Readable(PrettyFormatter<'static>);
 
 impl Formatter for Readable {
-    fn begin_array_value<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b", ")
-        }
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
     }
 
     fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
@@ -42,11 +31,7 @@ impl Formatter for Readable {
         self.0.end_object(writer)
     }
 
-    fn begin_object_key<W: ?Sized + Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
         self.0.begin_object_key(writer, first)
     }
 
@@ -66,7 +51,8 @@ mod tests {
     #[test]
     fn tables_over_lines_and_arrays_on_one() {
         let value = json!({"a": {"mean": [[1.0, 2.0], [3.0, 4.5]], "empty": {}}, "b": []});
-        let expected = "{\n  \"a\": {\n    \"empty\": {},\n    \"mean\": [[1.0, 2.0], [3.0, 4.5]]\n  },\n  \"b\": []\n}\n";
+        let expected =
+            "{\n  \"a\": {\n    \"empty\": {},\n    \"mean\": [[1.0, 2.0], [3.0, 4.5]]\n  },\n  \"b\": []\n}\n";
         assert_eq!(super::to_text(&value).unwrap(), expected);
     }
 }

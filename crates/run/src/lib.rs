@@ -12,5 +12,8 @@ pub mod output;
 pub mod record;
 pub mod seed;
 
+#[cfg(feature = "cli")]
+pub mod cli;
+
 pub use array::NestedArray;
 pub use record::{PosteriorEntry, Record, Status, TracePoint};

@@ -216,16 +216,11 @@ impl Record {
         self.iterations = outcome.iterations;
         self.seconds = outcome.seconds;
         self.elbo = outcome.elbo;
-        self.restarts = outcome
-            .restarts
-            .iter()
-            .map(|restart| restart.elbo)
-            .collect();
+        self.restarts = outcome.restarts.iter().map(|restart| restart.elbo).collect();
         self.trace.clone_from(&outcome.trace);
         self.trace_columns.clone_from(&outcome.trace_columns);
         if outcome.interrupted {
-            self.extra
-                .insert("interrupted".to_owned(), Value::Bool(true));
+            self.extra.insert("interrupted".to_owned(), Value::Bool(true));
         }
     }
 
@@ -239,11 +234,7 @@ impl Record {
             iterations: self.iterations,
             seconds: self.seconds,
             elbo: finite(self.elbo),
-            elbo_terms: self
-                .elbo_terms
-                .iter()
-                .map(|(name, &term)| (name.clone(), finite(term)))
-                .collect(),
+            elbo_terms: self.elbo_terms.iter().map(|(name, &term)| (name.clone(), finite(term))).collect(),
             restarts: self.restarts.iter().map(|&elbo| finite(elbo)).collect(),
             seed: self.seed,
             version: self.version.clone(),
@@ -268,9 +259,7 @@ impl Record {
     /// Whether the curve's ELBOs are estimates with standard errors.
     #[must_use]
     pub fn has_standard_errors(&self) -> bool {
-        self.trace
-            .iter()
-            .any(|point| point.standard_error.is_some())
+        self.trace.iter().any(|point| point.standard_error.is_some())
     }
 }
 
@@ -317,10 +306,7 @@ mod tests {
 }
 "#;
         assert_eq!(text, expected);
-        assert_eq!(
-            serde_json::from_str::<Summary>(&text).unwrap(),
-            record.summary()
-        );
+        assert_eq!(serde_json::from_str::<Summary>(&text).unwrap(), record.summary());
         assert_eq!(record.best_restart(), Some(2));
         assert_eq!(record.status.exit_code(), 1);
     }
@@ -334,18 +320,13 @@ mod tests {
             sd: Some(NestedArray::vector(vec![0.5, 0.25])),
             ..PosteriorEntry::default()
         };
-        entry
-            .parameters
-            .insert("mean".to_owned(), NestedArray::vector(vec![1.0, 2.0]));
+        entry.parameters.insert("mean".to_owned(), NestedArray::vector(vec![1.0, 2.0]));
         let text = serde_json::to_string(&entry).unwrap();
         assert_eq!(
             text,
             r#"{"distribution":"normal","plates":["component"],"dimension":null,"parameters":{"mean":[1.0,2.0]},"mean":[1.0,2.0],"sd":[0.5,0.25]}"#
         );
-        assert_eq!(
-            serde_json::from_str::<PosteriorEntry>(&text).unwrap(),
-            entry
-        );
+        assert_eq!(serde_json::from_str::<PosteriorEntry>(&text).unwrap(), entry);
         let expression = PosteriorEntry {
             mean: Some(1.0.into()),
             sd: Some(2.0.into()),
@@ -353,18 +334,12 @@ mod tests {
             ..PosteriorEntry::default()
         };
         let text = serde_json::to_string(&expression).unwrap();
-        assert_eq!(
-            text,
-            r#"{"plates":[],"dimension":"feature","mean":1.0,"sd":2.0}"#
-        );
+        assert_eq!(text, r#"{"plates":[],"dimension":"feature","mean":1.0,"sd":2.0}"#);
     }
 
     #[test]
     fn the_best_of_equals_is_the_first() {
-        assert_eq!(
-            best_index([f64::NAN, -2.0, -1.0, -1.0].into_iter()),
-            Some(2)
-        );
+        assert_eq!(best_index([f64::NAN, -2.0, -1.0, -1.0].into_iter()), Some(2));
         assert_eq!(best_index([f64::NEG_INFINITY].into_iter()), None);
     }
 }

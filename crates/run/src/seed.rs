@@ -31,9 +31,8 @@ mod tests {
 
     #[test]
     fn neighbouring_seeds_and_streams_do_not_collide() {
-        let seeds: HashSet<u64> = (0..300)
-            .flat_map(|seed| (0..300).map(move |stream| derive_seed(seed, stream)))
-            .collect();
+        let seeds: HashSet<u64> =
+            (0..300).flat_map(|seed| (0..300).map(move |stream| derive_seed(seed, stream))).collect();
         assert_eq!(seeds.len(), 300 * 300);
     }
 }

@@ -41,9 +41,7 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// The content ends too early or does not fit the algorithm's state.
-    #[error(
-        "the checkpoint does not hold {what}: it is of another version of this program or of another model"
-    )]
+    #[error("the checkpoint does not hold {what}: it is of another version of this program or of another model")]
     Content {
         /// What was expected at this place.
         what: String,
@@ -104,9 +102,7 @@ impl Encoder {
     /// Appends a length and that many single-precision numbers.
     pub fn f32_slice(&mut self, values: &[f32]) {
         self.usize(values.len());
-        values
-            .iter()
-            .for_each(|value| self.bytes.extend_from_slice(&value.to_le_bytes()));
+        values.iter().for_each(|value| self.bytes.extend_from_slice(&value.to_le_bytes()));
     }
 
     /// Appends a length and that many bytes.
@@ -136,11 +132,7 @@ impl<'a> Decoder<'a> {
 
     fn take(&mut self, length: usize, what: &str) -> Result<&'a [u8], CheckpointError> {
         let (taken, rest) =
-            self.bytes
-                .split_at_checked(length)
-                .ok_or_else(|| CheckpointError::Content {
-                    what: what.to_owned(),
-                })?;
+            self.bytes.split_at_checked(length).ok_or_else(|| CheckpointError::Content { what: what.to_owned() })?;
         self.bytes = rest;
         Ok(taken)
     }
@@ -160,9 +152,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// When the content ends before, or the number is too large for this machine.
     pub fn usize(&mut self) -> Result<usize, CheckpointError> {
-        usize::try_from(self.u64()?).map_err(|_| CheckpointError::Content {
-            what: "a size".to_owned(),
-        })
+        usize::try_from(self.u64()?).map_err(|_| CheckpointError::Content { what: "a size".to_owned() })
     }
 
     /// Reads a truth value.
@@ -173,9 +163,7 @@ impl<'a> Decoder<'a> {
         match self.u64()? {
             0 => Ok(false),
             1 => Ok(true),
-            _ => Err(CheckpointError::Content {
-                what: "a truth value".to_owned(),
-            }),
+            _ => Err(CheckpointError::Content { what: "a truth value".to_owned() }),
         }
     }
 
@@ -220,9 +208,7 @@ impl<'a> Decoder<'a> {
     pub fn f64_into(&mut self, values: &mut [f64]) -> Result<(), CheckpointError> {
         let read = self.f64_vec()?;
         if read.len() != values.len() {
-            return Err(CheckpointError::Content {
-                what: format!("a list of {} numbers", values.len()),
-            });
+            return Err(CheckpointError::Content { what: format!("a list of {} numbers", values.len()) });
         }
         values.copy_from_slice(&read);
         Ok(())
@@ -258,9 +244,7 @@ impl<'a> Decoder<'a> {
     /// # Errors
     /// When the content ends before, or is not UTF-8.
     pub fn text(&mut self) -> Result<&'a str, CheckpointError> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| CheckpointError::Content {
-            what: "a text".to_owned(),
-        })
+        std::str::from_utf8(self.bytes()?).map_err(|_| CheckpointError::Content { what: "a text".to_owned() })
     }
 
     /// Checks that everything was read.
@@ -271,9 +255,7 @@ impl<'a> Decoder<'a> {
         if self.bytes.is_empty() {
             Ok(())
         } else {
-            Err(CheckpointError::Content {
-                what: "only this state".to_owned(),
-            })
+            Err(CheckpointError::Content { what: "only this state".to_owned() })
         }
     }
 }
@@ -281,27 +263,17 @@ impl<'a> Decoder<'a> {
 /// The 64-bit FNV-1a hash: the checksum of a checkpoint, and a fingerprint of models, options and data.
 #[must_use]
 pub fn fingerprint(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// Writes a checkpoint atomically: an interruption while writing leaves the previous one.
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_checkpoint(
-    path: &Path,
-    fingerprint_of_run: u64,
-    content: &[u8],
-) -> Result<(), CheckpointError> {
+pub fn write_checkpoint(path: &Path, fingerprint_of_run: u64, content: &[u8]) -> Result<(), CheckpointError> {
     let mut file = AtomicFile::create(path)?;
-    let mut write = |bytes: &[u8]| {
-        file.write_all(bytes).map_err(|source| OutputError::Write {
-            path: path.to_owned(),
-            source,
-        })
-    };
+    let mut write =
+        |bytes: &[u8]| file.write_all(bytes).map_err(|source| OutputError::Write { path: path.to_owned(), source });
     write(MAGIC)?;
     write(&fingerprint_of_run.to_le_bytes())?;
     write(&fingerprint(content).to_le_bytes())?;
@@ -315,10 +287,7 @@ pub fn write_checkpoint(
 /// # Errors
 /// When it cannot be read, is damaged, or was written under another `fingerprint_of_run`.
 pub fn read_checkpoint(path: &Path, fingerprint_of_run: u64) -> Result<Vec<u8>, CheckpointError> {
-    let mut bytes = std::fs::read(path).map_err(|source| CheckpointError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let mut bytes = std::fs::read(path).map_err(|source| CheckpointError::Read { path: path.to_owned(), source })?;
     let path = || path.to_owned();
     let mut header = Decoder::new(&bytes);
     let not_a_checkpoint = |_| CheckpointError::NotACheckpoint { path: path() };
@@ -377,26 +346,14 @@ mod tests {
         let path = folder.join("checkpoint.bin");
         write_checkpoint(&path, 1, b"state").unwrap();
         assert_eq!(read_checkpoint(&path, 1).unwrap(), b"state");
-        assert!(matches!(
-            read_checkpoint(&path, 2),
-            Err(CheckpointError::OtherRun { .. })
-        ));
+        assert!(matches!(read_checkpoint(&path, 2), Err(CheckpointError::OtherRun { .. })));
         let mut bytes = std::fs::read(&path).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        assert!(matches!(
-            read_checkpoint(&path, 1),
-            Err(CheckpointError::Damaged { .. })
-        ));
+        assert!(matches!(read_checkpoint(&path, 1), Err(CheckpointError::Damaged { .. })));
         std::fs::write(&path, b"hello").unwrap();
-        assert!(matches!(
-            read_checkpoint(&path, 1),
-            Err(CheckpointError::NotACheckpoint { .. })
-        ));
-        assert!(matches!(
-            read_checkpoint(&folder.join("none"), 1),
-            Err(CheckpointError::Read { .. })
-        ));
+        assert!(matches!(read_checkpoint(&path, 1), Err(CheckpointError::NotACheckpoint { .. })));
+        assert!(matches!(read_checkpoint(&folder.join("none"), 1), Err(CheckpointError::Read { .. })));
         std::fs::remove_dir_all(folder).unwrap();
     }
 

@@ -34,10 +34,7 @@ impl Progress {
     /// Progress that consists of an exact ELBO only.
     #[must_use]
     pub fn new(elbo: f64) -> Self {
-        Self {
-            elbo,
-            ..Self::default()
-        }
+        Self { elbo, ..Self::default() }
     }
 }
 
@@ -220,8 +217,7 @@ pub struct Executor<'a> {
 }
 
 /// What is done with the loop's state when a checkpoint is due.
-type Save<'s, A> =
-    dyn FnMut(&LoopState<A>, &A, &dyn StopRule, bool) -> Result<(), CheckpointError> + 's;
+type Save<'s, A> = dyn FnMut(&LoopState<A>, &A, &dyn StopRule, bool) -> Result<(), CheckpointError> + 's;
 
 impl<'a> Executor<'a> {
     /// One restart of at most `max_iterations`, without observers.
@@ -272,10 +268,7 @@ impl<'a> Executor<'a> {
     ///
     /// # Errors
     /// When a start or a step fails, or an ELBO is not finite.
-    pub fn run<A, E>(
-        &mut self,
-        mut start: impl FnMut(Restart) -> Result<A, E>,
-    ) -> Result<Fit<A>, Failure<E>>
+    pub fn run<A, E>(&mut self, mut start: impl FnMut(Restart) -> Result<A, E>) -> Result<Fit<A>, Failure<E>>
     where
         A: Algorithm<Error = E>,
         E: std::error::Error + 'static,
@@ -299,33 +292,19 @@ impl<'a> Executor<'a> {
     {
         let state = if checkpoints.resume {
             let mut load = |executor: &mut Self| {
-                let content =
-                    checkpoint::read_checkpoint(&checkpoints.path, checkpoints.fingerprint)?;
+                let content = checkpoint::read_checkpoint(&checkpoints.path, checkpoints.fingerprint)?;
                 let seed = executor.seed;
-                let restart = |index: usize| Restart {
-                    index,
-                    seed: derive_seed(seed, index as u64),
-                };
-                LoopState::load(&content, executor.stop.as_mut(), |index| {
-                    start(restart(index))
-                })
+                let restart = |index: usize| Restart { index, seed: derive_seed(seed, index as u64) };
+                LoopState::load(&content, executor.stop.as_mut(), |index| start(restart(index)))
             };
-            load(self).map_err(|cause| Failure {
-                cause,
-                trace: Vec::new(),
-                seconds: 0.0,
-            })?
+            load(self).map_err(|cause| Failure { cause, trace: Vec::new(), seconds: 0.0 })?
         } else {
             LoopState::new()
         };
         let mut last = Instant::now();
         let mut save = |state: &LoopState<A>, algorithm: &A, stop: &dyn StopRule, force: bool| {
             if force || last.elapsed() >= checkpoints.every {
-                checkpoint::write_checkpoint(
-                    &checkpoints.path,
-                    checkpoints.fingerprint,
-                    &state.save(algorithm, stop),
-                )?;
+                checkpoint::write_checkpoint(&checkpoints.path, checkpoints.fingerprint, &state.save(algorithm, stop))?;
                 last = Instant::now();
             }
             Ok(())
@@ -354,11 +333,7 @@ impl<'a> Executor<'a> {
         match (result, best, state.best) {
             (Ok(()), Some(best), Some(algorithm)) => {
                 let outcome = state.outcomes[best];
-                let status = if outcome.converged {
-                    Status::Converged
-                } else {
-                    Status::MaxIterations
-                };
+                let status = if outcome.converged { Status::Converged } else { Status::MaxIterations };
                 let interrupted = self.interruption.is_raised();
                 Ok(Fit {
                     algorithm,
@@ -376,22 +351,10 @@ impl<'a> Executor<'a> {
                 })
             }
             (Ok(()), ..) => {
-                let option = if self.restarts == 0 {
-                    "restarts"
-                } else {
-                    "max_iterations"
-                };
-                Err(Failure {
-                    cause: FailureCause::NothingToDo { option },
-                    trace: state.trace,
-                    seconds,
-                })
+                let option = if self.restarts == 0 { "restarts" } else { "max_iterations" };
+                Err(Failure { cause: FailureCause::NothingToDo { option }, trace: state.trace, seconds })
             }
-            (Err(cause), ..) => Err(Failure {
-                cause,
-                trace: state.trace,
-                seconds,
-            }),
+            (Err(cause), ..) => Err(Failure { cause, trace: state.trace, seconds }),
         }
     }
 
@@ -418,11 +381,7 @@ impl<'a> Executor<'a> {
                     self.stop.start();
                     state.begin_restart();
                     let seed = derive_seed(self.seed, restart as u64);
-                    start(Restart {
-                        index: restart,
-                        seed,
-                    })
-                    .map_err(FailureCause::Algorithm)?
+                    start(Restart { index: restart, seed }).map_err(FailureCause::Algorithm)?
                 }
             };
             while state.needs_a_step(self.max_iterations, self.interruption.is_raised()) {
@@ -430,11 +389,7 @@ impl<'a> Executor<'a> {
                 state.iteration += 1;
                 if !progress.elbo.is_finite() {
                     let (iteration, elbo) = (state.iteration, progress.elbo);
-                    return Err(FailureCause::NotFinite {
-                        restart,
-                        iteration,
-                        elbo,
-                    });
+                    return Err(FailureCause::NotFinite { restart, iteration, elbo });
                 }
                 state.seconds = seconds_before + clock.elapsed().as_secs_f64();
                 self.tell(state, restart, &progress);
@@ -443,16 +398,10 @@ impl<'a> Executor<'a> {
                 save(state, &algorithm, self.stop.as_ref(), false)?;
             }
             save(state, &algorithm, self.stop.as_ref(), true)?;
-            let outcome = state
-                .end_restart(algorithm)
-                .map_err(FailureCause::Algorithm)?;
+            let outcome = state.end_restart(algorithm).map_err(FailureCause::Algorithm)?;
             if !outcome.elbo.is_finite() {
                 let (iteration, elbo) = (outcome.iterations, outcome.elbo);
-                return Err(FailureCause::NotFinite {
-                    restart,
-                    iteration,
-                    elbo,
-                });
+                return Err(FailureCause::NotFinite { restart, iteration, elbo });
             }
             for observer in &mut self.observers {
                 observer.restart_finished(restart, outcome.elbo, outcome.converged);
@@ -505,11 +454,7 @@ mod tests {
 
     fn climber(restart: Restart) -> Result<Climber, Slipped> {
         let level = [-3.0, -1.0, -2.0][restart.index - 1];
-        Ok(Climber {
-            level,
-            distance: 8.0,
-            noise: restart.seed,
-        })
+        Ok(Climber { level, distance: 8.0, noise: restart.seed })
     }
 
     impl Algorithm for Climber {
@@ -518,10 +463,7 @@ mod tests {
         fn step(&mut self) -> Result<Progress, Slipped> {
             self.noise = derive_seed(self.noise, 1);
             self.distance *= 0.25 + 0.5 * (self.noise >> 11) as f64 / (1u64 << 53) as f64;
-            Ok(Progress {
-                extra: vec![self.distance],
-                ..Progress::new(self.level - self.distance)
-            })
+            Ok(Progress { extra: vec![self.distance], ..Progress::new(self.level - self.distance) })
         }
     }
 
@@ -550,37 +492,24 @@ mod tests {
     }
 
     fn executor<'a>() -> Executor<'a> {
-        Executor::new(5, 1000, RelativeGain::new(1e-9))
-            .restarts(3)
-            .trace_columns(["distance"])
+        Executor::new(5, 1000, RelativeGain::new(1e-9)).restarts(3).trace_columns(["distance"])
     }
 
     /// An outcome without what differs between two equal runs.
     fn without_times(mut outcome: Outcome) -> Outcome {
         outcome.seconds = 0.0;
-        outcome
-            .trace
-            .iter_mut()
-            .for_each(|point| point.seconds = 0.0);
+        outcome.trace.iter_mut().for_each(|point| point.seconds = 0.0);
         outcome
     }
 
     #[test]
     fn the_best_restart_is_kept() {
         let fit = executor().run(climber).unwrap();
-        assert_eq!(
-            (fit.outcome.best_restart, fit.outcome.restarts.len()),
-            (2, 3)
-        );
+        assert_eq!((fit.outcome.best_restart, fit.outcome.restarts.len()), (2, 3));
         assert_eq!(fit.outcome.status, Status::Converged);
         assert_eq!(fit.algorithm.level, -1.0);
         assert_eq!(fit.outcome.elbo, -1.0 - fit.algorithm.distance);
-        let total: usize = fit
-            .outcome
-            .restarts
-            .iter()
-            .map(|restart| restart.iterations)
-            .sum();
+        let total: usize = fit.outcome.restarts.iter().map(|restart| restart.iterations).sum();
         assert_eq!(fit.outcome.trace.len(), total);
         let again = executor().run(climber).unwrap();
         assert_eq!(without_times(again.outcome), without_times(fit.outcome));
@@ -591,26 +520,16 @@ mod tests {
         let mut executor = executor();
         executor.max_iterations = 2;
         let fit = executor.run(climber).unwrap();
-        assert_eq!(
-            (fit.outcome.status, fit.outcome.iterations),
-            (Status::MaxIterations, 2)
-        );
+        assert_eq!((fit.outcome.status, fit.outcome.iterations), (Status::MaxIterations, 2));
         executor.max_iterations = 0;
         let failure = executor.run(climber).unwrap_err();
-        assert!(matches!(
-            failure.cause,
-            FailureCause::NothingToDo {
-                option: "max_iterations"
-            }
-        ));
+        assert!(matches!(failure.cause, FailureCause::NothingToDo { option: "max_iterations" }));
     }
 
     #[test]
     fn an_interrupted_run_ends_with_what_was_reached() {
         let flag = Interruption::new();
-        let mut executor = executor()
-            .interruption(flag.clone())
-            .observe(Interrupter(flag, 2, 3));
+        let mut executor = executor().interruption(flag.clone()).observe(Interrupter(flag, 2, 3));
         let outcome = executor.run(climber).unwrap().outcome;
         assert!(outcome.interrupted);
         assert_eq!(outcome.restarts.len(), 2);
@@ -621,12 +540,7 @@ mod tests {
     fn a_resumed_run_ends_bitwise_as_the_uninterrupted_one() {
         let folder = test_folder("resume");
         let whole = executor().run(climber).unwrap();
-        for (restart, iteration) in [
-            (1, 1),
-            (2, 4),
-            (3, 2),
-            (3, whole.outcome.restarts[2].iterations),
-        ] {
+        for (restart, iteration) in [(1, 1), (2, 4), (3, 2), (3, whole.outcome.restarts[2].iterations)] {
             let mut checkpoints = Checkpoints {
                 path: folder.join("checkpoint.bin"),
                 every: Duration::from_secs(3600),
@@ -634,33 +548,17 @@ mod tests {
                 resume: false,
             };
             let flag = Interruption::new();
-            let mut first = executor()
-                .interruption(flag.clone())
-                .observe(Interrupter(flag, restart, iteration));
+            let mut first = executor().interruption(flag.clone()).observe(Interrupter(flag, restart, iteration));
             first.run_with_checkpoints(&checkpoints, climber).unwrap();
             checkpoints.resume = true;
-            let resumed = executor()
-                .run_with_checkpoints(&checkpoints, climber)
-                .unwrap();
-            assert_eq!(
-                without_times(resumed.outcome),
-                without_times(whole.outcome.clone())
-            );
+            let resumed = executor().run_with_checkpoints(&checkpoints, climber).unwrap();
+            assert_eq!(without_times(resumed.outcome), without_times(whole.outcome.clone()));
             assert_eq!(resumed.algorithm, whole.algorithm);
         }
-        let other = Checkpoints {
-            path: folder.join("checkpoint.bin"),
-            every: Duration::ZERO,
-            fingerprint: 12,
-            resume: true,
-        };
-        let failure = executor()
-            .run_with_checkpoints(&other, climber)
-            .unwrap_err();
-        assert!(matches!(
-            failure.cause,
-            FailureCause::Checkpoint(CheckpointError::OtherRun { .. })
-        ));
+        let other =
+            Checkpoints { path: folder.join("checkpoint.bin"), every: Duration::ZERO, fingerprint: 12, resume: true };
+        let failure = executor().run_with_checkpoints(&other, climber).unwrap_err();
+        assert!(matches!(failure.cause, FailureCause::Checkpoint(CheckpointError::OtherRun { .. })));
         std::fs::remove_dir_all(folder).unwrap();
     }
 
@@ -672,11 +570,7 @@ mod tests {
 
         fn step(&mut self) -> Result<Progress, Slipped> {
             self.0 += 1;
-            if self.0 == 3 {
-                self.1.map(Progress::new).ok_or(Slipped)
-            } else {
-                Ok(Progress::new(self.0 as f64))
-            }
+            if self.0 == 3 { self.1.map(Progress::new).ok_or(Slipped) } else { Ok(Progress::new(self.0 as f64)) }
         }
     }
 
@@ -685,13 +579,7 @@ mod tests {
         let failure = executor().run(|_| Ok(Faller(0, None))).err().unwrap();
         assert!(matches!(failure.cause, FailureCause::Algorithm(Slipped)));
         assert_eq!(failure.trace.len(), 2);
-        let failure = executor()
-            .run(|_| Ok(Faller(0, Some(f64::NAN))))
-            .err()
-            .unwrap();
-        assert_eq!(
-            failure.to_string(),
-            "the ELBO became NaN in iteration 3 of restart 1"
-        );
+        let failure = executor().run(|_| Ok(Faller(0, Some(f64::NAN)))).err().unwrap();
+        assert_eq!(failure.to_string(), "the ELBO became NaN in iteration 3 of restart 1");
     }
 }

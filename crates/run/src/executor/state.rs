@@ -28,15 +28,9 @@ impl<A: Algorithm> LoopState<A> {
     /// Ends the restart under way and keeps its algorithm if it is the best so far.
     pub(super) fn end_restart(&mut self, mut algorithm: A) -> Result<RestartOutcome, A::Error> {
         let elbo = algorithm.finish()?.or(self.elbo).unwrap_or(f64::NAN);
-        let outcome = RestartOutcome {
-            elbo,
-            iterations: self.iteration,
-            converged: self.converged,
-        };
+        let outcome = RestartOutcome { elbo, iterations: self.iteration, converged: self.converged };
         self.outcomes.push(outcome);
-        if best_index(self.outcomes.iter().map(|outcome| outcome.elbo))
-            == Some(self.outcomes.len() - 1)
-        {
+        if best_index(self.outcomes.iter().map(|outcome| outcome.elbo)) == Some(self.outcomes.len() - 1) {
             self.best = Some(algorithm);
         }
         Ok(outcome)
@@ -116,12 +110,8 @@ impl<A: Resumable> LoopState<A> {
         algorithm.load(&mut decoder)?;
         state.current = Some(algorithm);
         if decoder.bool()? {
-            let best =
-                best_index(state.outcomes.iter().map(|outcome| outcome.elbo)).ok_or_else(|| {
-                    CheckpointError::Content {
-                        what: "the best restart's ELBO".to_owned(),
-                    }
-                })?;
+            let best = best_index(state.outcomes.iter().map(|outcome| outcome.elbo))
+                .ok_or_else(|| CheckpointError::Content { what: "the best restart's ELBO".to_owned() })?;
             let mut algorithm = start(best + 1).map_err(FailureCause::Algorithm)?;
             algorithm.load(&mut decoder)?;
             state.best = Some(algorithm);
@@ -130,11 +120,7 @@ impl<A: Resumable> LoopState<A> {
         Ok(state)
     }
 
-    fn load_loop(
-        &mut self,
-        decoder: &mut Decoder<'_>,
-        stop: &mut dyn StopRule,
-    ) -> Result<(), CheckpointError> {
+    fn load_loop(&mut self, decoder: &mut Decoder<'_>, stop: &mut dyn StopRule) -> Result<(), CheckpointError> {
         self.iteration = decoder.usize()?;
         self.elbo = decoder.option_f64()?;
         self.converged = decoder.bool()?;

@@ -36,10 +36,7 @@ impl RelativeGain {
     /// The rule with a relative tolerance (≥ 0, no unit).
     #[must_use]
     pub fn new(tolerance: f64) -> Self {
-        Self {
-            tolerance,
-            previous: None,
-        }
+        Self { tolerance, previous: None }
     }
 }
 
@@ -51,9 +48,7 @@ impl StopRule for RelativeGain {
     fn converged(&mut self, progress: &Progress) -> bool {
         let previous = self.previous.replace(progress.elbo);
         progress.converged.unwrap_or_else(|| {
-            previous.is_some_and(|previous| {
-                progress.elbo - previous <= self.tolerance * progress.elbo.abs()
-            })
+            previous.is_some_and(|previous| progress.elbo - previous <= self.tolerance * progress.elbo.abs())
         })
     }
 
@@ -82,11 +77,7 @@ impl WindowedGain {
     /// The rule with a relative tolerance (≥ 0) and a window of at least two iterations.
     #[must_use]
     pub fn new(tolerance: f64, window: usize) -> Self {
-        Self {
-            tolerance,
-            window: window.max(2),
-            values: VecDeque::new(),
-        }
+        Self { tolerance, window: window.max(2), values: VecDeque::new() }
     }
 }
 
@@ -94,10 +85,7 @@ impl WindowedGain {
 fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     let count = values.clone().count() as f64;
     let mean = values.clone().sum::<f64>() / count;
-    (
-        mean,
-        values.map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0),
-    )
+    (mean, values.map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0))
 }
 
 impl StopRule for WindowedGain {
@@ -138,18 +126,13 @@ mod tests {
 
     fn first_stop(rule: &mut dyn StopRule, elbos: &[f64]) -> Option<usize> {
         rule.start();
-        elbos
-            .iter()
-            .position(|&elbo| rule.converged(&Progress::new(elbo)))
+        elbos.iter().position(|&elbo| rule.converged(&Progress::new(elbo)))
     }
 
     #[test]
     fn relative_gain() {
         let mut rule = RelativeGain::new(1e-3);
-        assert_eq!(
-            first_stop(&mut rule, &[-100.0, -50.0, -49.96, -49.95]),
-            Some(2)
-        );
+        assert_eq!(first_stop(&mut rule, &[-100.0, -50.0, -49.96, -49.95]), Some(2));
         assert_eq!(first_stop(&mut rule, &[-100.0]), None);
         let mut exact = RelativeGain::new(0.0);
         assert_eq!(first_stop(&mut exact, &[-1.0, -0.5, 0.0, 0.0]), Some(3));
@@ -159,30 +142,17 @@ mod tests {
     fn the_algorithm_may_decide_itself() {
         let mut rule = RelativeGain::new(1.0);
         rule.start();
-        assert!(!rule.converged(&Progress {
-            converged: Some(false),
-            ..Progress::new(-1.0)
-        }));
-        assert!(!rule.converged(&Progress {
-            converged: Some(false),
-            ..Progress::new(-1.0)
-        }));
-        assert!(rule.converged(&Progress {
-            converged: Some(true),
-            ..Progress::new(9.0)
-        }));
+        assert!(!rule.converged(&Progress { converged: Some(false), ..Progress::new(-1.0) }));
+        assert!(!rule.converged(&Progress { converged: Some(false), ..Progress::new(-1.0) }));
+        assert!(rule.converged(&Progress { converged: Some(true), ..Progress::new(9.0) }));
     }
 
     #[test]
     fn windowed_gain_waits_while_the_mean_rises_beyond_the_noise() {
         let mut rule = WindowedGain::new(1e-6, 10);
-        let rising: Vec<f64> = (0..100)
-            .map(|i| f64::from(i) + if i % 2 == 0 { 0.5 } else { -0.5 })
-            .collect();
+        let rising: Vec<f64> = (0..100).map(|i| f64::from(i) + if i % 2 == 0 { 0.5 } else { -0.5 }).collect();
         assert_eq!(first_stop(&mut rule, &rising), None);
-        let flat: Vec<f64> = (0..100)
-            .map(|i| -5.0 + if i % 2 == 0 { 0.5 } else { -0.5 })
-            .collect();
+        let flat: Vec<f64> = (0..100).map(|i| -5.0 + if i % 2 == 0 { 0.5 } else { -0.5 }).collect();
         assert_eq!(first_stop(&mut rule, &flat), Some(19));
     }
 

@@ -20,21 +20,12 @@ impl AtomicFile {
     /// # Errors
     /// When the folder cannot be written to.
     pub fn create(destination: &Path) -> Result<Self, OutputError> {
-        let name = destination
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
+        let name = destination.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let temporary = destination.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        let file = File::create(&temporary).map_err(|source| OutputError::Write {
-            path: destination.to_owned(),
-            source,
-        })?;
+        let file =
+            File::create(&temporary).map_err(|source| OutputError::Write { path: destination.to_owned(), source })?;
         let writer = Some(BufWriter::with_capacity(1 << 16, file));
-        Ok(Self {
-            writer,
-            temporary,
-            destination: destination.to_owned(),
-        })
+        Ok(Self { writer, temporary, destination: destination.to_owned() })
     }
 
     /// Makes the file appear, in place of an older one.
@@ -50,10 +41,7 @@ impl AtomicFile {
         };
         finish(&mut self).map_err(|source| {
             let _ = std::fs::remove_file(&self.temporary);
-            OutputError::Write {
-                path: self.destination.clone(),
-                source,
-            }
+            OutputError::Write { path: self.destination.clone(), source }
         })
     }
 
@@ -63,11 +51,7 @@ impl AtomicFile {
     /// When it cannot be written.
     pub fn write_whole(destination: &Path, content: &[u8]) -> Result<(), OutputError> {
         let mut file = Self::create(destination)?;
-        file.write_all(content)
-            .map_err(|source| OutputError::Write {
-                path: destination.to_owned(),
-                source,
-            })?;
+        file.write_all(content).map_err(|source| OutputError::Write { path: destination.to_owned(), source })?;
         file.commit()
     }
 
@@ -78,9 +62,7 @@ impl AtomicFile {
     }
 
     fn open(&mut self) -> io::Result<&mut BufWriter<File>> {
-        self.writer
-            .as_mut()
-            .ok_or_else(|| io::Error::other("the file is already closed"))
+        self.writer.as_mut().ok_or_else(|| io::Error::other("the file is already closed"))
     }
 }
 

@@ -17,24 +17,18 @@ pub struct RunDirectory {
 }
 
 fn write_error(path: &Path) -> impl FnOnce(std::io::Error) -> OutputError + '_ {
-    move |source| OutputError::Write {
-        path: path.to_owned(),
-        source,
-    }
+    move |source| OutputError::Write { path: path.to_owned(), source }
 }
 
 /// Whether the path stays within the directory it is joined to.
 fn is_inside(relative: &Path) -> bool {
-    relative
-        .components()
-        .all(|component| matches!(component, Component::Normal(_)))
+    relative.components().all(|component| matches!(component, Component::Normal(_)))
         && relative.components().next().is_some()
 }
 
 /// Whether the directory holds a `summary.json` that a run wrote.
 fn has_summary(path: &Path) -> bool {
-    fs::read(path.join("summary.json"))
-        .is_ok_and(|text| serde_json::from_slice::<Summary>(&text).is_ok())
+    fs::read(path.join("summary.json")).is_ok_and(|text| serde_json::from_slice::<Summary>(&text).is_ok())
 }
 
 impl RunDirectory {
@@ -60,30 +54,20 @@ impl RunDirectory {
     /// # Errors
     /// As [`RunDirectory::create`].
     pub fn open(path: &Path) -> Result<Self, OutputError> {
-        let mut directory = Self {
-            path: path.to_owned(),
-            files: BTreeSet::new(),
-        };
+        let mut directory = Self { path: path.to_owned(), files: BTreeSet::new() };
         match fs::read_dir(path) {
             Ok(mut entries) => match fs::read_to_string(path.join(MARKER)) {
                 Ok(list) => {
-                    directory.files = list
-                        .lines()
-                        .filter(|line| is_inside(Path::new(line)))
-                        .map(str::to_owned)
-                        .collect();
+                    directory.files =
+                        list.lines().filter(|line| is_inside(Path::new(line))).map(str::to_owned).collect();
                 }
                 Err(_) if entries.next().is_none() || has_summary(path) => {}
                 Err(_) => {
-                    return Err(OutputError::NotARun {
-                        path: path.to_owned(),
-                    });
+                    return Err(OutputError::NotARun { path: path.to_owned() });
                 }
             },
             Err(_) if path.exists() => {
-                return Err(OutputError::NotADirectory {
-                    path: path.to_owned(),
-                });
+                return Err(OutputError::NotADirectory { path: path.to_owned() });
             }
             Err(_) => fs::create_dir_all(path).map_err(write_error(path))?,
         }
@@ -104,9 +88,7 @@ impl RunDirectory {
     /// When `relative` leads out of the directory, or the folder cannot be made.
     pub fn file(&mut self, relative: &str) -> Result<PathBuf, OutputError> {
         if !is_inside(Path::new(relative)) || relative.contains(['\n', '\r']) {
-            return Err(OutputError::Name {
-                name: relative.to_owned(),
-            });
+            return Err(OutputError::Name { name: relative.to_owned() });
         }
         let path = self.path.join(relative);
         if let Some(folder) = path.parent() {
@@ -137,8 +119,7 @@ impl RunDirectory {
             let path = self.path.join(name);
             move |source| OutputError::Json { path, source }
         };
-        let posterior =
-            crate::json::to_text(&record.posterior).map_err(json_error("posterior.json"));
+        let posterior = crate::json::to_text(&record.posterior).map_err(json_error("posterior.json"));
         let summary = record.summary_json().map_err(json_error("summary.json"));
         self.write("posterior.json", posterior?.as_bytes())?;
         self.write("summary.json", summary?.as_bytes())
@@ -155,9 +136,7 @@ impl RunDirectory {
         columns: LocalColumns,
     ) -> Result<LocalWriter, OutputError> {
         if Path::new(name).components().count() != 1 {
-            return Err(OutputError::Name {
-                name: name.to_owned(),
-            });
+            return Err(OutputError::Name { name: name.to_owned() });
         }
         let path = self.file(&format!("local/{name}.{}", format.extension()))?;
         LocalWriter::create(&path, name, format, columns)
@@ -175,10 +154,8 @@ mod tests {
     use crate::output::test_folder;
 
     fn names(path: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(path)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
+        let mut names: Vec<String> =
+            fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -189,24 +166,12 @@ mod tests {
         let path = folder.join("runs/coin");
         let mut directory = RunDirectory::create(&path).unwrap();
         let record = Record::new("cavi", "coin.toml", "0.1.0", 0);
-        let mut writer = directory
-            .local_writer("z", LocalFormat::Csv, LocalColumns::Scalar)
-            .unwrap();
+        let mut writer = directory.local_writer("z", LocalFormat::Csv, LocalColumns::Scalar).unwrap();
         writer.write_moments(&[1.0], &[2.0]).unwrap();
         writer.finish().unwrap();
         directory.write_record(&record).unwrap();
         fs::write(path.join("notes.txt"), "mine").unwrap();
-        assert_eq!(
-            names(&path),
-            [
-                ".vi-run",
-                "elbo.csv",
-                "local",
-                "notes.txt",
-                "posterior.json",
-                "summary.json"
-            ]
-        );
+        assert_eq!(names(&path), [".vi-run", "elbo.csv", "local", "notes.txt", "posterior.json", "summary.json"]);
         RunDirectory::open(&path).unwrap();
         assert!(path.join("summary.json").exists());
         RunDirectory::create(&path).unwrap();
@@ -219,19 +184,11 @@ mod tests {
     fn what_is_not_a_run_is_left_alone() {
         let folder = test_folder("not-a-run");
         fs::write(folder.join("summary.json"), "{\"total\": 3}").unwrap();
-        assert!(matches!(
-            RunDirectory::create(&folder),
-            Err(OutputError::NotARun { .. })
-        ));
+        assert!(matches!(RunDirectory::create(&folder), Err(OutputError::NotARun { .. })));
         assert_eq!(names(&folder), ["summary.json"]);
         let error = RunDirectory::create(&folder.join("summary.json")).unwrap_err();
-        assert!(
-            matches!(error, OutputError::NotADirectory { .. }),
-            "{error}"
-        );
-        let summary = Record::new("cavi", "coin.toml", "0.1.0", 0)
-            .summary_json()
-            .unwrap();
+        assert!(matches!(error, OutputError::NotADirectory { .. }), "{error}");
+        let summary = Record::new("cavi", "coin.toml", "0.1.0", 0).summary_json().unwrap();
         fs::write(folder.join("summary.json"), summary).unwrap();
         RunDirectory::create(&folder).unwrap();
         fs::remove_dir_all(folder).unwrap();
@@ -242,16 +199,9 @@ mod tests {
         let folder = test_folder("outside");
         let mut directory = RunDirectory::create(&folder).unwrap();
         for name in ["../x", "/tmp/x", "", "a\nb"] {
-            assert!(
-                matches!(directory.file(name), Err(OutputError::Name { .. })),
-                "{name:?}"
-            );
+            assert!(matches!(directory.file(name), Err(OutputError::Name { .. })), "{name:?}");
         }
-        assert!(
-            directory
-                .local_writer("a/b", LocalFormat::Csv, LocalColumns::Scalar)
-                .is_err()
-        );
+        assert!(directory.local_writer("a/b", LocalFormat::Csv, LocalColumns::Scalar).is_err());
         fs::write(folder.join(MARKER), "../victim\nown.txt\n").unwrap();
         fs::write(folder.join("own.txt"), "").unwrap();
         let victim = folder.with_file_name(format!("victim-{}", std::process::id()));

@@ -47,19 +47,13 @@ impl LocalColumns {
     /// Levels that are named 0, 1, ….
     #[must_use]
     pub fn numbered_levels(count: usize) -> Self {
-        Self::Probabilities {
-            levels: (0..count).map(|level| level.to_string()).collect(),
-        }
+        Self::Probabilities { levels: (0..count).map(|level| level.to_string()).collect() }
     }
 
     /// Coordinates that are named 0, 1, ….
     #[must_use]
     pub fn numbered_coordinates(count: usize) -> Self {
-        Self::Vector {
-            coordinates: (0..count)
-                .map(|coordinate| coordinate.to_string())
-                .collect(),
-        }
+        Self::Vector { coordinates: (0..count).map(|coordinate| coordinate.to_string()).collect() }
     }
 
     /// The number of means (or probabilities) per row.
@@ -81,16 +75,10 @@ impl LocalColumns {
     /// The header's names, without the row number.
     fn names(&self) -> Vec<String> {
         match self {
-            Self::Probabilities { levels } => {
-                levels.iter().map(|level| format!("p_{level}")).collect()
-            }
+            Self::Probabilities { levels } => levels.iter().map(|level| format!("p_{level}")).collect(),
             Self::Scalar => vec!["mean".to_owned(), "sd".to_owned()],
             Self::Vector { coordinates } => {
-                let prefixed = |prefix: &'static str| {
-                    coordinates
-                        .iter()
-                        .map(move |name| format!("{prefix}_{name}"))
-                };
+                let prefixed = |prefix: &'static str| coordinates.iter().map(move |name| format!("{prefix}_{name}"));
                 prefixed("mean").chain(prefixed("sd")).collect()
             }
         }
@@ -115,9 +103,7 @@ const NPY_HEADER: usize = 128;
 fn npy_header(num_rows: usize, num_columns: usize) -> Vec<u8> {
     let mut header = b"\x93NUMPY\x01\x00".to_vec();
     header.extend_from_slice(&((NPY_HEADER - 10) as u16).to_le_bytes());
-    let shape = format!(
-        "{{'descr': '<f8', 'fortran_order': False, 'shape': ({num_rows}, {num_columns}), }}"
-    );
+    let shape = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({num_rows}, {num_columns}), }}");
     header.extend_from_slice(shape.as_bytes());
     header.resize(NPY_HEADER - 1, b' ');
     header.push(b'\n');
@@ -129,12 +115,7 @@ impl LocalWriter {
     ///
     /// # Errors
     /// When the file cannot be created.
-    pub fn create(
-        path: &Path,
-        name: &str,
-        format: LocalFormat,
-        columns: LocalColumns,
-    ) -> Result<Self, OutputError> {
+    pub fn create(path: &Path, name: &str, format: LocalFormat, columns: LocalColumns) -> Result<Self, OutputError> {
         let mut writer = Self {
             file: AtomicFile::create(path)?,
             name: name.to_owned(),
@@ -164,10 +145,7 @@ impl LocalWriter {
     /// # Errors
     /// When the columns were declared otherwise, the rows are not whole, or the disk refuses.
     pub fn write_probabilities(&mut self, probabilities: &[f64]) -> Result<(), OutputError> {
-        self.expect(
-            matches!(self.columns, LocalColumns::Probabilities { .. }),
-            "probabilities",
-        )?;
+        self.expect(matches!(self.columns, LocalColumns::Probabilities { .. }), "probabilities")?;
         self.write(probabilities, &[])
     }
 
@@ -176,10 +154,7 @@ impl LocalWriter {
     /// # Errors
     /// When the columns were declared otherwise, the rows are not whole, or the disk refuses.
     pub fn write_moments(&mut self, means: &[f64], sds: &[f64]) -> Result<(), OutputError> {
-        self.expect(
-            !matches!(self.columns, LocalColumns::Probabilities { .. }),
-            "means and sds",
-        )?;
+        self.expect(!matches!(self.columns, LocalColumns::Probabilities { .. }), "means and sds")?;
         if sds.len() != means.len() {
             return Err(self.wrong_width(sds.len()));
         }
@@ -193,37 +168,19 @@ impl LocalWriter {
     pub fn finish(mut self) -> Result<(), OutputError> {
         if self.format == LocalFormat::Npy {
             let header = npy_header(self.num_rows, self.columns.names().len());
-            let patch = self
-                .file
-                .seek(SeekFrom::Start(0))
-                .and_then(|_| self.file.write_all(&header));
-            patch.map_err(|source| OutputError::Write {
-                path: self.file.destination().to_owned(),
-                source,
-            })?;
+            let patch = self.file.seek(SeekFrom::Start(0)).and_then(|_| self.file.write_all(&header));
+            patch.map_err(|source| OutputError::Write { path: self.file.destination().to_owned(), source })?;
         }
         self.file.commit()
     }
 
     fn expect(&self, fits: bool, given: &'static str) -> Result<(), OutputError> {
         let declared = self.columns.kind();
-        if fits {
-            Ok(())
-        } else {
-            Err(OutputError::Kind {
-                name: self.name.clone(),
-                declared,
-                given,
-            })
-        }
+        if fits { Ok(()) } else { Err(OutputError::Kind { name: self.name.clone(), declared, given }) }
     }
 
     fn wrong_width(&self, given: usize) -> OutputError {
-        OutputError::Width {
-            name: self.name.clone(),
-            width: self.columns.width(),
-            given,
-        }
+        OutputError::Width { name: self.name.clone(), width: self.columns.width(), given }
     }
 
     /// Appends rows that consist of `width` numbers of `left` and, unless it is empty, as many of `right`.
@@ -236,9 +193,7 @@ impl LocalWriter {
             let second = right.get(index * width..(index + 1) * width).unwrap_or(&[]);
             let values = row.iter().chain(second);
             match self.format {
-                LocalFormat::Npy => {
-                    values.for_each(|value| self.buffer.extend_from_slice(&value.to_le_bytes()))
-                }
+                LocalFormat::Npy => values.for_each(|value| self.buffer.extend_from_slice(&value.to_le_bytes())),
                 LocalFormat::Csv => {
                     self.text.push_str(&self.num_rows.to_string());
                     for &value in values {
@@ -254,16 +209,10 @@ impl LocalWriter {
     }
 
     fn flush(&mut self) -> Result<(), OutputError> {
-        let result = self
-            .file
-            .write_all(&self.buffer)
-            .and_then(|()| self.file.write_all(self.text.as_bytes()));
+        let result = self.file.write_all(&self.buffer).and_then(|()| self.file.write_all(self.text.as_bytes()));
         self.buffer.clear();
         self.text.clear();
-        result.map_err(|source| OutputError::Write {
-            path: self.file.destination().to_owned(),
-            source,
-        })
+        result.map_err(|source| OutputError::Write { path: self.file.destination().to_owned(), source })
     }
 }
 
@@ -277,38 +226,19 @@ mod tests {
         let folder = test_folder("local-csv");
         let path = folder.join("z.csv");
         let levels = vec!["a".to_owned(), "b,c".to_owned()];
-        let mut writer = LocalWriter::create(
-            &path,
-            "z",
-            LocalFormat::Csv,
-            LocalColumns::Probabilities { levels },
-        )
-        .unwrap();
+        let mut writer =
+            LocalWriter::create(&path, "z", LocalFormat::Csv, LocalColumns::Probabilities { levels }).unwrap();
         writer.write_probabilities(&[0.25, 0.75]).unwrap();
         writer.write_probabilities(&[1.0, 0.0, 1e-20, 1.0]).unwrap();
-        assert!(matches!(
-            writer.write_probabilities(&[1.0]),
-            Err(OutputError::Width { .. })
-        ));
-        assert!(matches!(
-            writer.write_moments(&[1.0], &[1.0]),
-            Err(OutputError::Kind { .. })
-        ));
+        assert!(matches!(writer.write_probabilities(&[1.0]), Err(OutputError::Width { .. })));
+        assert!(matches!(writer.write_moments(&[1.0], &[1.0]), Err(OutputError::Kind { .. })));
         assert!(!path.exists());
         writer.finish().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(
-            text,
-            "row,p_a,\"p_b,c\"\n0,0.25,0.75\n1,1.0,0.0\n2,1e-20,1.0\n"
-        );
+        assert_eq!(text, "row,p_a,\"p_b,c\"\n0,0.25,0.75\n1,1.0,0.0\n2,1e-20,1.0\n");
 
-        let mut writer = LocalWriter::create(
-            &path,
-            "z",
-            LocalFormat::Csv,
-            LocalColumns::numbered_coordinates(2),
-        )
-        .unwrap();
+        let mut writer =
+            LocalWriter::create(&path, "z", LocalFormat::Csv, LocalColumns::numbered_coordinates(2)).unwrap();
         writer.write_moments(&[1.0, 2.0], &[0.1, 0.2]).unwrap();
         writer.finish().unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -320,28 +250,19 @@ mod tests {
     fn npy_has_the_documented_layout() {
         let folder = test_folder("local-npy");
         let path = folder.join("x.npy");
-        let mut writer =
-            LocalWriter::create(&path, "x", LocalFormat::Npy, LocalColumns::Scalar).unwrap();
+        let mut writer = LocalWriter::create(&path, "x", LocalFormat::Npy, LocalColumns::Scalar).unwrap();
         for row in 0..3 {
             writer.write_moments(&[f64::from(row)], &[0.5]).unwrap();
         }
         writer.finish().unwrap();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(&bytes[..8], b"\x93NUMPY\x01\x00");
-        assert_eq!(
-            usize::from(u16::from_le_bytes([bytes[8], bytes[9]])) + 10,
-            128
-        );
+        assert_eq!(usize::from(u16::from_le_bytes([bytes[8], bytes[9]])) + 10, 128);
         let header = std::str::from_utf8(&bytes[10..128]).unwrap();
-        assert!(
-            header.starts_with("{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }"),
-            "{header}"
-        );
+        assert!(header.starts_with("{'descr': '<f8', 'fortran_order': False, 'shape': (3, 2), }"), "{header}");
         assert!(header.ends_with('\n'));
-        let values: Vec<f64> = bytes[128..]
-            .chunks_exact(8)
-            .map(|word| f64::from_le_bytes(word.try_into().unwrap()))
-            .collect();
+        let values: Vec<f64> =
+            bytes[128..].chunks_exact(8).map(|word| f64::from_le_bytes(word.try_into().unwrap())).collect();
         assert_eq!(values, [0.0, 0.5, 1.0, 0.5, 2.0, 0.5]);
         std::fs::remove_dir_all(folder).unwrap();
     }

@@ -33,10 +33,7 @@ pub fn elbo_csv(record: &Record) -> String {
     }
     text.push('\n');
     for point in &record.trace {
-        text.push_str(&format!(
-            "{},{},{:.6},",
-            point.restart, point.iteration, point.seconds
-        ));
+        text.push_str(&format!("{},{},{:.6},", point.restart, point.iteration, point.seconds));
         push_number(&mut text, point.elbo);
         if with_errors {
             text.push(',');
@@ -58,37 +55,16 @@ mod tests {
     use super::*;
     use crate::record::TracePoint;
 
-    fn point(
-        iteration: usize,
-        elbo: f64,
-        standard_error: Option<f64>,
-        extra: Vec<f64>,
-    ) -> TracePoint {
-        TracePoint {
-            restart: 1,
-            iteration,
-            seconds: 0.25,
-            elbo,
-            standard_error,
-            extra,
-        }
+    fn point(iteration: usize, elbo: f64, standard_error: Option<f64>, extra: Vec<f64>) -> TracePoint {
+        TracePoint { restart: 1, iteration, seconds: 0.25, elbo, standard_error, extra }
     }
 
     #[test]
     fn exact_and_estimated_curves() {
         let mut record = Record::new("cavi", "m.toml", "0.1.0", 0);
-        record.trace = vec![
-            point(1, -3.5, None, vec![]),
-            point(2, -1e-300, None, vec![]),
-        ];
-        assert_eq!(
-            elbo_csv(&record),
-            "restart,iteration,seconds,elbo\n1,1,0.250000,-3.5\n1,2,0.250000,-1e-300\n"
-        );
-        record.trace = vec![
-            point(1, -3.5, None, vec![1.0]),
-            point(2, -2.0, Some(0.125), vec![f64::NAN]),
-        ];
+        record.trace = vec![point(1, -3.5, None, vec![]), point(2, -1e-300, None, vec![])];
+        assert_eq!(elbo_csv(&record), "restart,iteration,seconds,elbo\n1,1,0.250000,-3.5\n1,2,0.250000,-1e-300\n");
+        record.trace = vec![point(1, -3.5, None, vec![1.0]), point(2, -2.0, Some(0.125), vec![f64::NAN])];
         record.trace_columns = vec!["kl, nats".to_owned()];
         assert_eq!(
             elbo_csv(&record),

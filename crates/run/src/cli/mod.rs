@@ -1,0 +1,32 @@
+//! What both command lines share: arguments, progress, tables, diagnostics. The only place that prints.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+pub mod arguments;
+pub mod completions;
+pub mod diagnostics;
+pub mod interrupt;
+pub mod number;
+pub mod progress;
+pub mod report;
+pub mod style;
+
+pub use arguments::{OutputOptions, RunArguments};
+pub use diagnostics::{render_diagnostic, render_diagnostics};
+pub use interrupt::interrupt_on_ctrl_c;
+pub use progress::ProgressLine;
+pub use report::end_report;
+pub use style::Style;
+
+use std::io::Write as _;
+
+/// Prints on standard error; a closed pipe is no reason to fail.
+pub fn print_error(text: &str) {
+    let mut stream = std::io::stderr().lock();
+    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+}
+
+/// Prints on standard output; a closed pipe (as of `cavi run … | head`) is no reason to fail.
+pub fn print_output(text: &str) {
+    let mut stream = std::io::stdout().lock();
+    let _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+}
