@@ -2,5 +2,7 @@
 
 pub mod data;
 pub mod diagnostic;
+pub mod evaluate;
 pub mod graph;
 pub mod inference;
+pub mod tensor;
