@@ -5,4 +5,5 @@ pub mod diagnostic;
 pub mod evaluate;
 pub mod graph;
 pub mod inference;
+pub mod support;
 pub mod tensor;

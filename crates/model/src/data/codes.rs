@@ -98,6 +98,17 @@ impl Data {
         Ok(())
     }
 
+    /// The first row (from 0) in which a text column is missing.
+    pub(crate) fn first_missing_text(&self, column: ColumnId) -> Option<usize> {
+        let mut buffer = vec![0; PASS_ROWS.min(self.num_rows())];
+        chunks(self.num_rows(), PASS_ROWS).find_map(|rows| {
+            let codes = &mut buffer[..rows.len()];
+            self.source.read_text_codes(column, rows.clone(), codes);
+            let offset = codes.iter().position(|code| *code == MISSING_CODE)?;
+            Some(rows.start + offset)
+        })
+    }
+
     /// Names of an axis' elements, where they have names.
     pub fn element_names(&self, axis: &Axis) -> Option<Vec<String>> {
         match &axis.kind {
