@@ -1,1 +1,4 @@
-//! Stochastic-gradient variational inference.
+//! Stochastic-gradient variational inference for declared models.
+
+pub mod density;
+pub mod tape;

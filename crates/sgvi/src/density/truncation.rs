@@ -1,0 +1,139 @@
+//! Log masses between bounds, by which truncated densities are renormalised.
+
+use std::f64::consts::{FRAC_1_PI, LN_2, PI};
+
+use vi_families::special::{self, log1m_exp, log_normal_cdf};
+
+use super::Partials;
+
+/// A standard density: log F(z) below, log F(−z) by symmetry, and log f(z).
+struct Standard<L: Fn(f64) -> f64, D: Fn(f64) -> f64> {
+    log_cdf: L,
+    log_density: D,
+}
+
+/// ln(eᵃ − eᵇ), a ≥ b.
+fn log_difference(a: f64, b: f64) -> f64 {
+    if b == f64::NEG_INFINITY { a } else { a + log1m_exp(b - a) }
+}
+
+/// ln(F(z_u) − F(z_l)) with z = (bound − location)/scale, for a density symmetric around zero.
+fn mass<L: Fn(f64) -> f64, D: Fn(f64) -> f64>(a: &[f64; 5], standard: &Standard<L, D>) -> Partials {
+    let [location, scale, lower, upper, _] = *a;
+    let (zl, zu) = ((lower - location) / scale, (upper - location) / scale);
+    let log_mass = if zl > 0.0 {
+        log_difference((standard.log_cdf)(-zl), (standard.log_cdf)(-zu))
+    } else {
+        log_difference((standard.log_cdf)(zu), (standard.log_cdf)(zl))
+    };
+    let at = |z: f64| if z.is_finite() { ((standard.log_density)(z) - log_mass).exp() } else { 0.0 };
+    let (fl, fu) = (at(zl), at(zu));
+    let moment = |z: f64, f: f64| if z.is_finite() { z * f } else { 0.0 };
+    (
+        log_mass,
+        [(fl - fu) / scale, (moment(zl, fl) - moment(zu, fu)) / scale, -fl / scale, fu / scale, 0.0],
+    )
+}
+
+/// Normal.
+pub(super) fn normal_mass(a: &[f64; 5]) -> Partials {
+    let log_cdf = |z: f64| {
+        if z == f64::NEG_INFINITY {
+            z
+        } else if z == f64::INFINITY {
+            0.0
+        } else {
+            log_normal_cdf(z)
+        }
+    };
+    mass(a, &Standard { log_cdf, log_density: |z: f64| -0.5 * z * z - 0.5 * (2.0 * PI).ln() })
+}
+
+/// Cauchy: F(z) = ½ + arctan(z)/π; for z < 0 arctan(1/|z|)/π keeps the tail's digits.
+pub(super) fn cauchy_mass(a: &[f64; 5]) -> Partials {
+    let log_cdf = |z: f64| {
+        if z < -1.0 { (FRAC_1_PI * (-1.0 / z).atan()).ln() } else { (0.5 + FRAC_1_PI * z.atan()).ln() }
+    };
+    mass(a, &Standard { log_cdf, log_density: |z: f64| -PI.ln() - (z * z).ln_1p() })
+}
+
+/// Laplace: F(z) = ½ eᶻ for z < 0.
+pub(super) fn laplace_mass(a: &[f64; 5]) -> Partials {
+    let log_cdf = |z: f64| if z < 0.0 { z - LN_2 } else { (-0.5 * (-z).exp()).ln_1p() };
+    mass(a, &Standard { log_cdf, log_density: |z: f64| -LN_2 - z.abs() })
+}
+
+/// Logistic: F(z) = 1/(1 + e⁻ᶻ).
+pub(super) fn logistic_mass(a: &[f64; 5]) -> Partials {
+    let log_cdf = |z: f64| {
+        if z == f64::NEG_INFINITY {
+            z
+        } else if z == f64::INFINITY {
+            0.0
+        } else {
+            special::log_logistic(z)
+        }
+    };
+    mass(a, &Standard { log_cdf, log_density: |z: f64| -z.abs() - 2.0 * (-z.abs()).exp().ln_1p() })
+}
+
+/// Student's t with constant degrees of freedom ν: F(z) = ½ I_{ν/(ν+z²)}(ν/2, ½) for z < 0.
+pub(super) fn student_t_mass(a: &[f64; 5]) -> Partials {
+    let nu = a[4];
+    let normalizer =
+        special::ln_gamma(0.5 * (nu + 1.0)) - special::ln_gamma(0.5 * nu) - 0.5 * (nu * PI).ln();
+    let log_cdf = |z: f64| {
+        if z == f64::NEG_INFINITY {
+            return z;
+        }
+        if z == f64::INFINITY {
+            return 0.0;
+        }
+        let tail = 0.5 * incomplete_beta(0.5 * nu, 0.5, nu / (nu + z * z));
+        if z < 0.0 { tail.ln() } else { (-tail).ln_1p() }
+    };
+    mass(a, &Standard { log_cdf, log_density: |z: f64| normalizer - 0.5 * (nu + 1.0) * (z * z / nu).ln_1p() })
+}
+
+/// Regularised incomplete beta function I_x(a, b) by its continued fraction (DLMF 8.17.22, modified Lentz).
+fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
+    if x <= 0.0 {
+        return 0.0;
+    }
+    if x >= 1.0 {
+        return 1.0;
+    }
+    if x > (a + 1.0) / (a + b + 2.0) {
+        return 1.0 - incomplete_beta(b, a, 1.0 - x);
+    }
+    let front = (a * x.ln() + b * (-x).ln_1p() - special::ln_beta(a, b)).exp() / a;
+    let tiny = 1e-300;
+    let (mut c, mut d) = (1.0, 1.0 - (a + b) * x / (a + 1.0));
+    if d.abs() < tiny {
+        d = tiny;
+    }
+    d = 1.0 / d;
+    let mut value = d;
+    for m in 1..500 {
+        let m = f64::from(m);
+        for numerator in [
+            m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0)),
+        ] {
+            d = 1.0 + numerator * d;
+            if d.abs() < tiny {
+                d = tiny;
+            }
+            c = 1.0 + numerator / c;
+            if c.abs() < tiny {
+                c = tiny;
+            }
+            d = 1.0 / d;
+            value *= d * c;
+        }
+        if (d * c - 1.0).abs() < 1e-15 {
+            break;
+        }
+    }
+    front * value
+}

@@ -1,0 +1,36 @@
+//! The compiled log joint: a list of vectorised operations with preallocated buffers and one reverse sweep over it.
+//!
+//! A [`Program`] is made once from the graph. Every buffer holds, for a block of draws and a chunk of rows, an array
+//! `[draws, rows?, …]` whose axes are named by labels; data arrays have no draws axis. An [`Operation`] reads its
+//! operands' values and writes its own in `forward`, and in `backward` turns the adjoint of its value into additions to
+//! its operands' adjoints. Nothing is allocated during a sweep.
+//!
+//! A neural network plugs in as one more [`Operation`]: its `forward` reads the input buffers and writes the output
+//! buffer, its `backward` adds to the adjoints of the inputs, and to [`Frame::gradient`] at the coordinates that hold its
+//! weights (weights are read from the coordinates `theta` at the offset given when it was built).
+
+mod chain;
+mod contraction;
+mod density;
+mod elementwise;
+mod evaluator;
+mod gather;
+mod matrix;
+mod nest;
+mod program;
+mod reduce;
+mod shape;
+mod transform;
+
+pub use chain::{ForwardRecursion, Lag};
+pub use contraction::Dot;
+pub use density::ScalarDensity;
+pub use elementwise::{Binary, Unary, UnaryFunction};
+pub use evaluator::{Evaluation, Evaluator};
+pub use gather::{FillMissing, Gather};
+pub use matrix::{Inverse, LogDeterminant, QuadraticForm};
+pub use nest::Nest;
+pub use program::{DataArray, Frame, Operation, Program};
+pub use reduce::{Accumulate, LogSumExp, ScatterSum, SumTo};
+pub use shape::{Label, Shape, Source, Value};
+pub use transform::{Coordinates, MAX_MATRIX, PositiveDefinite, ScalarTransform, ScalarTransformKind, Simplex, Ordered};
