@@ -22,7 +22,7 @@ use error::some_of;
 use memory::{MemoryColumn, MemorySource};
 
 /// Rows read at a time in a pass over all of them.
-pub(crate) const PASS_ROWS: usize = 4096;
+pub const PASS_ROWS: usize = 4096;
 
 /// Index of a column in [`Data::columns`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -417,7 +417,7 @@ impl Data {
 }
 
 /// Consecutive ranges of at most `size` that cover `0..total`.
-pub(crate) fn chunks(total: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
+pub fn chunks(total: usize, size: usize) -> impl Iterator<Item = Range<usize>> {
     (0..total).step_by(size.max(1)).map(move |start| start..(start + size).min(total))
 }
 
