@@ -25,10 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     let start = Instant::now();
     let numeric = data.columns_matching("*")?;
-    let numeric: Vec<_> = numeric
-        .into_iter()
-        .filter(|column| data.require_numeric(*column).is_ok())
-        .collect();
+    let numeric: Vec<_> = numeric.into_iter().filter(|column| data.require_numeric(*column).is_ok()).collect();
     let mut buffer = vec![0.0; PASS_ROWS * numeric.len()];
     let mut sum = 0.0;
     for rows in chunks(data.num_rows(), PASS_ROWS) {
@@ -36,11 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         data.read(&numeric, rows, cells)?;
         sum += cells.iter().filter(|cell| !cell.is_nan()).sum::<f64>();
     }
-    println!(
-        "one pass over {} numeric columns in {:.2} s (sum {sum})",
-        numeric.len(),
-        start.elapsed().as_secs_f64()
-    );
+    println!("one pass over {} numeric columns in {:.2} s (sum {sum})", numeric.len(), start.elapsed().as_secs_f64());
     Ok(())
 }
 

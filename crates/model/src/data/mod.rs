@@ -9,13 +9,11 @@ mod codes;
 mod composite;
 mod delimited;
 mod error;
-mod inline;
 mod memory;
 mod npy;
 
 pub use codes::{Codes, number_text};
 pub use error::{DataError, Place};
-pub use inline::{InlineArray, InlineValue};
 
 use composite::CompositeSource;
 use error::some_of;
