@@ -127,6 +127,14 @@ pub trait ExponentialFamily: Clone + Sized {
     /// A(η).
     fn log_partition(&self) -> f64;
 
+    /// A(η) of any natural parameters, also of those that are the same member's in an overcomplete family.
+    ///
+    /// # Errors
+    /// Where η lies outside the family's natural parameter space.
+    fn log_partition_at(natural: &Self::Natural) -> Result<f64, FamilyError> {
+        Ok(Self::from_natural(natural)?.log_partition())
+    }
+
     /// E[T(x)] = ∇A(η).
     fn expectations(&self) -> Self::Expectations;
 
