@@ -1,4 +1,5 @@
 //! Stochastic-gradient variational inference for declared models.
 
 pub mod density;
+pub mod network;
 pub mod tape;

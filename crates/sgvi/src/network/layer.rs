@@ -1,0 +1,483 @@
+//! One layer: its parameters, forward pass, backward pass, and the gradient of a slice of its parameters.
+
+use super::activation::Activation;
+use super::convolution::Geometry;
+use super::kernels::{Kernels, Matrix};
+use super::noise::StepNoise;
+use super::parameters::{Layout, ViewId};
+use super::vectorize::vectorized;
+use rand::Rng;
+use std::ops::Range;
+
+/// What a layer does before its activation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// y = x·W + b with W `[input, output]` and b `[output]`.
+    Dense,
+    /// Patches of a channel-last image times W `[patch_width, small_channels]`, plus one bias per channel.
+    Convolution(Geometry),
+    /// The transpose of a convolution: W `[small_channels, patch_width]`, one bias per channel of the large image.
+    TransposedConvolution(Geometry),
+    /// y = gain·(x − mean(x)) / sd(x) + shift over the features of a row (Ba, Kiros & Hinton 2016).
+    Normalization,
+    /// During training, each number is dropped with this probability and the rest scaled up (Srivastava et al. 2014).
+    Dropout(f32),
+}
+
+/// Which of a layer's parameters a gradient is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The matrix of a product, or the gain of a normalisation.
+    Weight,
+    /// What is added.
+    Bias,
+}
+
+/// A layer of a network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// What it does.
+    pub kind: Kind,
+    /// Numbers per row that come in.
+    pub input_width: usize,
+    /// Numbers per row that go out.
+    pub output_width: usize,
+    /// Applied last.
+    pub activation: Activation,
+    /// The view of its weight, `None` for dropout.
+    pub weight: Option<ViewId>,
+    /// The view of its bias, `None` for dropout.
+    pub bias: Option<ViewId>,
+}
+
+/// Memory that a layer needs per part of a batch, besides its output.
+#[derive(Debug, Clone, Default)]
+pub struct Scratch {
+    /// Values before the activation, where its derivative needs them.
+    pub before: Vec<f32>,
+    /// Patches, normalised values or dropout factors.
+    pub extra: Vec<f32>,
+    /// Adjoint of the patches.
+    pub extra_adjoint: Vec<f32>,
+}
+
+const NORMALIZATION_EPSILON: f32 = 1e-5;
+
+impl Layer {
+    /// Memory for `rows` rows.
+    #[must_use]
+    pub fn scratch(&self, rows: usize) -> Scratch {
+        let (extra, extra_adjoint) = match &self.kind {
+            Kind::Dense => (0, 0),
+            Kind::Convolution(g) | Kind::TransposedConvolution(g) => {
+                let patches = rows * g.positions() * g.patch_width();
+                (patches, patches)
+            }
+            Kind::Normalization => (rows * (self.output_width + 1), 0),
+            Kind::Dropout(_) => (rows * self.output_width, 0),
+        };
+        Scratch {
+            before: vec![0.0; if self.activation.needs_input() { rows * self.output_width } else { 0 }],
+            extra: vec![0.0; extra],
+            extra_adjoint: vec![0.0; extra_adjoint],
+        }
+    }
+
+    /// Computes `output` (`[rows, output_width]`) from `input` (`[rows, input_width]`).
+    ///
+    /// `noise` gives the random numbers of a training step and the number of each row; without it nothing is dropped.
+    #[allow(clippy::too_many_arguments)]
+    pub fn forward(
+        &self,
+        kernels: &dyn Kernels,
+        layout: &Layout,
+        parameters: &[f32],
+        input: &[f32],
+        output: &mut [f32],
+        scratch: &mut Scratch,
+        noise: Option<(&StepNoise, &dyn Fn(usize) -> u64, u16)>,
+    ) {
+        let rows = input.len() / self.input_width.max(1);
+        let view = |id: Option<ViewId>| id.map_or(&[][..], |id| layout.slice(parameters, id));
+        let (weight, bias) = (view(self.weight), view(self.bias));
+        match &self.kind {
+            Kind::Dense => {
+                kernels.product(
+                    output,
+                    false,
+                    Matrix::new(input, rows, self.input_width),
+                    Matrix::new(weight, self.input_width, self.output_width),
+                );
+                kernels.bias_and_activation(output, &mut scratch.before, bias, self.activation);
+            }
+            Kind::Convolution(g) => {
+                let patches = &mut scratch.extra[..rows * g.positions() * g.patch_width()];
+                g.gather(input, patches);
+                kernels.product(
+                    output,
+                    false,
+                    Matrix::new(patches, rows * g.positions(), g.patch_width()),
+                    Matrix::new(weight, g.patch_width(), g.small_channels),
+                );
+                kernels.bias_and_activation(output, &mut scratch.before, bias, self.activation);
+            }
+            Kind::TransposedConvolution(g) => {
+                let patches = &mut scratch.extra[..rows * g.positions() * g.patch_width()];
+                kernels.product(
+                    patches,
+                    false,
+                    Matrix::new(input, rows * g.positions(), g.small_channels),
+                    Matrix::new(weight, g.small_channels, g.patch_width()),
+                );
+                output.fill(0.0);
+                g.scatter(patches, output);
+                kernels.bias_and_activation(output, &mut scratch.before, bias, self.activation);
+            }
+            Kind::Normalization => {
+                let (normalized, inverse_sd) = scratch.extra.split_at_mut(rows * self.output_width);
+                normalize(input, normalized, inverse_sd, self.output_width);
+                scale_rows(output, &normalized[..rows * self.output_width], weight);
+                kernels.bias_and_activation(output, &mut scratch.before, bias, self.activation);
+            }
+            Kind::Dropout(rate) => {
+                output.copy_from_slice(input);
+                let factors = &mut scratch.extra[..output.len()];
+                if let Some((noise, row_number, purpose)) = noise {
+                    let keep = (1.0 - rate) as f64;
+                    let threshold = (keep * f64::from(u32::MAX)) as u32;
+                    for (row, factors) in factors.chunks_exact_mut(self.output_width).enumerate() {
+                        let mut generator = noise.row(row_number(row), purpose);
+                        factors.fill_with(|| if generator.next_u32() <= threshold { 1.0 / (1.0 - rate) } else { 0.0 });
+                    }
+                    multiply(output, factors);
+                } else {
+                    factors.fill(1.0);
+                }
+            }
+        }
+    }
+
+    /// Turns the adjoint of the output into that of the value before the activation, and writes (or adds) the adjoint
+    /// of the input where it is asked for.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward(
+        &self,
+        kernels: &dyn Kernels,
+        layout: &Layout,
+        parameters: &[f32],
+        output: &[f32],
+        output_adjoint: &mut [f32],
+        scratch: &mut Scratch,
+        input_adjoint: Option<(&mut [f32], bool)>,
+    ) {
+        let rows = output.len() / self.output_width.max(1);
+        kernels.activation_backward(output_adjoint, output, &scratch.before, self.activation);
+        let weight = self.weight.map_or(&[][..], |id| layout.slice(parameters, id));
+        match &self.kind {
+            Kind::Dense => {
+                if let Some((adjoint, accumulate)) = input_adjoint {
+                    kernels.product(
+                        adjoint,
+                        accumulate,
+                        Matrix::new(output_adjoint, rows, self.output_width),
+                        Matrix::new(weight, self.input_width, self.output_width).transpose(),
+                    );
+                }
+            }
+            Kind::Convolution(g) => {
+                if let Some((adjoint, accumulate)) = input_adjoint {
+                    let patches = &mut scratch.extra_adjoint[..rows * g.positions() * g.patch_width()];
+                    kernels.product(
+                        patches,
+                        false,
+                        Matrix::new(output_adjoint, rows * g.positions(), g.small_channels),
+                        Matrix::new(weight, g.patch_width(), g.small_channels).transpose(),
+                    );
+                    if !accumulate {
+                        adjoint.fill(0.0);
+                    }
+                    g.scatter(patches, adjoint);
+                }
+            }
+            Kind::TransposedConvolution(g) => {
+                let patches = &mut scratch.extra_adjoint[..rows * g.positions() * g.patch_width()];
+                g.gather(output_adjoint, patches);
+                if let Some((adjoint, accumulate)) = input_adjoint {
+                    kernels.product(
+                        adjoint,
+                        accumulate,
+                        Matrix::new(patches, rows * g.positions(), g.patch_width()),
+                        Matrix::new(weight, g.small_channels, g.patch_width()).transpose(),
+                    );
+                }
+            }
+            Kind::Normalization => {
+                if let Some((adjoint, accumulate)) = input_adjoint {
+                    if !accumulate {
+                        adjoint.fill(0.0);
+                    }
+                    let (normalized, inverse_sd) = scratch.extra.split_at(rows * self.output_width);
+                    normalize_backward(output_adjoint, normalized, inverse_sd, weight, adjoint);
+                }
+            }
+            Kind::Dropout(_) => {
+                if let Some((adjoint, accumulate)) = input_adjoint {
+                    if !accumulate {
+                        adjoint.fill(0.0);
+                    }
+                    let factors = &scratch.extra[..output_adjoint.len()];
+                    for ((target, &slope), &factor) in adjoint.iter_mut().zip(output_adjoint.iter()).zip(factors) {
+                        *target += slope * factor;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the gradient of rows `range` of a parameter (of its elements, where it is a vector) to `gradient`.
+    ///
+    /// `output_adjoint` is what [`Layer::backward`] left; the result is of one part of the batch.
+    #[allow(clippy::too_many_arguments)]
+    pub fn add_gradient(
+        &self,
+        kernels: &dyn Kernels,
+        role: Role,
+        range: Range<usize>,
+        input: &[f32],
+        output_adjoint: &[f32],
+        scratch: &Scratch,
+        gradient: &mut [f32],
+    ) {
+        let rows = output_adjoint.len() / self.output_width.max(1);
+        match (&self.kind, role) {
+            (Kind::Dense, Role::Weight) => kernels.product(
+                gradient,
+                true,
+                Matrix::of_columns(input, rows, self.input_width, range).transpose(),
+                Matrix::new(output_adjoint, rows, self.output_width),
+            ),
+            (Kind::Convolution(g), Role::Weight) => {
+                let positions = rows * g.positions();
+                kernels.product(
+                    gradient,
+                    true,
+                    Matrix::of_columns(
+                        &scratch.extra[..positions * g.patch_width()],
+                        positions,
+                        g.patch_width(),
+                        range,
+                    )
+                    .transpose(),
+                    Matrix::new(output_adjoint, positions, g.small_channels),
+                );
+            }
+            (Kind::TransposedConvolution(g), Role::Weight) => {
+                let positions = rows * g.positions();
+                kernels.product(
+                    gradient,
+                    true,
+                    Matrix::of_columns(input, positions, g.small_channels, range).transpose(),
+                    Matrix::new(&scratch.extra_adjoint[..positions * g.patch_width()], positions, g.patch_width()),
+                );
+            }
+            (Kind::Normalization, Role::Weight) => {
+                for (slopes, values) in
+                    output_adjoint.chunks_exact(self.output_width).zip(scratch.extra.chunks_exact(self.output_width))
+                {
+                    for ((sum, &slope), &value) in gradient.iter_mut().zip(slopes).zip(values) {
+                        *sum += slope * value;
+                    }
+                }
+            }
+            (_, Role::Bias) => kernels.add_column_sums(gradient, output_adjoint),
+            (Kind::Dropout(_), Role::Weight) => {}
+        }
+    }
+}
+
+vectorized! {
+    fn multiply(values: &mut [f32], factors: &[f32]) {
+        for (value, &factor) in values.iter_mut().zip(factors) {
+            *value *= factor;
+        }
+    }
+}
+
+vectorized! {
+    fn scale_rows(output: &mut [f32], input: &[f32], gain: &[f32]) {
+        for (target, source) in output.chunks_exact_mut(gain.len()).zip(input.chunks_exact(gain.len())) {
+            for ((t, &s), &g) in target.iter_mut().zip(source).zip(gain) {
+                *t = s * g;
+            }
+        }
+    }
+}
+
+fn normalize(input: &[f32], normalized: &mut [f32], inverse_sd: &mut [f32], width: usize) {
+    for ((source, target), inverse) in input.chunks_exact(width).zip(normalized.chunks_exact_mut(width)).zip(inverse_sd)
+    {
+        let mean = source.iter().map(|&x| f64::from(x)).sum::<f64>() / width as f64;
+        let variance = source.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / width as f64;
+        *inverse = 1.0 / (variance as f32 + NORMALIZATION_EPSILON).sqrt();
+        for (t, &s) in target.iter_mut().zip(source) {
+            *t = (s - mean as f32) * *inverse;
+        }
+    }
+}
+
+/// dx = (g∘dy − mean(g∘dy) − x̂·mean(g∘dy∘x̂)) / sd, added to `adjoint`.
+fn normalize_backward(slopes: &[f32], normalized: &[f32], inverse_sd: &[f32], gain: &[f32], adjoint: &mut [f32]) {
+    let width = gain.len();
+    for (((slopes, values), inverse), adjoint) in slopes
+        .chunks_exact(width)
+        .zip(normalized.chunks_exact(width))
+        .zip(inverse_sd)
+        .zip(adjoint.chunks_exact_mut(width))
+    {
+        let (mut plain, mut weighted) = (0.0_f64, 0.0_f64);
+        for ((&slope, &value), &g) in slopes.iter().zip(values).zip(gain) {
+            plain += f64::from(slope * g);
+            weighted += f64::from(slope * g * value);
+        }
+        let (plain, weighted) = ((plain / width as f64) as f32, (weighted / width as f64) as f32);
+        for (((target, &slope), &value), &g) in adjoint.iter_mut().zip(slopes).zip(values).zip(gain) {
+            *target += inverse * (slope * g - plain - value * weighted);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kernels::Processor;
+    use super::super::parameters::Initial;
+    use super::*;
+
+    fn wave(n: usize, rate: f32) -> Vec<f32> {
+        (0..n).map(|i| (i as f32 * rate + 0.3).sin()).collect()
+    }
+
+    /// Compares every derivative of Σ c·layer(x) with central differences.
+    fn check(
+        kind: Kind,
+        input_width: usize,
+        output_width: usize,
+        activation: Activation,
+        weight: &[usize],
+        bias: usize,
+    ) {
+        let mut layout = Layout::default();
+        let has_parameters = !matches!(kind, Kind::Dropout(_));
+        let layer = Layer {
+            weight: has_parameters.then(|| layout.allocate("weight", weight, Initial::Uniform(0.8))),
+            bias: has_parameters.then(|| layout.allocate("bias", &[bias], Initial::Uniform(0.5))),
+            kind,
+            input_width,
+            output_width,
+            activation,
+        };
+        let rows = 3;
+        let parameters = layout.initialize(3);
+        let input = wave(rows * input_width, 0.71);
+        let weights = wave(rows * output_width, 1.3);
+        let noise = StepNoise::new(1, 1);
+        let row_number = |row: usize| row as u64;
+        let mut scratch = layer.scratch(rows);
+        let evaluate = |parameters: &[f32], input: &[f32], scratch: &mut Scratch| {
+            let mut output = vec![0.0; rows * output_width];
+            layer.forward(&Processor, &layout, parameters, input, &mut output, scratch, Some((&noise, &row_number, 1)));
+            let value: f64 = output.iter().zip(&weights).map(|(a, b)| f64::from(a * b)).sum();
+            (output, value)
+        };
+        let (output, _) = evaluate(&parameters, &input, &mut scratch);
+        let mut adjoint = weights.clone();
+        let mut input_adjoint = vec![1.0; input.len()];
+        layer.backward(
+            &Processor,
+            &layout,
+            &parameters,
+            &output,
+            &mut adjoint,
+            &mut scratch,
+            Some((&mut input_adjoint, true)),
+        );
+        let mut gradient = vec![0.0; parameters.len()];
+        for (view, role) in [(layer.weight, Role::Weight), (layer.bias, Role::Bias)] {
+            let Some(view) = view else { continue };
+            let view = &layout.views()[view];
+            let middle = view.shape[0] / 2;
+            let stride: usize = view.shape[1..].iter().product();
+            let cut = view.range.start + middle * stride;
+            if role == Role::Weight && view.shape.len() > 1 {
+                for (rows, range) in [(0..middle, view.range.start..cut), (middle..view.shape[0], cut..view.range.end)]
+                {
+                    layer.add_gradient(&Processor, role, rows, &input, &adjoint, &scratch, &mut gradient[range]);
+                }
+            } else {
+                layer.add_gradient(
+                    &Processor,
+                    role,
+                    0..view.shape[0],
+                    &input,
+                    &adjoint,
+                    &scratch,
+                    &mut gradient[view.range.clone()],
+                );
+            }
+        }
+        let step = 1e-2_f32;
+        let mut other = layer.scratch(rows);
+        let mut difference = |target: usize, of_input: bool| {
+            let mut moved = |sign: f32| {
+                let (mut p, mut x) = (parameters.clone(), input.clone());
+                if of_input {
+                    x[target] += sign * step
+                } else {
+                    p[target] += sign * step
+                }
+                evaluate(&p, &x, &mut other).1
+            };
+            (moved(1.0) - moved(-1.0)) / (2.0 * f64::from(step))
+        };
+        for i in 0..input.len() {
+            let want = difference(i, true) + 1.0;
+            assert!(
+                (f64::from(input_adjoint[i]) - want).abs() < 5e-3,
+                "input {i}: {} against {want}",
+                input_adjoint[i]
+            );
+        }
+        for i in 0..parameters.len() {
+            let want = difference(i, false);
+            assert!((f64::from(gradient[i]) - want).abs() < 5e-3, "parameter {i}: {} against {want}", gradient[i]);
+        }
+    }
+
+    #[test]
+    fn dense_layers_agree_with_finite_differences() {
+        for activation in
+            [Activation::Identity, Activation::Tanh, Activation::Gelu, Activation::Silu, Activation::Softplus]
+        {
+            check(Kind::Dense, 5, 4, activation, &[5, 4], 4);
+        }
+    }
+
+    #[test]
+    fn convolutions_agree_with_finite_differences() {
+        let g = Geometry::new([5, 4], 2, 3, 3, 2);
+        check(Kind::Convolution(g), g.large_width(), g.small_width(), Activation::Tanh, &[g.patch_width(), 3], 3);
+        check(
+            Kind::TransposedConvolution(g),
+            g.small_width(),
+            g.large_width(),
+            Activation::Silu,
+            &[3, g.patch_width()],
+            2,
+        );
+    }
+
+    #[test]
+    fn normalization_and_dropout_agree_with_finite_differences() {
+        check(Kind::Normalization, 6, 6, Activation::Tanh, &[6], 6);
+        check(Kind::Dropout(0.4), 6, 6, Activation::Identity, &[], 0);
+    }
+}

@@ -1,0 +1,12 @@
+//! Neural networks as explicit layers in f32: forward and backward passes over parts of a batch, parameters, optimisers.
+
+pub mod activation;
+pub mod convolution;
+mod elementary;
+pub mod kernels;
+pub mod layer;
+pub mod noise;
+pub mod optimizer;
+pub mod parameters;
+pub mod stack;
+pub(crate) mod vectorize;

@@ -1,0 +1,145 @@
+//! All numbers that are learned, in one flat buffer with named views.
+
+use super::noise::StepNoise;
+use rand_distr::{Distribution, Uniform};
+use std::ops::Range;
+
+/// How a view starts.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Initial {
+    /// Every element the same number.
+    Constant(f32),
+    /// Uniform in (−bound, bound).
+    Uniform(f32),
+}
+
+impl Initial {
+    /// Glorot & Bengio 2010: uniform with variance 2 / (fan_in + fan_out).
+    #[must_use]
+    pub fn glorot(fan_in: usize, fan_out: usize) -> Self {
+        Self::Uniform((6.0 / (fan_in + fan_out) as f32).sqrt())
+    }
+
+    /// He et al. 2015: uniform with variance 2 / fan_in.
+    #[must_use]
+    pub fn he(fan_in: usize) -> Self {
+        Self::Uniform((6.0 / fan_in as f32).sqrt())
+    }
+}
+
+/// A named array within the buffer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct View {
+    /// Its name in a file of weights, such as `decoder.layer_1.weight`.
+    pub name: String,
+    /// Its shape, row-major.
+    pub shape: Vec<usize>,
+    /// Where it lies.
+    pub range: Range<usize>,
+    /// How it starts.
+    pub initial: Initial,
+    /// Whether the optimiser changes it.
+    pub trainable: bool,
+}
+
+/// Index of a view in [`Layout::views`].
+pub type ViewId = usize;
+
+/// Names, shapes and places of all parameters.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Layout {
+    views: Vec<View>,
+    length: usize,
+}
+
+impl Layout {
+    /// Appends a view.
+    pub fn allocate(&mut self, name: impl Into<String>, shape: &[usize], initial: Initial) -> ViewId {
+        let size: usize = shape.iter().product();
+        self.views.push(View {
+            name: name.into(),
+            shape: shape.to_vec(),
+            range: self.length..self.length + size,
+            initial,
+            trainable: true,
+        });
+        self.length += size;
+        self.views.len() - 1
+    }
+
+    /// All views, in the order of the buffer, without gaps.
+    #[must_use]
+    pub fn views(&self) -> &[View] {
+        &self.views
+    }
+
+    /// All views, to change their starts or to freeze them.
+    pub fn views_mut(&mut self) -> impl Iterator<Item = &mut View> {
+        self.views.iter_mut()
+    }
+
+    /// The view of that name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<&View> {
+        self.views.iter().find(|view| view.name == name)
+    }
+
+    /// Number of parameters.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// The part of `buffer` that a view names.
+    #[must_use]
+    pub fn slice<'a>(&self, buffer: &'a [f32], view: ViewId) -> &'a [f32] {
+        &buffer[self.views[view].range.clone()]
+    }
+
+    /// A buffer with every view at its start; each view has random numbers of its own.
+    #[must_use]
+    pub fn initialize(&self, seed: u64) -> Vec<f32> {
+        let noise = StepNoise::new(seed, u64::MAX);
+        let mut buffer = vec![0.0; self.length];
+        for (index, view) in self.views.iter().enumerate() {
+            let target = &mut buffer[view.range.clone()];
+            match view.initial {
+                Initial::Constant(value) => target.fill(value),
+                Initial::Uniform(bound) => {
+                    if let Ok(uniform) = Uniform::new_inclusive(-bound, bound) {
+                        let mut generator = noise.row(index as u64, 0);
+                        target.fill_with(|| uniform.sample(&mut generator));
+                    }
+                }
+            }
+        }
+        buffer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_lie_side_by_side_and_start_as_asked() {
+        let mut layout = Layout::default();
+        let weight = layout.allocate("encoder.layer_1.weight", &[300, 200], Initial::glorot(300, 200));
+        let bias = layout.allocate("encoder.layer_1.bias", &[200], Initial::Constant(0.0));
+        assert_eq!(layout.len(), 60_200);
+        let buffer = layout.initialize(5);
+        assert_eq!(buffer, layout.initialize(5));
+        assert_ne!(buffer, layout.initialize(6));
+        let values = layout.slice(&buffer, weight);
+        let variance = values.iter().map(|w| f64::from(w * w)).sum::<f64>() / values.len() as f64;
+        assert!((variance / (2.0 / 500.0) - 1.0).abs() < 0.02, "{variance}");
+        assert!(layout.slice(&buffer, bias).iter().all(|&b| b == 0.0));
+        assert_eq!(layout.named("encoder.layer_1.bias").unwrap().range, 60_000..60_200);
+    }
+}
