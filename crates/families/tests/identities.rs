@@ -34,6 +34,14 @@ impl Mean {
     }
 }
 
+/// The direction η(to) − η(from), shortened to unit length where it is longer, so that one step of the differences suits all.
+fn unit_direction<F: ExponentialFamily>(from: &F, to: &F) -> F::Natural {
+    let mut along = direction(from, to);
+    let length = along.to_vec().iter().map(|value| value * value).sum::<f64>().sqrt();
+    along.visit_mut(&mut |value| *value /= length.max(1.0));
+    along
+}
+
 /// The direction η(to) − η(from).
 fn direction<F: ExponentialFamily>(from: &F, to: &F) -> F::Natural {
     let mut difference = to.to_natural();
@@ -95,7 +103,7 @@ fn battery<F: ExponentialFamily>(members: &[F]) {
 
         let others: Vec<&F> =
             members.iter().enumerate().filter(|(other, _)| *other != index).map(|(_, other)| other).collect();
-        let directions: Vec<F::Natural> = others.iter().map(|other| direction(member, other)).collect();
+        let directions: Vec<F::Natural> = others.iter().map(|other| unit_direction(member, other)).collect();
         let gradient_change = |along: &F::Natural, against: &F::Natural| {
             derivative(|step| {
                 against.inner_product(&F::from_natural(&moved(member, step, along)).unwrap().expectations())
@@ -124,7 +132,8 @@ fn battery<F: ExponentialFamily>(members: &[F]) {
             // KL is non-negative, the Bregman divergence of A, and an expectation.
             let kl = member.kl(other);
             assert!(kl > 0.0, "{}", label("KL > 0"));
-            let bregman = other.log_partition() - member.log_partition() - along.inner_product(&expectations);
+            let bregman =
+                other.log_partition() - member.log_partition() - direction(member, other).inner_product(&expectations);
             assert_close(kl, bregman, 1e-10, &label("KL = Bregman divergence"));
             let values = draws.iter().zip(&log_densities).map(|(draw, log)| log - other.log_density(draw)).collect();
             Mean { values }.assert(kl, &label("KL = E[log q − log p]"));
