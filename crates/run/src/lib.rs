@@ -14,6 +14,8 @@ pub mod seed;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "plot")]
+pub mod plot;
 
 pub use array::NestedArray;
 pub use record::{PosteriorEntry, Record, Status, TracePoint};

@@ -1,0 +1,259 @@
+//! Axes: ranges, ticks, labels and the frame of a panel.
+
+use super::colour::{FRAME, GRID, INK, MUTED};
+use super::font::Font;
+use super::scene::{Anchor, Area, Picture, Point, Shape, Text};
+
+const TICK_SIZE: f64 = 10.5;
+const LABEL_SIZE: f64 = 11.5;
+
+/// The range of one axis.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Axis {
+    pub(super) low: f64,
+    pub(super) high: f64,
+    /// Logarithmic to base 10; the range is then positive.
+    pub(super) logarithmic: bool,
+    /// Ticks at whole numbers only.
+    pub(super) whole: bool,
+}
+
+impl Axis {
+    /// The range of the finite values, widened by the share `margin` on both sides; around a single value ±½ or 10 %.
+    pub(super) fn of(values: impl Iterator<Item = f64>, margin: f64) -> Self {
+        let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+        for value in values.filter(|value| value.is_finite()) {
+            low = low.min(value);
+            high = high.max(value);
+        }
+        if low > high {
+            (low, high) = (0.0, 1.0);
+        }
+        let extent = high - low;
+        let pad = if extent > 1e-12 * low.abs().max(high.abs()) { extent * margin } else { (low.abs() * 0.1).max(0.5) };
+        Self { low: low - pad, high: high + pad, logarithmic: false, whole: false }
+    }
+
+    /// A range of counts: ticks at whole numbers only.
+    pub(super) fn of_counts(values: impl Iterator<Item = f64>, margin: f64) -> Self {
+        Self { whole: true, ..Self::of(values, margin) }
+    }
+
+    /// A logarithmic axis over the positive finite values, widened to whole decades.
+    pub(super) fn logarithmic(values: impl Iterator<Item = f64>) -> Self {
+        let logs = values.filter(|value| value.is_finite() && *value > 0.0).map(f64::log10);
+        let (low, high) =
+            logs.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), log| (low.min(log), high.max(log)));
+        let (low, high) = if low > high { (0.0, 1.0) } else { (low.floor(), high.ceil()) };
+        let high = if high > low { high } else { low + 1.0 };
+        Self { low: 10f64.powf(low), high: 10f64.powf(high), logarithmic: true, whole: false }
+    }
+
+    /// Where a value lies: 0 at the low end, 1 at the high end.
+    pub(super) fn share(&self, value: f64) -> f64 {
+        if self.logarithmic {
+            (value.log10() - self.low.log10()) / (self.high.log10() - self.low.log10())
+        } else {
+            (value - self.low) / (self.high - self.low)
+        }
+    }
+
+    /// About `count` round values within the range, with their labels.
+    pub(super) fn ticks(&self, count: usize) -> Vec<(f64, String)> {
+        if self.logarithmic {
+            return self.decades(count);
+        }
+        let step = round_step((self.high - self.low) / count.max(1) as f64);
+        let step = if self.whole { step.max(1.0) } else { step };
+        let first = (self.low / step - 1e-9).ceil() as i64;
+        let last = (self.high / step + 1e-9).floor() as i64;
+        (first..=last).map(|index| index as f64 * step).map(|value| (value, label(value, step))).collect()
+    }
+
+    fn decades(&self, count: usize) -> Vec<(f64, String)> {
+        let (first, last) = (self.low.log10().round() as i64, self.high.log10().round() as i64);
+        let every = ((last - first) as usize).div_ceil(count.max(1)).max(1);
+        (first..=last).step_by(every).map(|power| (10f64.powi(power as i32), power_of_ten(power))).collect()
+    }
+}
+
+/// The nearest of 1, 2, 5 × 10ⁿ to `step` on a logarithmic scale.
+fn round_step(step: f64) -> f64 {
+    let power = 10f64.powf(step.log10().floor());
+    let factor = match step / power {
+        share if share < 1.5 => 1.0,
+        share if share < 3.3 => 2.0,
+        share if share < 7.2 => 5.0,
+        _ => 10.0,
+    };
+    factor * power
+}
+
+/// A tick's label: as many decimals as its step needs, a true minus sign.
+fn label(value: f64, step: f64) -> String {
+    let largest = value.abs();
+    let text = if largest >= 1e6 || (step < 1e-6 && largest > 0.0) {
+        let digits = (largest / step).log10().ceil().clamp(0.0, 15.0) as usize;
+        let text = format!("{value:.digits$e}");
+        match text.split_once('e') {
+            Some((mantissa, power)) if mantissa.contains('.') => {
+                format!("{}e{power}", mantissa.trim_end_matches('0').trim_end_matches('.'))
+            }
+            _ => text,
+        }
+    } else {
+        let decimals = (-step.log10().floor()).max(0.0) as usize;
+        format!("{value:.decimals$}")
+    };
+    let text = text.replace('-', "−");
+    if text.trim_start_matches('−').chars().all(|digit| "0.".contains(digit)) { "0".to_owned() } else { text }
+}
+
+/// `10⁻³`.
+fn power_of_ten(power: i64) -> String {
+    let digits = power.to_string();
+    let raised = digits.chars().map(|character| match character {
+        '-' => '⁻',
+        '0' => '⁰',
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        '4' => '⁴',
+        '5' => '⁵',
+        '6' => '⁶',
+        '7' => '⁷',
+        '8' => '⁸',
+        _ => '⁹',
+    });
+    match power {
+        0 => "1".to_owned(),
+        1 => "10".to_owned(),
+        _ => format!("10{}", raised.collect::<String>()),
+    }
+}
+
+/// A panel: its area and what its axes show.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Frame {
+    pub(super) area: Area,
+    pub(super) x: Axis,
+    pub(super) y: Axis,
+}
+
+/// The words around a panel.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Labels<'a> {
+    pub(super) title: &'a str,
+    pub(super) x: &'a str,
+    pub(super) y: &'a str,
+}
+
+impl Frame {
+    /// A panel that fills `outer`, with room for ticks and labels.
+    pub(super) fn within(outer: Area, x: Axis, y: Axis, labels: &Labels<'_>) -> Self {
+        let font = Font::new();
+        let widest = y.ticks(6).iter().map(|(_, text)| font.width(text, TICK_SIZE)).fold(0.0, f64::max);
+        let left = widest + 10.0 + if labels.y.is_empty() { 0.0 } else { 20.0 };
+        let top = if labels.title.is_empty() { 8.0 } else { 28.0 };
+        let bottom = if labels.x.is_empty() { 24.0 } else { 42.0 };
+        let area = Area {
+            x: outer.x + left,
+            y: outer.y + top,
+            width: (outer.width - left - 10.0).max(10.0),
+            height: (outer.height - top - bottom).max(10.0),
+        };
+        Self { area, x, y }
+    }
+
+    /// Where a pair of values lies.
+    pub(super) fn point(&self, x: f64, y: f64) -> Point {
+        (self.area.x + self.x.share(x) * self.area.width, self.area.bottom() - self.y.share(y) * self.area.height)
+    }
+
+    /// Draws grid, frame, ticks and labels; what follows is clipped to the panel.
+    pub(super) fn draw(&self, picture: &mut Picture, labels: &Labels<'_>) {
+        picture.clip(None);
+        let area = self.area;
+        let count_x = ((area.width / 90.0) as usize).clamp(2, 10);
+        for (value, text) in self.x.ticks(count_x) {
+            let x = self.point(value, self.y.low).0;
+            picture.line(vec![(x, area.y), (x, area.bottom())], GRID, 1.0);
+            picture.text((x, area.bottom() + 16.0), text, TICK_SIZE, Anchor::Middle, MUTED);
+        }
+        for (value, text) in self.y.ticks(6) {
+            let y = self.point(self.x.low, value).1;
+            picture.line(vec![(area.x, y), (area.right(), y)], GRID, 1.0);
+            picture.text((area.x - 7.0, y + 3.8), text, TICK_SIZE, Anchor::End, MUTED);
+        }
+        picture.outline(area, FRAME, 1.0);
+        if !labels.title.is_empty() {
+            picture.text((area.x, area.y - 10.0), labels.title, 12.5, Anchor::Start, INK);
+        }
+        let middle = (area.x + area.width / 2.0, area.bottom() + 34.0);
+        picture.text(middle, labels.x, LABEL_SIZE, Anchor::Middle, INK);
+        if !labels.y.is_empty() {
+            let font = Font::new();
+            let widest = self.y.ticks(6).iter().map(|(_, text)| font.width(text, TICK_SIZE)).fold(0.0, f64::max);
+            picture.add(Shape::Text(Text {
+                at: (area.x - widest - 16.0, area.y + area.height / 2.0),
+                text: labels.y.to_owned(),
+                size: LABEL_SIZE,
+                anchor: Anchor::Middle,
+                colour: INK,
+                upward: true,
+            }));
+        }
+        picture.clip(Some(area));
+    }
+}
+
+/// A legend in one line, its left end at `at`: a dot of the class's colour before each name.
+pub(super) fn legend(picture: &mut Picture, at: Point, right: f64, entries: &[(super::Colour, String)]) {
+    picture.clip(None);
+    let font = Font::new();
+    let (mut x, y) = at;
+    for (index, (colour, name)) in entries.iter().enumerate() {
+        let width = 24.0 + font.width(name, TICK_SIZE);
+        if x + width > right && index > 0 {
+            picture.text((x, y), "…", TICK_SIZE, Anchor::Start, MUTED);
+            return;
+        }
+        picture.add(Shape::Circle { center: (x + 4.0, y - 3.6), radius: 4.0, fill: *colour });
+        picture.text((x + 12.0, y), name.as_str(), TICK_SIZE, Anchor::Start, INK);
+        x += width;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(low: f64, high: f64) -> Vec<String> {
+        let axis = Axis { low, high, logarithmic: false, whole: false };
+        axis.ticks(5).into_iter().map(|(_, text)| text).collect()
+    }
+
+    #[test]
+    fn ticks_are_round() {
+        assert_eq!(labels(0.0, 10.0), ["0", "2", "4", "6", "8", "10"]);
+        assert_eq!(labels(-0.31, 0.32), ["−0.3", "−0.2", "−0.1", "0", "0.1", "0.2", "0.3"]);
+        assert_eq!(labels(-443.4, -443.1), ["−443.4", "−443.3", "−443.2", "−443.1"]);
+        assert_eq!(labels(-3e7, 1e6), ["−3e7", "−2e7", "−1e7", "0"]);
+    }
+
+    #[test]
+    fn logarithmic_axes_have_decades() {
+        let axis = Axis::logarithmic([0.0, 3e-5, 20.0].into_iter());
+        assert_eq!((axis.share(1e-5), axis.share(100.0)), (0.0, 1.0));
+        let texts: Vec<String> = axis.ticks(4).into_iter().map(|(_, text)| text).collect();
+        assert_eq!(texts, ["10⁻⁵", "10⁻³", "10⁻¹", "10"]);
+    }
+
+    #[test]
+    fn degenerate_ranges_are_widened() {
+        let axis = Axis::of([5.0, 5.0, f64::NAN].into_iter(), 0.05);
+        assert!(axis.low < 5.0 && axis.high > 5.0);
+        let axis = Axis::of(std::iter::empty(), 0.05);
+        assert!(axis.low < axis.high);
+    }
+}
