@@ -3,6 +3,9 @@
 use std::time::Instant;
 
 use cavi::chain::discrete::{self, DiscreteChainScratch, DiscreteChainSummary, Transition};
+use cavi::chain::gaussian::{
+    self, GaussianChainMoments, GaussianChainScratch, GaussianChainSummary, GaussianChainTerms, UnaryPrecision,
+};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -44,6 +47,46 @@ fn discrete_chain(num_states: usize, starts: &[usize]) -> f64 {
     )
 }
 
+/// Seconds of a smoother with diagonal parameters and messages of full precision, the same in every row or not.
+fn gaussian_chain(dimension: usize, shared: bool, starts: &[usize]) -> f64 {
+    let (mut rng, square) = (ChaCha8Rng::seed_from_u64(2), dimension * dimension);
+    let diagonal = |value: f64| -> Vec<f64> {
+        (0..square).map(|cell| if cell / dimension == cell % dimension { value } else { 0.0 }).collect()
+    };
+    let (innovation_precision, mut transition_linear, transition_quadratic) =
+        (diagonal(4.0), diagonal(3.6), diagonal(3.3));
+    transition_linear.iter_mut().enumerate().for_each(|(cell, value)| *value += 0.01 * cell as f64 / square as f64);
+    let matrices: Vec<f64> = (0..NUM_ROWS)
+        .flat_map(|_| {
+            let size = 1.0 + rng.random::<f64>();
+            (0..square).map(move |cell| if cell / dimension == cell % dimension { size } else { 0.1 })
+        })
+        .collect();
+    let precision =
+        if shared { UnaryPrecision::Shared(&matrices[..square]) } else { UnaryPrecision::PerRow(&matrices) };
+    let linear = random(&mut rng, NUM_ROWS * dimension, 5.0);
+    let (mut means, mut covariances) = (vec![0.0; linear.len()], vec![0.0; matrices.len()]);
+    let (mut scratch, mut summary) = (GaussianChainScratch::default(), GaussianChainSummary::default());
+    let initial_linear = vec![0.5; dimension];
+    let terms = GaussianChainTerms {
+        dimension,
+        initial_precision: &innovation_precision,
+        initial_linear: &initial_linear,
+        innovation_precision: &innovation_precision,
+        transition_quadratic: &transition_quadratic,
+        transition_linear: &transition_linear,
+    };
+    least_seconds(
+        || (),
+        || {
+            let moments =
+                GaussianChainMoments { means: &mut means, covariances: &mut covariances, lag_covariances: None };
+            let outcome = gaussian::smooth(terms, precision, &linear, starts, moments, &mut scratch, &mut summary);
+            assert!(outcome.is_ok());
+        },
+    )
+}
+
 #[expect(clippy::print_stdout, reason = "an example prints its measurements")]
 fn main() {
     let short: Vec<usize> = (0..NUM_ROWS).step_by(100).collect();
@@ -56,6 +99,14 @@ fn main() {
                     "discrete  K = {num_states:2}  {name:16}  {threads} thread(s)  {:7.1} ns a row  {:8.2} ms",
                     seconds / NUM_ROWS as f64 * 1e9,
                     seconds * 1e3
+                );
+            }
+            for (dimension, shared) in [1, 2, 3, 4, 8].into_iter().flat_map(|d| [(d, false), (d, true)]) {
+                let seconds = pool.install(|| gaussian_chain(dimension, shared, starts));
+                let precision = if shared { "shared " } else { "per row" };
+                println!(
+                    "gaussian  D = {dimension:2}  {name:16}  {threads} thread(s)  precision {precision}  {:7.1} ns a row",
+                    seconds / NUM_ROWS as f64 * 1e9
                 );
             }
         }

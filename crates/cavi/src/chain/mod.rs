@@ -8,6 +8,12 @@
 pub mod discrete;
 mod discrete_kernels;
 mod discrete_log;
+#[cfg(test)]
+mod discrete_tests;
+pub mod gaussian;
+mod gaussian_kernels;
+#[cfg(test)]
+mod gaussian_tests;
 mod sum;
 
 use thiserror::Error;

@@ -36,9 +36,13 @@ impl LogProduct {
         Self { logs: CompensatedSum::default(), product: 1.0 }
     }
 
-    /// Multiplies by a factor in [1e-150, 1e150].
+    /// Multiplies by a positive factor.
     #[inline(always)]
     pub(super) fn multiply(&mut self, factor: f64) {
+        if !(1e-150..=1e150).contains(&factor) {
+            self.logs.add(factor.ln());
+            return;
+        }
         self.product *= factor;
         if !(1e-120..=1e120).contains(&self.product) {
             self.logs.add(self.product.ln());
@@ -79,7 +83,8 @@ mod tests {
             product.multiply(1e-150);
             product.multiply(3.0);
         }
-        let expected = 10_000.0 * (3f64.ln() - 150.0 * std::f64::consts::LN_10);
+        product.multiply(1e-300);
+        let expected = 10_000.0 * (3f64.ln() - 150.0 * std::f64::consts::LN_10) - 300.0 * std::f64::consts::LN_10;
         assert!((product.value() / expected - 1.0).abs() < 1e-14);
     }
 }
