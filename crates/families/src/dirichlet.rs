@@ -102,7 +102,7 @@ pub(crate) fn concentration_from_expected_log(
     let condition = "the exponentials of the expected logarithms must sum to less than 1";
     let refusal = FamilyError::NotAttainable { family, condition };
     if expected_log.len() < 2
-        || !(log_sum_exp(expected_log) < 0.0)
+        || (log_sum_exp(expected_log) >= 0.0)
         || expected_log.iter().any(|value| !value.is_finite())
     {
         return Err(refusal);

@@ -23,6 +23,7 @@ pub mod normal_gamma;
 pub mod normal_vector;
 pub mod normal_wishart;
 pub mod poisson;
+pub mod rows;
 pub mod special;
 pub mod stick_breaking;
 pub mod truncated_normal;

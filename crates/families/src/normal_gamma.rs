@@ -170,7 +170,7 @@ impl ExponentialFamily for NormalGamma {
         let precision = gamma::Gamma::from_expectations(&log_and_mean)?;
         let mean = expectations.mean_precision_mean / expectations.mean_precision;
         let spread = expectations.mean_precision_square - mean * expectations.mean_precision_mean;
-        if !(spread > 0.0) {
+        if spread.is_nan() || spread <= 0.0 {
             let condition = "E[τμ²] must exceed E[τμ]²/E[τ]";
             return Err(FamilyError::NotAttainable { family: NAME, condition });
         }

@@ -85,7 +85,7 @@ impl Quadratic {
         match self {
             Self::Isotropic(value) if *value > 0.0 => Ok((Self::Isotropic(1.0 / value), dimension as f64 * value.ln())),
             Self::Isotropic(_) => Err(NotPositiveDefinite { row: 0 }),
-            Self::Diagonal(values) => match values.iter().position(|value| !(*value > 0.0)) {
+            Self::Diagonal(values) => match values.iter().position(|value| value.is_nan() || *value <= 0.0) {
                 Some(row) => Err(NotPositiveDefinite { row }),
                 None => Ok((self.map(|value| 1.0 / value), values.iter().map(|value| value.ln()).sum())),
             },

@@ -195,7 +195,7 @@ impl ExponentialFamily for NormalWishart {
         ))?;
         cholesky_solve(&factor, dimension, &mut mean);
         let spread = expectations.mean_precision_square - dot(&mean, &expectations.mean_precision_mean);
-        if !(spread > 0.0) {
+        if spread.is_nan() || spread <= 0.0 {
             let condition = "E[μᵀΛμ] must exceed E[Λμ]ᵀ E[Λ]⁻¹ E[Λμ]";
             return Err(FamilyError::NotAttainable { family: NAME, condition });
         }

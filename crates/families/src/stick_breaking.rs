@@ -254,7 +254,7 @@ mod tests {
         let family = StickBreaking::new(vec![2.0, 1.5, 4.0], vec![3.0, 2.5, 1.2]).unwrap();
         let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(11);
         let count = 100_000;
-        let mut sums = vec![[0.0; 3]; 4];
+        let mut sums = [[0.0; 3]; 4];
         for _ in 0..count {
             for (sum, weight) in sums.iter_mut().zip(StickBreaking::weights(&family.sample(&mut random))) {
                 sum[0] += weight;
