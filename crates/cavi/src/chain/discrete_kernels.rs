@@ -8,6 +8,9 @@ use std::ops::Range;
 /// Rows whose pairwise products are added to the transition counts at once.
 const PAIR_ROWS: usize = 8;
 
+/// Rows whose exponentials are taken in one loop.
+const EXP_ROWS: usize = 128;
+
 /// Smallest scale with which a scaled recursion is trusted: what underflowed before it is below 1e-180 of the result.
 pub(super) const SMALLEST_SCALE: f64 = 1e-110;
 
@@ -168,28 +171,26 @@ fn emission_body<const L: usize>(
     emission: &mut [f64],
     shift: &mut [f64],
 ) -> Result<(), usize> {
-    let rows = unary.chunks_exact(tables.num_states).zip(emission.chunks_exact_mut(tables.width)).zip(shift);
-    for (row, ((unary, emission), shift)) in rows.enumerate() {
-        emission.fill(f64::NEG_INFINITY);
-        emission[..unary.len()].copy_from_slice(unary);
-        let mut largest = [f64::NEG_INFINITY; L];
-        for values in emission.chunks_exact(L) {
-            for lane in 0..L {
-                largest[lane] = if values[lane] > largest[lane] { values[lane] } else { largest[lane] };
+    let (num_states, width) = (tables.num_states, tables.width);
+    let blocks = unary.chunks(EXP_ROWS * num_states).zip(emission.chunks_mut(EXP_ROWS * width));
+    for (block, ((unary, emission), shift)) in blocks.zip(shift.chunks_mut(EXP_ROWS)).enumerate() {
+        let rows = unary.chunks_exact(num_states).zip(emission.chunks_exact_mut(width)).zip(shift);
+        for (row, ((unary, emission), shift)) in rows.enumerate() {
+            let maximum = unary.iter().fold(f64::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+            let mut comparable = maximum.is_finite();
+            for (emission, &unary) in emission.iter_mut().zip(unary) {
+                comparable &= unary <= maximum;
+                *emission = unary - maximum;
             }
-        }
-        let maximum = largest.iter().fold(f64::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-        let mut total = [0.0; L];
-        for values in emission.chunks_exact_mut(L) {
-            for lane in 0..L {
-                values[lane] = exp_of_non_positive(values[lane] - maximum);
-                total[lane] += values[lane];
+            if !comparable {
+                return Err(block * EXP_ROWS + row);
             }
+            emission[num_states..].fill(f64::NEG_INFINITY);
+            *shift = maximum;
         }
-        if !sum(total).is_finite() {
-            return Err(row);
+        for values in emission.iter_mut() {
+            *values = exp_of_non_positive(*values);
         }
-        *shift = maximum;
     }
     Ok(())
 }

@@ -273,7 +273,6 @@ fn eliminate_body(
 ///
 /// `root_mean` is `[D]`, `root_covariance` `[D, D]`.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "loops over the indices of the formulas above")]
 fn substitute_body(
     d: usize,
     forward: bool,
