@@ -162,12 +162,14 @@ for_every_instruction_set! {
 mod tests {
     use super::*;
 
+    type Kernel = fn(&mut [f32]);
+
     fn points(lower: f32, upper: f32, count: usize) -> Vec<f32> {
         (0..count).map(|i| lower + (upper - lower) * (i as f32 + 0.123) / count as f32).collect()
     }
 
     /// The largest distance from the f64 function, in units of the last place.
-    fn largest_ulps(values: &[f32], kernel: fn(&mut [f32]), reference: impl Fn(f64) -> f64) -> f64 {
+    fn largest_ulps(values: &[f32], kernel: Kernel, reference: impl Fn(f64) -> f64) -> f64 {
         let mut found = values.to_vec();
         kernel(&mut found);
         let ulps = values.iter().zip(&found).map(|(x, y)| {
@@ -211,7 +213,7 @@ mod tests {
     #[test]
     fn results_do_not_depend_on_length_or_alignment() {
         let values = points(-30.0, 30.0, 133);
-        let kernels: [(&str, fn(&mut [f32])); 5] = [
+        let kernels: [(&str, Kernel); 5] = [
             ("exp", exp_in_place),
             ("ln", ln_in_place),
             ("log1p_exp", log1p_exp_in_place),

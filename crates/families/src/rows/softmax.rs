@@ -106,10 +106,14 @@ fn softmax_row_major_body<const FUSED: bool>(
     for row in 0..num_rows {
         let values = &mut logits[row * num_components..(row + 1) * num_components];
         let mut lanes = [f64::NEG_INFINITY; LANES];
-        for chunk in values.chunks(LANES) {
-            for (lane, value) in lanes.iter_mut().zip(chunk) {
-                *lane = if *value > *lane { *value } else { *lane };
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                lanes[lane] = if chunk[lane] > lanes[lane] { chunk[lane] } else { lanes[lane] };
             }
+        }
+        for (lane, value) in lanes.iter_mut().zip(rest) {
+            *lane = if *value > *lane { *value } else { *lane };
         }
         let mut largest = f64::NEG_INFINITY;
         for lane in lanes {
@@ -120,10 +124,14 @@ fn softmax_row_major_body<const FUSED: bool>(
             *value = exp_of_nonpositive::<FUSED>(*value - largest);
         }
         let mut lanes = [0.0; LANES];
-        for chunk in values.chunks(LANES) {
-            for (lane, value) in lanes.iter_mut().zip(chunk) {
-                *lane += *value;
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                lanes[lane] += chunk[lane];
             }
+        }
+        for (lane, value) in lanes.iter_mut().zip(rest) {
+            *lane += *value;
         }
         let total = ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) + ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
         log_normalizer[row] = largest + ln::<FUSED>(total);
