@@ -11,6 +11,7 @@ pub mod json;
 pub mod output;
 pub mod record;
 pub mod seed;
+pub mod summary;
 
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -19,3 +20,4 @@ pub mod plot;
 
 pub use array::NestedArray;
 pub use record::{PosteriorEntry, Record, Status, TracePoint};
+pub use summary::Summary;

@@ -1,7 +1,8 @@
 //! The neutral record of a run: what every engine reports in the same words.
 
 use crate::array::NestedArray;
-use crate::executor::Outcome;
+use crate::executor::{Failure, Outcome};
+use crate::summary::Summary;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -153,38 +154,6 @@ pub struct Record {
     pub posterior: Table<PosteriorEntry>,
 }
 
-/// The content of `summary.json`, in the order of its keys.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// See [`Record::engine`].
-    pub engine: String,
-    /// See [`Record::model`].
-    pub model: String,
-    /// See [`Record::status`].
-    pub status: Status,
-    /// See [`Record::iterations`].
-    pub iterations: usize,
-    /// See [`Record::seconds`].
-    pub seconds: f64,
-    /// See [`Record::elbo`]; `None` (null) when it is not finite.
-    pub elbo: Option<f64>,
-    /// See [`Record::elbo_terms`].
-    pub elbo_terms: Table<Option<f64>>,
-    /// See [`Record::restarts`].
-    pub restarts: Vec<Option<f64>>,
-    /// See [`Record::seed`].
-    pub seed: u64,
-    /// See [`Record::version`].
-    pub version: String,
-    /// See [`Record::extra`].
-    #[serde(flatten)]
-    pub extra: Table<Value>,
-}
-
-fn finite(value: f64) -> Option<f64> {
-    value.is_finite().then_some(value)
-}
-
 impl Record {
     /// A record of a run that has not produced anything yet; its status is `failed` until [`Record::set_outcome`].
     #[must_use]
@@ -224,22 +193,20 @@ impl Record {
         }
     }
 
+    /// Takes over what there is of a failed run; the extra key `failure` says why. Its ELBO stays NaN.
+    pub fn set_failure<E: std::error::Error + 'static>(&mut self, failure: &Failure<E>) {
+        self.status = Status::Failed;
+        self.iterations = failure.trace.last().map_or(0, |point| point.iteration);
+        self.seconds = failure.seconds;
+        self.restarts = failure.restarts.iter().map(|restart| restart.elbo).collect();
+        self.trace.clone_from(&failure.trace);
+        self.extra.insert("failure".to_owned(), Value::String(failure.to_string()));
+    }
+
     /// What `summary.json` holds.
     #[must_use]
     pub fn summary(&self) -> Summary {
-        Summary {
-            engine: self.engine.clone(),
-            model: self.model.clone(),
-            status: self.status,
-            iterations: self.iterations,
-            seconds: self.seconds,
-            elbo: finite(self.elbo),
-            elbo_terms: self.elbo_terms.iter().map(|(name, &term)| (name.clone(), finite(term))).collect(),
-            restarts: self.restarts.iter().map(|&elbo| finite(elbo)).collect(),
-            seed: self.seed,
-            version: self.version.clone(),
-            extra: self.extra.clone(),
-        }
+        Summary::of(self)
     }
 
     /// The text of `summary.json`, which `--json` prints as well: pretty, one line feed at the end.

@@ -1,8 +1,10 @@
 //! Checkpoints: the bytes from which an interrupted run resumes to bitwise the same result.
 
+use super::encoding::Decoder;
 use crate::output::{AtomicFile, OutputError};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const MAGIC: &[u8; 8] = b"vi-ckpt1";
 
@@ -48,216 +50,17 @@ pub enum CheckpointError {
     },
 }
 
-/// Writes numbers, little-endian and bitwise, one after the other.
-#[derive(Debug, Default)]
-pub struct Encoder {
-    bytes: Vec<u8>,
-}
-
-impl Encoder {
-    /// An empty encoder.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The bytes so far.
-    #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-
-    /// Appends an integer.
-    pub fn u64(&mut self, value: u64) {
-        self.bytes.extend_from_slice(&value.to_le_bytes());
-    }
-
-    /// Appends a size or index.
-    pub fn usize(&mut self, value: usize) {
-        self.u64(value as u64);
-    }
-
-    /// Appends a truth value.
-    pub fn bool(&mut self, value: bool) {
-        self.u64(u64::from(value));
-    }
-
-    /// Appends a number, bit by bit.
-    pub fn f64(&mut self, value: f64) {
-        self.u64(value.to_bits());
-    }
-
-    /// Appends a number that may be absent.
-    pub fn option_f64(&mut self, value: Option<f64>) {
-        self.bool(value.is_some());
-        self.f64(value.unwrap_or(0.0));
-    }
-
-    /// Appends a length and that many numbers.
-    pub fn f64_slice(&mut self, values: &[f64]) {
-        self.usize(values.len());
-        values.iter().for_each(|&value| self.f64(value));
-    }
-
-    /// Appends a length and that many single-precision numbers.
-    pub fn f32_slice(&mut self, values: &[f32]) {
-        self.usize(values.len());
-        values.iter().for_each(|value| self.bytes.extend_from_slice(&value.to_le_bytes()));
-    }
-
-    /// Appends a length and that many bytes.
-    pub fn bytes(&mut self, values: &[u8]) {
-        self.usize(values.len());
-        self.bytes.extend_from_slice(values);
-    }
-
-    /// Appends a text.
-    pub fn text(&mut self, value: &str) {
-        self.bytes(value.as_bytes());
-    }
-}
-
-/// Reads what an [`Encoder`] wrote, in the same order.
-#[derive(Debug)]
-pub struct Decoder<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Decoder<'a> {
-    /// A decoder at the beginning of `bytes`.
-    #[must_use]
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes }
-    }
-
-    fn take(&mut self, length: usize, what: &str) -> Result<&'a [u8], CheckpointError> {
-        let (taken, rest) =
-            self.bytes.split_at_checked(length).ok_or_else(|| CheckpointError::Content { what: what.to_owned() })?;
-        self.bytes = rest;
-        Ok(taken)
-    }
-
-    /// Reads an integer.
-    ///
-    /// # Errors
-    /// When the content ends before; so for all methods here.
-    pub fn u64(&mut self) -> Result<u64, CheckpointError> {
-        let mut word = [0; 8];
-        word.copy_from_slice(self.take(8, "a number")?);
-        Ok(u64::from_le_bytes(word))
-    }
-
-    /// Reads a size or index.
-    ///
-    /// # Errors
-    /// When the content ends before, or the number is too large for this machine.
-    pub fn usize(&mut self) -> Result<usize, CheckpointError> {
-        usize::try_from(self.u64()?).map_err(|_| CheckpointError::Content { what: "a size".to_owned() })
-    }
-
-    /// Reads a truth value.
-    ///
-    /// # Errors
-    /// When the content ends before, or holds something else.
-    pub fn bool(&mut self) -> Result<bool, CheckpointError> {
-        match self.u64()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(CheckpointError::Content { what: "a truth value".to_owned() }),
-        }
-    }
-
-    /// Reads a number, bit by bit.
-    ///
-    /// # Errors
-    /// When the content ends before.
-    pub fn f64(&mut self) -> Result<f64, CheckpointError> {
-        Ok(f64::from_bits(self.u64()?))
-    }
-
-    /// Reads a number that may be absent.
-    ///
-    /// # Errors
-    /// When the content ends before.
-    pub fn option_f64(&mut self) -> Result<Option<f64>, CheckpointError> {
-        let present = self.bool()?;
-        let value = self.f64()?;
-        Ok(present.then_some(value))
-    }
-
-    /// Reads as many numbers as were written.
-    ///
-    /// # Errors
-    /// When the content ends before.
-    pub fn f64_vec(&mut self) -> Result<Vec<f64>, CheckpointError> {
-        let length = self.usize()?.saturating_mul(8);
-        let words = self.take(length, "a list of numbers")?.chunks_exact(8);
-        Ok(words
-            .map(|word| {
-                let mut bytes = [0; 8];
-                bytes.copy_from_slice(word);
-                f64::from_le_bytes(bytes)
-            })
-            .collect())
-    }
-
-    /// Reads exactly `values.len()` numbers into `values`.
-    ///
-    /// # Errors
-    /// When another number of them was written.
-    pub fn f64_into(&mut self, values: &mut [f64]) -> Result<(), CheckpointError> {
-        let read = self.f64_vec()?;
-        if read.len() != values.len() {
-            return Err(CheckpointError::Content { what: format!("a list of {} numbers", values.len()) });
-        }
-        values.copy_from_slice(&read);
-        Ok(())
-    }
-
-    /// Reads as many single-precision numbers as were written.
-    ///
-    /// # Errors
-    /// When the content ends before.
-    pub fn f32_vec(&mut self) -> Result<Vec<f32>, CheckpointError> {
-        let length = self.usize()?.saturating_mul(4);
-        let words = self.take(length, "a list of numbers")?.chunks_exact(4);
-        Ok(words
-            .map(|word| {
-                let mut bytes = [0; 4];
-                bytes.copy_from_slice(word);
-                f32::from_le_bytes(bytes)
-            })
-            .collect())
-    }
-
-    /// Reads as many bytes as were written.
-    ///
-    /// # Errors
-    /// When the content ends before.
-    pub fn bytes(&mut self) -> Result<&'a [u8], CheckpointError> {
-        let length = self.usize()?;
-        self.take(length, "a list of bytes")
-    }
-
-    /// Reads a text.
-    ///
-    /// # Errors
-    /// When the content ends before, or is not UTF-8.
-    pub fn text(&mut self) -> Result<&'a str, CheckpointError> {
-        std::str::from_utf8(self.bytes()?).map_err(|_| CheckpointError::Content { what: "a text".to_owned() })
-    }
-
-    /// Checks that everything was read.
-    ///
-    /// # Errors
-    /// When bytes are left.
-    pub fn finish(&self) -> Result<(), CheckpointError> {
-        if self.bytes.is_empty() {
-            Ok(())
-        } else {
-            Err(CheckpointError::Content { what: "only this state".to_owned() })
-        }
-    }
+/// Where and how often a run saves its state.
+#[derive(Debug, Clone)]
+pub struct Checkpoints {
+    /// The checkpoint file.
+    pub path: PathBuf,
+    /// The least time between two checkpoints; one is also written at an interruption and at the end of each restart.
+    pub every: Duration,
+    /// Of model, data and options: a checkpoint resumes only a run with the same one (see [`fingerprint`]).
+    pub fingerprint: u64,
+    /// Whether to go on from the file at `path`.
+    pub resume: bool,
 }
 
 /// The 64-bit FNV-1a hash: the checksum of a checkpoint, and a fingerprint of models, options and data.
@@ -310,35 +113,6 @@ pub fn read_checkpoint(path: &Path, fingerprint_of_run: u64) -> Result<Vec<u8>, 
 mod tests {
     use super::*;
     use crate::output::test_folder;
-
-    #[test]
-    fn everything_written_reads_back_bitwise() {
-        let mut encoder = Encoder::new();
-        encoder.f64_slice(&[-0.0, f64::NAN, 1e-310]);
-        encoder.f32_slice(&[1.5, -2.0]);
-        encoder.text("η");
-        encoder.option_f64(None);
-        encoder.bool(true);
-        let bytes = encoder.into_bytes();
-        let mut decoder = Decoder::new(&bytes);
-        let numbers = decoder.f64_vec().unwrap();
-        assert_eq!(numbers[0].to_bits(), (-0.0f64).to_bits());
-        assert_eq!(numbers[1].to_bits(), f64::NAN.to_bits());
-        assert_eq!(decoder.f32_vec().unwrap(), [1.5, -2.0]);
-        assert_eq!(decoder.text().unwrap(), "η");
-        assert_eq!(decoder.option_f64().unwrap(), None);
-        assert!(decoder.finish().is_err());
-        assert!(decoder.bool().unwrap());
-        decoder.finish().unwrap();
-        assert!(decoder.f64().is_err());
-    }
-
-    #[test]
-    fn a_length_beyond_the_content_is_an_error_not_an_allocation() {
-        let mut encoder = Encoder::new();
-        encoder.u64(u64::MAX);
-        assert!(Decoder::new(&encoder.into_bytes()).f64_vec().is_err());
-    }
 
     #[test]
     fn foreign_and_damaged_files_are_told_apart() {

@@ -1,202 +1,26 @@
 //! The loop around an iterating algorithm: restarts, stop rule, time, observers, interruption, checkpoints.
 
+pub mod algorithm;
 pub mod checkpoint;
+pub mod encoding;
+pub mod interruption;
 pub mod observe;
+pub mod outcome;
 mod state;
 pub mod stop;
 
-pub use checkpoint::{CheckpointError, Decoder, Encoder, fingerprint};
+pub use algorithm::{Algorithm, Progress, Restart, Resumable};
+pub use checkpoint::{CheckpointError, Checkpoints, fingerprint};
+pub use encoding::{Decoder, Encoder};
+pub use interruption::Interruption;
 pub use observe::{Iteration, Observer};
+pub use outcome::{Failure, FailureCause, Fit, Outcome, RestartOutcome};
 pub use stop::{RelativeGain, StopRule, WindowedGain};
 
 use crate::record::{Status, TracePoint, best_index};
 use crate::seed::derive_seed;
 use state::LoopState;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-/// What one iteration reports.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Progress {
-    /// The ELBO after the iteration, in nats over all rows.
-    pub elbo: f64,
-    /// Its Monte Carlo standard error, where it is an estimate.
-    pub standard_error: Option<f64>,
-    /// The algorithm's own judgement; `None` leaves it to the stop rule.
-    pub converged: Option<bool>,
-    /// Further columns of the trace, in the order of [`Executor::trace_columns`].
-    pub extra: Vec<f64>,
-}
-
-impl Progress {
-    /// Progress that consists of an exact ELBO only.
-    #[must_use]
-    pub fn new(elbo: f64) -> Self {
-        Self { elbo, ..Self::default() }
-    }
-}
-
-/// An algorithm that improves its own state step by step.
-pub trait Algorithm {
-    /// Why a step may fail.
-    type Error;
-
-    /// One iteration.
-    ///
-    /// # Errors
-    /// When the run cannot go on; the executor then ends it as failed.
-    fn step(&mut self) -> Result<Progress, Self::Error>;
-
-    /// Called once after the last iteration of a restart; may return a better estimate of the final ELBO.
-    ///
-    /// # Errors
-    /// As [`Algorithm::step`].
-    fn finish(&mut self) -> Result<Option<f64>, Self::Error> {
-        Ok(None)
-    }
-}
-
-/// An algorithm whose state can be saved, so that a run can be resumed.
-pub trait Resumable: Algorithm {
-    /// Writes everything that later steps depend on, generators of random numbers included.
-    fn save(&self, encoder: &mut Encoder);
-
-    /// Reads what [`Resumable::save`] wrote into a freshly started algorithm of the same restart.
-    ///
-    /// # Errors
-    /// When the content does not fit.
-    fn load(&mut self, decoder: &mut Decoder<'_>) -> Result<(), CheckpointError>;
-}
-
-/// Which restart an algorithm is to be made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Restart {
-    /// Counted from 1.
-    pub index: usize,
-    /// Derived from the run's seed and the index.
-    pub seed: u64,
-}
-
-/// A flag by which another thread, or a signal handler, asks the run to end after the current iteration.
-#[derive(Debug, Clone, Default)]
-pub struct Interruption(Arc<AtomicBool>);
-
-impl Interruption {
-    /// A flag that is not raised.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Asks the run to end.
-    pub fn raise(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the run was asked to end.
-    #[must_use]
-    pub fn is_raised(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// Where and how often a run saves its state.
-#[derive(Debug, Clone)]
-pub struct Checkpoints {
-    /// The checkpoint file.
-    pub path: PathBuf,
-    /// The least time between two checkpoints; one is also written at an interruption and at the end of each restart.
-    pub every: Duration,
-    /// Of model, data and options: a checkpoint resumes only a run with the same one (see [`fingerprint`]).
-    pub fingerprint: u64,
-    /// Whether to go on from the file at `path`.
-    pub resume: bool,
-}
-
-/// How one restart ended.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct RestartOutcome {
-    /// Its final ELBO.
-    pub elbo: f64,
-    /// Its iterations.
-    pub iterations: usize,
-    /// Whether the stop rule held.
-    pub converged: bool,
-}
-
-/// How a run ended, apart from the algorithm itself.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
-    /// The best restart's status.
-    pub status: Status,
-    /// The best restart, counted from 1.
-    pub best_restart: usize,
-    /// The best restart's iterations.
-    pub iterations: usize,
-    /// Wall-clock seconds of all restarts, those before a resumption included.
-    pub seconds: f64,
-    /// The best restart's ELBO.
-    pub elbo: f64,
-    /// Every restart that was run.
-    pub restarts: Vec<RestartOutcome>,
-    /// The convergence curve of every restart.
-    pub trace: Vec<TracePoint>,
-    /// The names of the curve's extra columns.
-    pub trace_columns: Vec<String>,
-    /// Whether the run was ended by its [`Interruption`].
-    pub interrupted: bool,
-}
-
-/// A finished run: the best restart's algorithm and how it got there.
-#[derive(Debug)]
-pub struct Fit<A> {
-    /// The best restart's algorithm, in its final state.
-    pub algorithm: A,
-    /// How the run ended.
-    pub outcome: Outcome,
-}
-
-/// Why a run failed.
-#[derive(Debug, thiserror::Error)]
-pub enum FailureCause<E> {
-    /// A step failed.
-    #[error(transparent)]
-    Algorithm(E),
-    /// The ELBO became infinite or NaN.
-    #[error("the ELBO became {elbo} in iteration {iteration} of restart {restart}")]
-    NotFinite {
-        /// The restart, counted from 1.
-        restart: usize,
-        /// The iteration, counted from 1.
-        iteration: usize,
-        /// What the algorithm reported.
-        elbo: f64,
-    },
-    /// Zero restarts or zero iterations were asked for.
-    #[error("`{option}` must be at least 1: with 0 there is nothing to run")]
-    NothingToDo {
-        /// The option that is zero.
-        option: &'static str,
-    },
-    /// A checkpoint could not be written or resumed from.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-}
-
-/// A failed run, with what there is to report of it.
-#[derive(Debug, thiserror::Error)]
-#[error("{cause}")]
-pub struct Failure<E: std::error::Error + 'static> {
-    /// Why it failed.
-    #[source]
-    pub cause: FailureCause<E>,
-    /// The convergence curve so far.
-    pub trace: Vec<TracePoint>,
-    /// Seconds until the failure.
-    pub seconds: f64,
-}
+use std::time::Instant;
 
 /// Runs an algorithm; see [`Executor::run`].
 pub struct Executor<'a> {
@@ -297,7 +121,7 @@ impl<'a> Executor<'a> {
                 let restart = |index: usize| Restart { index, seed: derive_seed(seed, index as u64) };
                 LoopState::load(&content, executor.stop.as_mut(), |index| start(restart(index)))
             };
-            load(self).map_err(|cause| Failure { cause, trace: Vec::new(), seconds: 0.0 })?
+            load(self).map_err(|cause| Failure { cause, restarts: Vec::new(), trace: Vec::new(), seconds: 0.0 })?
         } else {
             LoopState::new()
         };
@@ -352,9 +176,14 @@ impl<'a> Executor<'a> {
             }
             (Ok(()), ..) => {
                 let option = if self.restarts == 0 { "restarts" } else { "max_iterations" };
-                Err(Failure { cause: FailureCause::NothingToDo { option }, trace: state.trace, seconds })
+                Err(Failure {
+                    cause: FailureCause::NothingToDo { option },
+                    restarts: Vec::new(),
+                    trace: state.trace,
+                    seconds,
+                })
             }
-            (Err(cause), ..) => Err(Failure { cause, trace: state.trace, seconds }),
+            (Err(cause), ..) => Err(Failure { cause, restarts: state.outcomes, trace: state.trace, seconds }),
         }
     }
 
@@ -439,6 +268,7 @@ impl<'a> Executor<'a> {
 mod tests {
     use super::*;
     use crate::output::test_folder;
+    use std::time::Duration;
 
     /// Climbs towards a level that depends on the restart, by noisy steps from its own small generator.
     #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,7 @@
 //! The state of the executor's loop, and its form in a checkpoint.
 
-use super::checkpoint::{CheckpointError, Decoder, Encoder};
+use super::checkpoint::CheckpointError;
+use super::encoding::{Decoder, Encoder};
 use super::{Algorithm, FailureCause, RestartOutcome, Resumable, StopRule};
 use crate::record::{TracePoint, best_index};
 

@@ -1,7 +1,8 @@
 //! Stop rules: when an iterating algorithm counts as converged.
 
 use super::Progress;
-use super::checkpoint::{CheckpointError, Decoder, Encoder};
+use super::checkpoint::CheckpointError;
+use super::encoding::{Decoder, Encoder};
 use std::collections::VecDeque;
 
 /// Decides after every iteration whether the algorithm has converged.

@@ -1,7 +1,8 @@
 //! The directory of a run: made, reused and filled without touching what is not a run's.
 
 use super::{AtomicFile, LocalColumns, LocalFormat, LocalWriter, OutputError, elbo_csv};
-use crate::record::{Record, Summary};
+use crate::record::Record;
+use crate::summary::Summary;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -123,6 +124,15 @@ impl RunDirectory {
         let summary = record.summary_json().map_err(json_error("summary.json"));
         self.write("posterior.json", posterior?.as_bytes())?;
         self.write("summary.json", summary?.as_bytes())
+    }
+
+    /// The text of this run's `summary.json`.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn summary_text(&self) -> Result<String, OutputError> {
+        let path = self.path.join("summary.json");
+        fs::read_to_string(&path).map_err(|source| OutputError::Read { path, source })
     }
 
     /// Begins `local/NAME.csv` or `.npy`.

@@ -65,9 +65,10 @@ impl Axis {
         }
         let step = round_step((self.high - self.low) / count.max(1) as f64);
         let step = if self.whole { step.max(1.0) } else { step };
+        let largest = self.low.abs().max(self.high.abs());
         let first = (self.low / step - 1e-9).ceil() as i64;
         let last = (self.high / step + 1e-9).floor() as i64;
-        (first..=last).map(|index| index as f64 * step).map(|value| (value, label(value, step))).collect()
+        (first..=last).map(|index| index as f64 * step).map(|value| (value, label(value, step, largest))).collect()
     }
 
     fn decades(&self, count: usize) -> Vec<(f64, String)> {
@@ -89,24 +90,22 @@ fn round_step(step: f64) -> f64 {
     factor * power
 }
 
-/// A tick's label: as many decimals as its step needs, a true minus sign.
-fn label(value: f64, step: f64) -> String {
-    let largest = value.abs();
-    let text = if largest >= 1e6 || (step < 1e-6 && largest > 0.0) {
-        let digits = (largest / step).log10().ceil().clamp(0.0, 15.0) as usize;
-        let text = format!("{value:.digits$e}");
-        match text.split_once('e') {
-            Some((mantissa, power)) if mantissa.contains('.') => {
-                format!("{}e{power}", mantissa.trim_end_matches('0').trim_end_matches('.'))
-            }
-            _ => text,
-        }
+/// A tick's label: as many decimals as its step needs, a true minus sign; where the axis reaches beyond a million or its
+/// steps are below a millionth, in units of the power of ten of `largest`.
+fn label(value: f64, step: f64, largest: f64) -> String {
+    let step_power = (step.log10() + 1e-9).floor();
+    let largest_power = largest.log10().floor();
+    let (scale, unit) = if largest >= 1e6 || (step < 1e-6 && largest < 1e-3) {
+        (largest_power, format!("e{largest_power:.0}"))
     } else {
-        let decimals = (-step.log10().floor()).max(0.0) as usize;
-        format!("{value:.decimals$}")
+        (0.0, String::new())
     };
-    let text = text.replace('-', "−");
-    if text.trim_start_matches('−').chars().all(|digit| "0.".contains(digit)) { "0".to_owned() } else { text }
+    let decimals = (scale - step_power).max(0.0) as usize;
+    let number = format!("{:.decimals$}", value / 10f64.powf(scale));
+    if number.trim_start_matches('-').chars().all(|digit| "0.".contains(digit)) {
+        return "0".to_owned();
+    }
+    format!("{number}{unit}").replace('-', "−")
 }
 
 /// `10⁻³`.
@@ -237,8 +236,12 @@ mod tests {
     fn ticks_are_round() {
         assert_eq!(labels(0.0, 10.0), ["0", "2", "4", "6", "8", "10"]);
         assert_eq!(labels(-0.31, 0.32), ["−0.3", "−0.2", "−0.1", "0", "0.1", "0.2", "0.3"]);
-        assert_eq!(labels(-443.4, -443.1), ["−443.4", "−443.3", "−443.2", "−443.1"]);
-        assert_eq!(labels(-3e7, 1e6), ["−3e7", "−2e7", "−1e7", "0"]);
+        assert_eq!(
+            labels(-443.4, -443.1),
+            ["−443.40", "−443.35", "−443.30", "−443.25", "−443.20", "−443.15", "−443.10"]
+        );
+        assert_eq!(labels(0.0, 5e-7), ["0", "1e−7", "2e−7", "3e−7", "4e−7", "5e−7"]);
+        assert_eq!(labels(-3e7, 1e6), ["−3.0e7", "−2.5e7", "−2.0e7", "−1.5e7", "−1.0e7", "−0.5e7", "0"]);
     }
 
     #[test]

@@ -1,0 +1,34 @@
+//! The end of a run: everything is written, then the report or the summary is printed.
+
+use super::arguments::OutputOptions;
+use super::report::end_report;
+use super::style::Style;
+use super::{print_error, print_output};
+use crate::output::{OutputError, RunDirectory};
+use crate::record::{Record, Status};
+
+/// Writes pictures and record, prints what the options ask for, and returns the exit status.
+///
+/// With `--json` standard output is exactly `summary.json`; otherwise the report is printed there unless `--quiet`. Of a
+/// failed run the reason goes to standard error in any case. `summary.json` is written last: write row-level tables and
+/// further pictures before.
+///
+/// # Errors
+/// When something cannot be written.
+pub fn conclude(record: &Record, directory: &mut RunDirectory, options: &OutputOptions) -> Result<u8, OutputError> {
+    if !options.no_plot {
+        directory.write_elbo_picture(record)?;
+    }
+    directory.write_record(record)?;
+    if record.status == Status::Failed {
+        let reason = record.extra.get("failure").and_then(serde_json::Value::as_str).unwrap_or("the run failed");
+        let style = Style::of(&std::io::stderr());
+        print_error(&format!("{}: {reason}\n", style.error("failed")));
+    }
+    if options.json {
+        print_output(&directory.summary_text()?);
+    } else if !options.quiet {
+        print_output(&end_report(record, Some(directory.path()), Style::of(&std::io::stdout())));
+    }
+    Ok(record.status.exit_code())
+}
