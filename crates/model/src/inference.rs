@@ -1,5 +1,10 @@
 //! The `[inference]` section: how to fit, every key optional so that each engine chooses its own default.
 
+use crate::check::{keys, kinds};
+use crate::diagnostic::{Diagnostic, ModelError, SourceText};
+use crate::registry::{INFERENCE, INFERENCE_OPTIONS, nearest};
+use crate::spec::{Entry, Value, ValueKind, VariableSpec};
+
 /// Keys of `[inference]`; `None` means left out.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Inference {
@@ -92,4 +97,168 @@ pub enum ControlVariate {
     #[default]
     LeaveOneOut,
     Optimal,
+}
+
+impl Inference {
+    /// Reads the section; `blocks` may name only the given variables.
+    pub(crate) fn from_entries(entries: &[Entry], variables: &[VariableSpec]) -> Result<Self, Vec<Diagnostic>> {
+        let mut inference = Self::default();
+        let mut mistakes = Vec::new();
+        for entry in entries {
+            if let Err(mistake) = inference.set(entry, "[inference]") {
+                mistakes.push(mistake);
+            }
+            if entry.key == "blocks" {
+                check_blocks(&entry.value, variables, &mut mistakes);
+            }
+        }
+        if let (Some(value), Some(forgetting)) =
+            (entries.iter().find(|e| e.key == "step_forgetting"), inference.step_forgetting)
+            && !(forgetting > 0.5 && forgetting <= 1.0)
+        {
+            mistakes.push(
+                Diagnostic::new(
+                    "step-forgetting",
+                    format!("`step_forgetting` is {forgetting}, with which stochastic steps do not converge"),
+                )
+                .at(value.value.span.clone(), "must be in (0.5, 1]")
+                .help("0.7 is a good value (Hoffman et al. 2013)"),
+            );
+        }
+        if mistakes.is_empty() { Ok(inference) } else { Err(mistakes) }
+    }
+
+    /// Replaces keys by those of the command line, by their names in the model file.
+    ///
+    /// # Errors
+    /// Unknown keys and values that the key does not take.
+    pub fn apply_overrides<'o>(
+        &mut self,
+        overrides: impl IntoIterator<Item = (&'o str, toml::Value)>,
+    ) -> Result<(), ModelError> {
+        let mut diagnostics = Vec::new();
+        for (key, value) in overrides {
+            let entry = Entry { key: key.to_string(), key_span: 0..0, value: Value::from_toml(&value) };
+            if let Err(mut mistake) = self.set(&entry, "the command line") {
+                mistake.labels.clear();
+                diagnostics.push(mistake);
+            }
+        }
+        if diagnostics.is_empty() {
+            return Ok(());
+        }
+        Err(ModelError { source: SourceText::default(), diagnostics })
+    }
+
+    /// Sets one key.
+    fn set(&mut self, entry: &Entry, section: &str) -> Result<(), Diagnostic> {
+        let Some(key) = INFERENCE.keys.iter().chain(INFERENCE_OPTIONS.keys).find(|k| k.name == entry.key) else {
+            let names: Vec<&str> = INFERENCE.keys.iter().chain(INFERENCE_OPTIONS.keys).map(|k| k.name).collect();
+            return Err(keys::unknown(entry, &names, section));
+        };
+        kinds::check(entry, key, section)?;
+        let value = &entry.value;
+        let integer = kinds::whole(value).and_then(|i| usize::try_from(i).ok());
+        let number = value.number();
+        let text = value.text().unwrap_or_default();
+        match entry.key.as_str() {
+            "seed" => self.seed = kinds::whole(value).and_then(|i| u64::try_from(i).ok()),
+            "max_iterations" => self.max_iterations = integer,
+            "tolerance" => self.tolerance = number,
+            "restarts" => self.restarts = integer,
+            "initialization" => {
+                self.initialization = Some(match text {
+                    "prior" => Initialization::Prior,
+                    "random" => Initialization::Random,
+                    "kmeans++" => Initialization::KMeansPlusPlus,
+                    _ => Initialization::Auto,
+                });
+            }
+            "blocks" => {
+                self.blocks = value
+                    .array()
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(Value::texts)
+                    .map(|names| names.into_iter().map(str::to_string).collect())
+                    .collect();
+            }
+            "schedule" => {
+                self.schedule = Some(match text {
+                    "stochastic" => Schedule::Stochastic,
+                    "incremental" => Schedule::Incremental,
+                    _ => Schedule::Batch,
+                });
+            }
+            "batch_size" => self.batch_size = integer,
+            "step_delay" => self.step_delay = number,
+            "step_forgetting" => self.step_forgetting = number,
+            "family" => {
+                self.family = Some(match text {
+                    "full-rank" => VariationalFamily::FullRank,
+                    "low-rank" => VariationalFamily::LowRank,
+                    _ => VariationalFamily::MeanField,
+                });
+            }
+            "rank" => self.rank = integer,
+            "gradient" => {
+                self.gradient = Some(match text {
+                    "sticking-the-landing" => GradientEstimator::StickingTheLanding,
+                    "score-function" => GradientEstimator::ScoreFunction,
+                    _ => GradientEstimator::Reparameterization,
+                });
+            }
+            "control_variate" => {
+                self.control_variate = Some(match text {
+                    "none" => ControlVariate::None,
+                    "optimal" => ControlVariate::Optimal,
+                    _ => ControlVariate::LeaveOneOut,
+                });
+            }
+            "draws" => self.draws = integer,
+            "optimizer" => self.optimizer = Some(text.to_string()),
+            "learning_rate" => self.learning_rate = number,
+            _ => {
+                self.options.insert(entry.key.clone(), value.to_toml());
+            }
+        }
+        self.key_spans.insert(entry.key.clone(), value.span.clone());
+        Ok(())
+    }
+}
+
+fn check_blocks(value: &Value, variables: &[VariableSpec], mistakes: &mut Vec<Diagnostic>) {
+    let mut seen: Vec<&str> = Vec::new();
+    for item in value.array().unwrap_or_default().iter().flat_map(|b| b.array().unwrap_or_default()) {
+        let ValueKind::Text(name) = &item.kind else {
+            continue;
+        };
+        let Some(variable) = variables.iter().find(|v| v.name == *name) else {
+            let hint = nearest(name, variables.iter().map(|v| v.name.as_str()))
+                .map(|n| format!(": did you mean `{n}`?"))
+                .unwrap_or_default();
+            mistakes.push(
+                Diagnostic::new("unknown-variable", format!("`blocks` names `{name}`, which is no variable{hint}"))
+                    .at(item.span.clone(), "no such variable"),
+            );
+            continue;
+        };
+        if variable.get("observed").is_some() {
+            mistakes.push(
+                Diagnostic::new(
+                    "observed-in-block",
+                    format!("`blocks` names `{name}`, which is observed and has no factor"),
+                )
+                .at(item.span.clone(), "observed"),
+            );
+        }
+        if seen.contains(&name.as_str()) {
+            mistakes.push(
+                Diagnostic::new("variable-in-two-blocks", format!("`blocks` names `{name}` twice"))
+                    .at(item.span.clone(), "again")
+                    .help("a variable belongs to one factor"),
+            );
+        }
+        seen.push(name);
+    }
 }

@@ -1,9 +1,17 @@
 //! The model language, from TOML text to a checked graph of variables, named axes, expressions and data.
 
+mod check;
 pub mod data;
 pub mod diagnostic;
 pub mod evaluate;
+pub mod expression;
 pub mod graph;
 pub mod inference;
+mod load;
+pub mod registry;
+mod resolve;
+pub mod spec;
 pub mod support;
 pub mod tensor;
+
+pub use load::{load, load_str, parse_str};

@@ -1,0 +1,43 @@
+//! From a model file to a checked graph.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, ModelError, SourceText};
+use crate::graph::Graph;
+use crate::resolve::resolve;
+use crate::spec::{Spec, read};
+
+/// Reads a model file's text as written, without looking anything up.
+///
+/// # Errors
+/// Syntax mistakes, unknown keys, values of the wrong kind.
+pub fn parse_str(text: &str, name: &str) -> Result<Spec, ModelError> {
+    let source = SourceText { name: Arc::from(name), text: Arc::from(text) };
+    read(source.clone()).map_err(|diagnostics| ModelError { source, diagnostics })
+}
+
+/// Reads, resolves and checks a model given as text; `base` is where relative data files are looked for.
+///
+/// # Errors
+/// Every mistake that was found, with its place.
+pub fn load_str(text: &str, name: &str, base: &Path) -> Result<Graph, ModelError> {
+    let spec = parse_str(text, name)?;
+    resolve(&spec, base, None)
+}
+
+/// Reads, resolves and checks a model file.
+///
+/// # Errors
+/// Every mistake that was found, with its place; a file that cannot be read.
+pub fn load(path: &Path) -> Result<Graph, ModelError> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| ModelError {
+        source: SourceText { name: Arc::from(name.as_str()), text: Arc::from("") },
+        diagnostics: vec![
+            Diagnostic::new("unreadable-file", format!("cannot read `{name}`: {error}"))
+                .help("give the path of a model file"),
+        ],
+    })?;
+    load_str(&text, &name, path.parent().unwrap_or(Path::new("")))
+}

@@ -1,0 +1,215 @@
+//! Parameters of variables: numbers, arrays and expressions, checked against the axes that they may have.
+
+use std::sync::Arc;
+
+use super::node::Role;
+use super::{Context, Reported, Resolver};
+use crate::diagnostic::Diagnostic;
+use crate::graph::{AxisId, AxisKind, NodeId, NodeKind, Tensor};
+use crate::spec::{Entry, Value};
+
+/// Which axes beyond the plates a parameter may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One number per element.
+    Scalar,
+    /// One number per coordinate, or the same for all.
+    Vector,
+    /// One number, one per coordinate, or a matrix.
+    Spread,
+    /// A matrix.
+    Matrix,
+    /// One number per element of the range.
+    Range,
+    /// One row of numbers over the range per element of the range.
+    Transition,
+}
+
+/// The shape of a distribution's parameter.
+pub(super) fn shape(distribution: &str, key: &str) -> Shape {
+    match (distribution, key) {
+        ("normal", "mean" | "variance" | "sd") => Shape::Vector,
+        ("normal", "precision") => Shape::Spread,
+        ("normal", "covariance") => Shape::Matrix,
+        ("normal-wishart", "mean") => Shape::Vector,
+        ("normal-wishart" | "wishart", "scale" | "inverse_scale") => Shape::Matrix,
+        ("dirichlet", "concentration") => Shape::Vector,
+        ("categorical" | "multinomial", _) => Shape::Range,
+        ("markov-chain", "initial") => Shape::Range,
+        ("markov-chain", "transition") => Shape::Transition,
+        ("gaussian-markov-chain", "initial_mean") => Shape::Vector,
+        ("gaussian-markov-chain", "initial_precision" | "innovation_precision") => Shape::Spread,
+        ("gaussian-markov-chain", "transition") => Shape::Matrix,
+        _ => Shape::Scalar,
+    }
+}
+
+impl Resolver<'_> {
+    /// The node of a parameter as written.
+    pub(super) fn parameter(&mut self, entry: &Entry, shape: Shape, context: &Context) -> Result<NodeId, Reported> {
+        let value = &entry.value;
+        if let Some(text) = value.text() {
+            let syntax = self.parse(value, text)?;
+            let node = self.expression(&syntax, context)?;
+            self.contained(node, shape, entry, context)?;
+            return Ok(node);
+        }
+        if let Some(x) = value.number() {
+            if !x.is_finite() {
+                let mistake = Diagnostic::new("not-finite", format!("{} is {x}", context.user))
+                    .at(value.span.clone(), "must be finite");
+                return Err(self.report(mistake));
+            }
+            if shape == Shape::Matrix || shape == Shape::Transition {
+                let mistake = Diagnostic::new(
+                    "not-a-matrix",
+                    format!("{} is one number, but must be a matrix", context.user),
+                )
+                .at(value.span.clone(), "a number")
+                .help("write nested arrays, such as [[1.0, 0.0], [0.0, 1.0]], or the name of a variable or constant");
+                return Err(self.report(mistake));
+            }
+            return Ok(self.number(x, value.span.clone()));
+        }
+        let tensor = self.array(value, shape, context)?;
+        let axes = tensor.axes.clone();
+        let roles = vec![Role::Either; axes.len()];
+        Ok(self.push(NodeKind::Constant(Arc::new(tensor)), axes, roles, value.span.clone()))
+    }
+
+    /// An array with the variable's own axes: its last plates, then its dimension.
+    pub(super) fn array(&mut self, value: &Value, shape: Shape, context: &Context) -> Result<Tensor, Reported> {
+        let (sizes, values) = match value.numbers() {
+            Ok(found) => found,
+            Err(at) => {
+                let mistake =
+                    Diagnostic::new("array-form", format!("{} is not a rectangular array of numbers", context.user))
+                        .at(at.span.clone(), "breaks the rectangle")
+                        .help("nested arrays must have equal lengths and hold numbers only");
+                return Err(self.report(mistake));
+            }
+        };
+        if let Some(bad) = values.iter().find(|x| !x.is_finite()) {
+            let mistake = Diagnostic::new("not-finite", format!("{} contains {bad}", context.user))
+                .at(value.span.clone(), "must be finite");
+            return Err(self.report(mistake));
+        }
+        let matrix = sizes.len() >= 2 && {
+            let d = context.dimension.map(|d| self.axes[d.0].size);
+            sizes.iter().rev().take(2).all(|s| Some(*s) == d)
+        };
+        let dimension = context.dimension.into_iter();
+        let own: Vec<AxisId> = match shape {
+            Shape::Scalar => context.plates.clone(),
+            Shape::Spread if !matrix => context.plates.iter().copied().chain(dimension).collect(),
+            Shape::Vector => context.plates.iter().copied().chain(dimension).collect(),
+            Shape::Spread | Shape::Matrix => {
+                context.plates.iter().copied().chain(dimension.flat_map(|d| [d, d])).collect()
+            }
+            Shape::Range => context.plates.iter().copied().chain(context.range).collect(),
+            Shape::Transition => {
+                context.plates.iter().copied().chain(context.range.into_iter().flat_map(|r| [r, r])).collect()
+            }
+        };
+        let full_rank = match shape {
+            Shape::Matrix | Shape::Transition => 2,
+            Shape::Range => 1,
+            _ => 0,
+        };
+        let axes = own.len().checked_sub(sizes.len()).map(|skip| own[skip..].to_vec());
+        if let Some(axes) = axes
+            && sizes.len() >= full_rank
+            && axes.iter().zip(&sizes).all(|(a, s)| self.axes[a.0].size == *s)
+        {
+            return Ok(Tensor { axes, shape: sizes, values });
+        }
+        let wanted = if own.is_empty() {
+            "no array: the variable is a single number".to_string()
+        } else {
+            let names: Vec<String> =
+                own.iter().map(|a| format!("`{}` ({})", self.axis_name(*a), self.axes[a.0].size)).collect();
+            format!("an array over the last of {}", names.join(", "))
+        };
+        let shown: Vec<String> = sizes.iter().map(usize::to_string).collect();
+        let mistake = Diagnostic::new(
+            "array-size",
+            format!("{} is an array of {}, but must be {wanted}", context.user, shown.join(" × ")),
+        )
+        .at(value.span.clone(), format!("{} here", shown.join(" × ")))
+        .help("an array has the variable's own axes, its last plates first, then its dimension");
+        Err(self.report(mistake))
+    }
+
+    /// Checks that an expression has no axis that its variable lacks.
+    fn contained(&mut self, node: NodeId, shape: Shape, entry: &Entry, context: &Context) -> Result<(), Reported> {
+        let mut free: Vec<AxisId> = context.plates.clone();
+        let copies = match shape {
+            Shape::Scalar | Shape::Range | Shape::Transition => 0,
+            Shape::Vector => 1,
+            Shape::Spread | Shape::Matrix => 2,
+        };
+        free.extend(std::iter::repeat_n(context.dimension, copies).flatten());
+        match shape {
+            Shape::Range => free.extend(context.range),
+            Shape::Transition => free.extend(context.range.into_iter().flat_map(|r| [r, r])),
+            _ => {}
+        }
+        let axes = self.axes_of(node).to_vec();
+        let mut surplus = Vec::new();
+        for axis in &axes {
+            match free.iter().position(|f| f == axis) {
+                Some(position) => {
+                    free.remove(position);
+                }
+                None => surplus.push(*axis),
+            }
+        }
+        // The range of an index is only found by looking at its probabilities.
+        let to_find = match (shape, context.range) {
+            (Shape::Range, None) => 1,
+            (Shape::Transition, None) => 2,
+            _ => 0,
+        };
+        if let Some(axis) = (surplus.len() > to_find).then(|| surplus[0]) {
+            return Err(self.surplus_axis(axis, entry, context));
+        }
+        if shape == Shape::Matrix {
+            let dimension = context.dimension;
+            let count = axes.iter().filter(|a| Some(**a) == dimension).count();
+            if count < 2 {
+                let mistake = Diagnostic::new(
+                    "not-a-matrix",
+                    format!("{} must be a matrix over the dimension, but has {}", context.user, self.axis_names(&axes)),
+                )
+                .at(entry.value.span.clone(), "not a matrix")
+                .help(
+                    "give a wishart variable, a constant matrix, or a variable whose plate and dimension are that axis",
+                );
+                return Err(self.report(mistake));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn surplus_axis(&mut self, axis: AxisId, entry: &Entry, context: &Context) -> Reported {
+        let name = self.axis_name(axis).to_string();
+        let what = match self.axes[axis.0].kind {
+            AxisKind::Anonymous => format!("a dimension of {} elements", self.axes[axis.0].size),
+            _ => format!("the axis `{name}`"),
+        };
+        let has: Vec<AxisId> = context.plates.iter().copied().chain(context.dimension).collect();
+        let mistake = Diagnostic::new(
+            "surplus-axis",
+            format!(
+                "{} has {what}, which its variable lacks: the variable has {}",
+                context.user,
+                self.axis_names(&has)
+            ),
+        )
+        .at(entry.value.span.clone(), format!("varies along `{name}`"))
+        .help(format!(
+            "add \"{name}\" to the variable's plates, select an element with a[index], or sum over it with dot(a, b)"
+        ));
+        self.report(mistake)
+    }
+}
