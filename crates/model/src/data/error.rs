@@ -35,7 +35,9 @@ pub enum DataError {
         reason: String,
     },
     /// The file's extension is none of those that can be read.
-    #[error("`{path}` is of no known format; data files end in .csv, .tsv or .npy")]
+    #[error(
+        "`{path}` is of no known format; data files end in .csv, .tsv (or .csv.gz, .tsv.gz), .npy, .npz, .idx or -ubyte (or -ubyte.gz)"
+    )]
     UnknownFormat {
         /// The file.
         path: String,

@@ -9,8 +9,11 @@ mod codes;
 mod composite;
 mod delimited;
 mod error;
+mod idx;
+mod matrix;
 mod memory;
 mod npy;
+mod npz;
 
 pub use codes::{Codes, number_text};
 pub use error::{DataError, Place};
@@ -126,16 +129,29 @@ impl Data {
         Self { columns, blocks, source, codes: CodesCache::default(), hidden: Vec::new() }
     }
 
-    /// Reads a data file: `.csv` and `.tsv` into memory, `.npy` mapped.
+    /// Reads a data file: `.csv` and `.tsv` (also `.gz`) into memory, `.npy` and IDX mapped, `.npz` and compressed IDX
+    /// unpacked.
     ///
     /// # Errors
     /// [`DataError::Read`], [`DataError::UnknownFormat`], or a breach of the format's rules.
     pub fn from_file(path: &Path) -> Result<Self, DataError> {
-        let extension = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-        match extension.as_deref() {
-            Some("csv") => delimited::read_file(path, b','),
-            Some("tsv") => delimited::read_file(path, b'\t'),
-            Some("npy") => npy::map_file(path),
+        let file = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+        let (name, compressed) = match file.strip_suffix(".gz") {
+            Some(name) => (name, true),
+            None => (file.as_str(), false),
+        };
+        let delimited = |delimiter: u8| match compressed {
+            true => delimited::read_text(&idx::unpack(path)?, delimiter, &path.display().to_string()),
+            false => delimited::read_file(path, delimiter),
+        };
+        if idx::is_idx(name) {
+            return idx::read_file(path, compressed);
+        }
+        match name.rsplit_once('.').map(|(_, extension)| extension) {
+            Some("csv") => delimited(b','),
+            Some("tsv") => delimited(b'\t'),
+            Some("npy") if !compressed => npy::map_file(path),
+            Some("npz") if !compressed => npz::read_file(path),
             _ => Err(DataError::UnknownFormat { path: path.display().to_string() }),
         }
     }

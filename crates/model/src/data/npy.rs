@@ -1,98 +1,23 @@
-//! NumPy `.npy` files, mapped into memory so that they may be larger than it.
+//! NumPy `.npy` files.
 
-use std::fs::File;
-use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
-use memmap2::Mmap;
-
-use super::{Column, ColumnId, ColumnKind, Data, DataError, MISSING_CODE, RowSource};
+use super::matrix::{Bytes, Element, Layout, matrix_data};
+use super::{Data, DataError};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// Type of the elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Element {
-    F32,
-    F64,
-    I8,
-    I16,
-    I32,
-    I64,
-    U8,
-    U16,
-    U32,
-    U64,
-}
-
-impl Element {
-    /// From NumPy's type code without its byte order.
-    fn from_code(code: &str) -> Option<Self> {
-        Some(match code {
-            "f4" => Self::F32,
-            "f8" => Self::F64,
-            "i1" => Self::I8,
-            "i2" => Self::I16,
-            "i4" => Self::I32,
-            "i8" => Self::I64,
-            "u1" | "b1" => Self::U8,
-            "u2" => Self::U16,
-            "u4" => Self::U32,
-            "u8" => Self::U64,
-            _ => return None,
-        })
-    }
-
-    fn num_bytes(self) -> usize {
-        match self {
-            Self::I8 | Self::U8 => 1,
-            Self::I16 | Self::U16 => 2,
-            Self::F32 | Self::I32 | Self::U32 => 4,
-            Self::F64 | Self::I64 | Self::U64 => 8,
-        }
-    }
-}
-
-/// What the header of a file says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Layout {
-    element: Element,
-    big_endian: bool,
-    num_rows: usize,
-    num_columns: usize,
-    /// Elements between one row and the next.
-    row_stride: usize,
-    /// Elements between one column and the next.
-    column_stride: usize,
-    /// Bytes before the first element.
-    offset: usize,
-}
-
-/// A mapped file.
-#[derive(Debug)]
-struct NpySource {
-    map: Mmap,
-    layout: Layout,
-}
-
-/// Maps a file; a vector is one column, a matrix has one column per column, named 0, 1, ….
+/// Maps a file; a vector is one column, a matrix has one column per column, named 0, 1, …; further axes are columns too, the
+/// last one fastest.
 pub(super) fn map_file(path: &Path) -> Result<Data, DataError> {
     let name = path.display().to_string();
-    let unreadable = |error: std::io::Error| DataError::Read { path: name.clone(), reason: error.to_string() };
-    let file = File::open(path).map_err(unreadable)?;
-    // SAFETY: the mapping is read-only, and elements are read as plain bytes, any pattern of which is a number; that
-    // nobody truncates the file during the run is the condition of every memory-mapped reader.
-    let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
-    let layout = parse_header(&map).map_err(|reason| DataError::Format { path: name, reason })?;
-    let columns = (0..layout.num_columns)
-        .map(|j| Column { name: j.to_string(), kind: ColumnKind::Numeric, standardization: None })
-        .collect();
-    Ok(Data::new(columns, Vec::new(), Arc::new(NpySource { map, layout })))
+    let bytes = Bytes::map(path)?;
+    let layout = parse_header(bytes.get()).map_err(|reason| DataError::Format { path: name.clone(), reason })?;
+    matrix_data(&name, bytes, layout, |j| j.to_string())
 }
 
 /// Reads the header (NumPy Enhancement Proposal 1) of version 1, 2 or 3.
-fn parse_header(bytes: &[u8]) -> Result<Layout, String> {
+pub(super) fn parse_header(bytes: &[u8]) -> Result<Layout, String> {
     let truncated = || "the file ends before its header does".to_owned();
     if !bytes.starts_with(MAGIC) {
         return Err("this is not a .npy file: it does not begin with \\x93NUMPY".to_owned());
@@ -129,25 +54,25 @@ fn parse_header(bytes: &[u8]) -> Result<Layout, String> {
         .filter(|text| !text.is_empty())
         .map(|text| text.parse::<usize>().map_err(|error| error.to_string()))
         .collect::<Result<Vec<_>, _>>()?;
-    let (num_rows, num_columns) = match shape[..] {
-        [rows] => (rows, 1),
-        [rows, columns] => (rows, columns),
-        _ => {
-            return Err(format!(
-                "the array has {} axes; a matrix [rows, columns] or a vector is needed (numpy: array.reshape(len(array), -1))",
-                shape.len()
-            ));
-        }
-    };
-    let expected = num_rows
-        .checked_mul(num_columns)
-        .and_then(|count| count.checked_mul(element.num_bytes()))
-        .ok_or("its shape is too large")?;
-    if bytes.len() - offset < expected {
-        return Err(format!("its shape needs {expected} bytes of numbers, but it holds {}", bytes.len() - offset));
+    if !fortran {
+        return Layout::row_major(element, order == ">", &shape, offset);
     }
-    let (row_stride, column_stride) = if fortran { (1, num_rows) } else { (num_columns, 1) };
-    Ok(Layout { element, big_endian: order == ">", num_rows, num_columns, row_stride, column_stride, offset })
+    let [num_rows, num_columns] = shape[..] else {
+        return Err(format!(
+            "the array has {} axes in Fortran order, which only a matrix may have (numpy: np.ascontiguousarray(array))",
+            shape.len()
+        ));
+    };
+    Ok(Layout {
+        element,
+        big_endian: order == ">",
+        num_rows,
+        num_columns,
+        row_stride: 1,
+        column_stride: num_rows,
+        is_vector: false,
+        offset,
+    })
 }
 
 fn take<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -169,68 +94,10 @@ fn value_of<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
     Ok(after[..end.ok_or_else(missing)?].trim())
 }
 
-impl NpySource {
-    /// Writes elements of the wanted columns and rows, each converted from its `N` bytes.
-    fn read_as<const N: usize>(
-        &self,
-        columns: &[ColumnId],
-        rows: Range<usize>,
-        out: &mut [f64],
-        convert: impl Fn([u8; N]) -> f64,
-    ) {
-        let layout = &self.layout;
-        let (elements, _) = self.map[layout.offset..].as_chunks::<N>();
-        let number = |mut bytes: [u8; N]| {
-            if layout.big_endian {
-                bytes.reverse();
-            }
-            convert(bytes)
-        };
-        let contiguous = layout.column_stride == 1 && columns.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
-        for (row, cells) in rows.zip(out.chunks_exact_mut(columns.len().max(1))) {
-            let start = row * layout.row_stride;
-            if contiguous && !layout.big_endian {
-                let first = start + columns[0].0;
-                for (cell, bytes) in cells.iter_mut().zip(&elements[first..first + columns.len()]) {
-                    *cell = convert(*bytes);
-                }
-            } else {
-                for (cell, column) in cells.iter_mut().zip(columns) {
-                    *cell = number(elements[start + column.0 * layout.column_stride]);
-                }
-            }
-        }
-    }
-}
-
-impl RowSource for NpySource {
-    fn num_rows(&self) -> usize {
-        self.layout.num_rows
-    }
-
-    fn read(&self, columns: &[ColumnId], rows: Range<usize>, out: &mut [f64]) {
-        match self.layout.element {
-            Element::F32 => self.read_as(columns, rows, out, |b| f32::from_le_bytes(b).into()),
-            Element::F64 => self.read_as(columns, rows, out, f64::from_le_bytes),
-            Element::I8 => self.read_as(columns, rows, out, |b| i8::from_le_bytes(b).into()),
-            Element::I16 => self.read_as(columns, rows, out, |b| i16::from_le_bytes(b).into()),
-            Element::I32 => self.read_as(columns, rows, out, |b| i32::from_le_bytes(b).into()),
-            Element::I64 => self.read_as(columns, rows, out, |b| i64::from_le_bytes(b) as f64),
-            Element::U8 => self.read_as(columns, rows, out, |b| u8::from_le_bytes(b).into()),
-            Element::U16 => self.read_as(columns, rows, out, |b| u16::from_le_bytes(b).into()),
-            Element::U32 => self.read_as(columns, rows, out, |b| u32::from_le_bytes(b).into()),
-            Element::U64 => self.read_as(columns, rows, out, |b| u64::from_le_bytes(b) as f64),
-        }
-    }
-
-    fn read_text_codes(&self, _column: ColumnId, _rows: Range<usize>, out: &mut [u32]) {
-        out.fill(MISSING_CODE);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::ColumnId;
 
     /// A file in the temporary folder that is removed when the test ends.
     struct Scratch(std::path::PathBuf);
@@ -287,10 +154,16 @@ mod tests {
     }
 
     #[test]
+    fn further_axes_are_columns() {
+        let file = npy("images", "|u1", "False", "(2, 2, 2)", &[1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(read_all(&file, &[0, 1, 2, 3])[4..], [5.0, 6.0, 7.0, 8.0]);
+    }
+
+    #[test]
     fn files_that_cannot_be_read_say_why() {
         for (name, description, shape, body, part) in [
             ("complex", "<c16", "(1,)", vec![0; 16], "astype"),
-            ("deep", "<f8", "(1, 1, 1)", vec![0; 8], "3 axes"),
+            ("scalar", "<f8", "()", vec![0; 8], "no axes"),
             ("short", "<f8", "(2, 2)", vec![0; 8], "needs 32 bytes"),
         ] {
             let file = npy(name, description, "False", shape, &body);

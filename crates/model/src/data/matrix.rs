@@ -1,0 +1,217 @@
+//! A matrix of numbers in bytes, mapped from a file that may be larger than memory, or unpacked into memory.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use memmap2::Mmap;
+
+use super::{Column, ColumnId, ColumnKind, Data, DataError, MISSING_CODE, RowSource};
+
+/// Type of the elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Element {
+    F32,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+}
+
+impl Element {
+    /// From NumPy's type code without its byte order.
+    pub(super) fn from_code(code: &str) -> Option<Self> {
+        Some(match code {
+            "f4" => Self::F32,
+            "f8" => Self::F64,
+            "i1" => Self::I8,
+            "i2" => Self::I16,
+            "i4" => Self::I32,
+            "i8" => Self::I64,
+            "u1" | "b1" => Self::U8,
+            "u2" => Self::U16,
+            "u4" => Self::U32,
+            "u8" => Self::U64,
+            _ => return None,
+        })
+    }
+
+    pub(super) fn num_bytes(self) -> usize {
+        match self {
+            Self::I8 | Self::U8 => 1,
+            Self::I16 | Self::U16 => 2,
+            Self::F32 | Self::I32 | Self::U32 => 4,
+            Self::F64 | Self::I64 | Self::U64 => 8,
+        }
+    }
+}
+
+/// What the header of a file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Layout {
+    pub(super) element: Element,
+    pub(super) big_endian: bool,
+    pub(super) num_rows: usize,
+    pub(super) num_columns: usize,
+    /// Elements between one row and the next.
+    pub(super) row_stride: usize,
+    /// Elements between one column and the next.
+    pub(super) column_stride: usize,
+    /// Whether the array has a single axis.
+    pub(super) is_vector: bool,
+    /// Bytes before the first element.
+    pub(super) offset: usize,
+}
+
+impl Layout {
+    /// Rows one after the other: the first length is the number of rows, the others together the number of columns.
+    pub(super) fn row_major(
+        element: Element,
+        big_endian: bool,
+        shape: &[usize],
+        offset: usize,
+    ) -> Result<Self, String> {
+        let (num_rows, rest) = shape.split_first().ok_or("the array has no axes; its first one must be the rows")?;
+        let num_columns = rest
+            .iter()
+            .try_fold(1usize, |product, length| product.checked_mul(*length))
+            .ok_or("its shape is too large")?;
+        Ok(Self {
+            element,
+            big_endian,
+            num_rows: *num_rows,
+            num_columns,
+            row_stride: num_columns,
+            column_stride: 1,
+            is_vector: rest.is_empty(),
+            offset,
+        })
+    }
+
+    /// Whether `num_bytes` hold all elements.
+    pub(super) fn check_length(&self, num_bytes: usize) -> Result<(), String> {
+        let expected = self
+            .num_rows
+            .checked_mul(self.num_columns)
+            .and_then(|count| count.checked_mul(self.element.num_bytes()))
+            .ok_or("its shape is too large")?;
+        let found = num_bytes.saturating_sub(self.offset);
+        if found < expected {
+            return Err(format!("its shape needs {expected} bytes of numbers, but it holds {found}"));
+        }
+        Ok(())
+    }
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+pub(super) enum Bytes {
+    Mapped(Mmap),
+    Owned(Vec<u8>),
+}
+
+impl Bytes {
+    /// Maps a file.
+    pub(super) fn map(path: &Path) -> Result<Self, DataError> {
+        let unreadable =
+            |error: std::io::Error| DataError::Read { path: path.display().to_string(), reason: error.to_string() };
+        let file = File::open(path).map_err(unreadable)?;
+        // SAFETY: the mapping is read-only, and elements are read as plain bytes, any pattern of which is a number; that
+        // nobody truncates the file during the run is the condition of every memory-mapped reader.
+        let map = unsafe { Mmap::map(&file) }.map_err(unreadable)?;
+        Ok(Self::Mapped(map))
+    }
+
+    pub(super) fn get(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Owned(bytes) => bytes,
+        }
+    }
+}
+
+/// The matrix.
+#[derive(Debug)]
+struct MatrixSource {
+    bytes: Bytes,
+    layout: Layout,
+}
+
+/// The data of a matrix, its columns named by `name`.
+pub(super) fn matrix_data(
+    path: &str,
+    bytes: Bytes,
+    layout: Layout,
+    name: impl Fn(usize) -> String,
+) -> Result<Data, DataError> {
+    layout.check_length(bytes.get().len()).map_err(|reason| DataError::Format { path: path.to_owned(), reason })?;
+    let columns = (0..layout.num_columns)
+        .map(|j| Column { name: name(j), kind: ColumnKind::Numeric, standardization: None })
+        .collect();
+    Ok(Data::new(columns, Vec::new(), Arc::new(MatrixSource { bytes, layout })))
+}
+
+impl MatrixSource {
+    /// Writes elements of the wanted columns and rows, each converted from its `N` bytes.
+    fn read_as<const N: usize>(
+        &self,
+        columns: &[ColumnId],
+        rows: Range<usize>,
+        out: &mut [f64],
+        convert: impl Fn([u8; N]) -> f64,
+    ) {
+        let layout = &self.layout;
+        let (elements, _) = self.bytes.get()[layout.offset..].as_chunks::<N>();
+        let number = |mut bytes: [u8; N]| {
+            if layout.big_endian {
+                bytes.reverse();
+            }
+            convert(bytes)
+        };
+        let contiguous = layout.column_stride == 1 && columns.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
+        for (row, cells) in rows.zip(out.chunks_exact_mut(columns.len().max(1))) {
+            let start = row * layout.row_stride;
+            if contiguous && !layout.big_endian {
+                let first = start + columns[0].0;
+                for (cell, bytes) in cells.iter_mut().zip(&elements[first..first + columns.len()]) {
+                    *cell = convert(*bytes);
+                }
+            } else {
+                for (cell, column) in cells.iter_mut().zip(columns) {
+                    *cell = number(elements[start + column.0 * layout.column_stride]);
+                }
+            }
+        }
+    }
+}
+
+impl RowSource for MatrixSource {
+    fn num_rows(&self) -> usize {
+        self.layout.num_rows
+    }
+
+    fn read(&self, columns: &[ColumnId], rows: Range<usize>, out: &mut [f64]) {
+        match self.layout.element {
+            Element::F32 => self.read_as(columns, rows, out, |b| f32::from_le_bytes(b).into()),
+            Element::F64 => self.read_as(columns, rows, out, f64::from_le_bytes),
+            Element::I8 => self.read_as(columns, rows, out, |b| i8::from_le_bytes(b).into()),
+            Element::I16 => self.read_as(columns, rows, out, |b| i16::from_le_bytes(b).into()),
+            Element::I32 => self.read_as(columns, rows, out, |b| i32::from_le_bytes(b).into()),
+            Element::I64 => self.read_as(columns, rows, out, |b| i64::from_le_bytes(b) as f64),
+            Element::U8 => self.read_as(columns, rows, out, |b| u8::from_le_bytes(b).into()),
+            Element::U16 => self.read_as(columns, rows, out, |b| u16::from_le_bytes(b).into()),
+            Element::U32 => self.read_as(columns, rows, out, |b| u32::from_le_bytes(b).into()),
+            Element::U64 => self.read_as(columns, rows, out, |b| u64::from_le_bytes(b) as f64),
+        }
+    }
+
+    fn read_text_codes(&self, _column: ColumnId, _rows: Range<usize>, out: &mut [u32]) {
+        out.fill(MISSING_CODE);
+    }
+}
