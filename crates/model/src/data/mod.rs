@@ -445,3 +445,85 @@ fn matches(pattern: &str, text: &str) -> bool {
     };
     (0..=tail.len()).filter(|at| tail.is_char_boundary(*at)).any(|at| matches(rest, &tail[at..]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(values: &[f64]) -> Cells {
+        Cells::Numbers(values.to_vec())
+    }
+
+    fn named(columns: &[(&str, &[f64])]) -> Data {
+        Data::from_columns(columns.iter().map(|(name, values)| ((*name).to_owned(), numbers(values))).collect())
+            .unwrap()
+    }
+
+    #[test]
+    fn standardized_columns_have_mean_0_and_population_sd_1() {
+        // An offset of 1e9 over several passes, every third cell missing.
+        let num_rows = 3 * PASS_ROWS + 17;
+        let cell = |i: usize| if i % 3 == 0 { f64::NAN } else { 1e9 + (i % 7) as f64 };
+        let values: Vec<f64> = (0..num_rows).map(cell).collect();
+        let mut data = named(&[("plain", &values), ("x", &values)]);
+        data.standardize(ColumnId(1)).unwrap();
+        let mut out = vec![0.0; 2 * num_rows];
+        data.read(&[ColumnId(1), ColumnId(0)], 0..num_rows, &mut out).unwrap();
+        let standardized: Vec<f64> = out.iter().step_by(2).copied().filter(|v| !v.is_nan()).collect();
+        let count = standardized.len() as f64;
+        assert_eq!(standardized.len(), values.iter().filter(|v| !v.is_nan()).count());
+        assert!((standardized.iter().sum::<f64>() / count).abs() < 1e-6);
+        assert!((standardized.iter().map(|v| v * v).sum::<f64>() / count - 1.0).abs() < 1e-9);
+        assert_eq!(out[3], 1e9 + 1.0);
+        // Levels and look-ups see the raw numbers.
+        assert_eq!(data.levels(ColumnId(1))[0], "1000000001");
+    }
+
+    #[test]
+    fn columns_without_spread_cannot_be_standardized() {
+        let nan = f64::NAN;
+        for (values, part) in [([0.1, 0.1, nan], "do not vary"), ([nan, nan, nan], "missing")] {
+            let error = named(&[("x", &values)]).standardize(ColumnId(0)).unwrap_err().to_string();
+            assert!(error.contains("`x`") && error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn patterns_select_columns_in_file_order() {
+        let mut data = named(&[("pixel_2", &[1.0]), ("label", &[2.0]), ("pixel_10", &[3.0])]);
+        data.add_matrix("inline", 2, &[4.0, 5.0]).unwrap();
+        let found = |pattern: &str| -> Vec<usize> {
+            data.columns_matching(pattern).unwrap().into_iter().map(|column| column.0).collect()
+        };
+        assert_eq!(found("pixel_*"), [0, 2]);
+        assert_eq!(found("*"), [0, 1, 2]);
+        assert_eq!(found("*l*_1*"), [2]);
+        assert_eq!(found("label"), [1]);
+        let error = data.columns_matching("pixels_*").unwrap_err().to_string();
+        assert!(error.contains("`pixels_*`") && error.contains("`pixel_10`"), "{error}");
+    }
+
+    #[test]
+    fn sources_side_by_side_read_as_one() {
+        let mut data = Data::from_delimited(b"a,t\n1,x\n2,y\n3,x\n", b',', "t.csv").unwrap();
+        data.append(named(&[("b", &[10.0, 20.0, 30.0])])).unwrap();
+        let block = data.add_matrix("m", 2, &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap();
+        let last = data.block(block).columns[1];
+        let mut out = [0.0; 6];
+        data.read(&[last, ColumnId(0), ColumnId(2)], 1..3, &mut out).unwrap();
+        assert_eq!(out, [3.0, 2.0, 20.0, 5.0, 3.0, 30.0]);
+        assert_eq!(data.place(2), Place { row: 3, line: Some(4) });
+        assert_eq!(data.levels(ColumnId(1)), ["x", "y"]);
+
+        let short = data.append(named(&[("c", &[1.0])])).unwrap_err();
+        let expected = DataError::NumRows { name: "c".to_owned(), found: 1, other: "a".to_owned(), expected: 3 };
+        assert_eq!(short, expected);
+        let twice = data.append(named(&[("b", &[1.0, 2.0, 3.0])])).unwrap_err();
+        assert_eq!(twice, DataError::DuplicateColumn { column: "b".to_owned() });
+        let ragged = Data::from_columns(vec![
+            ("x".to_owned(), numbers(&[1.0])),
+            ("y".to_owned(), Cells::Text(vec![None, Some("z".to_owned())])),
+        ]);
+        assert!(matches!(ragged, Err(DataError::NumRows { .. })));
+    }
+}
