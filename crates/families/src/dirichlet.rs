@@ -4,6 +4,7 @@ use crate::FamilyError;
 use crate::error::check_positive;
 use crate::family::{ExponentialFamily, coordinates};
 use crate::gamma;
+use crate::rows;
 use crate::special::{digamma, inverse_digamma, ln_gamma, log_sum_exp, trigamma};
 use rand::Rng;
 
@@ -49,6 +50,21 @@ pub fn expected_log_into(concentration: &[f64], expected_log: &mut [f64]) {
     let total = digamma(concentration.iter().sum());
     for (expected, a) in expected_log.iter_mut().zip(concentration) {
         *expected = digamma(*a) - total;
+    }
+}
+
+/// Writes E\[log xₖ\] of many Dirichlets at once, vectorised: both slices row-major `[num_rows, dimension]`, a row a distribution.
+pub fn expected_log_rows_into(concentration: &[f64], dimension: usize, expected_log: &mut [f64]) {
+    if dimension == 0 {
+        return;
+    }
+    expected_log.copy_from_slice(concentration);
+    rows::double::digamma_in_place(expected_log);
+    for (expected, a) in expected_log.chunks_exact_mut(dimension).zip(concentration.chunks_exact(dimension)) {
+        let total = digamma(a.iter().sum());
+        for element in expected {
+            *element -= total;
+        }
     }
 }
 
@@ -274,6 +290,17 @@ mod tests {
         for _ in 0..100 {
             let draw = dirichlet.sample(&mut random);
             assert!((draw.iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        }
+    }
+
+    #[test]
+    fn many_rows_at_once_agree_with_one_at_a_time() {
+        let concentration: Vec<f64> = (0..35).map(|i| 1e-3 + f64::from(i * i) * 0.37).collect();
+        let (mut rows, mut one) = (vec![0.0; 35], vec![0.0; 5]);
+        expected_log_rows_into(&concentration, 5, &mut rows);
+        for row in 0..7 {
+            expected_log_into(&concentration[row * 5..][..5], &mut one);
+            assert!(rows[row * 5..][..5].iter().zip(&one).all(|(a, b)| (a - b).abs() < 1e-14 * b.abs().max(1.0)));
         }
     }
 

@@ -23,30 +23,26 @@ pub trait Coordinates: Clone {
         flat
     }
 
-    /// ⟨self, other⟩ = Σᵢ selfᵢ otherᵢ; products with a zero factor in `self` count as zero.
+    /// ⟨self, other⟩ = Σᵢ selfᵢ otherᵢ; a zero in `self` silences an infinite partner. Not a number where `other` has fewer
+    /// coordinates.
     fn inner_product<C: Coordinates>(&self, other: &C) -> f64 {
         let right = other.to_vec();
-        let mut position = 0;
+        let mut partners = right.iter();
         let mut sum = 0.0;
         self.visit(&mut |left| {
-            if left != 0.0 && position < right.len() {
-                sum += left * right[position];
+            let partner = partners.next().copied().unwrap_or(f64::NAN);
+            if left != 0.0 || partner.is_nan() {
+                sum += left * partner;
             }
-            position += 1;
         });
         sum
     }
 
-    /// self ← self + scale · other.
+    /// self ← self + scale · other. Not a number where `other` has fewer coordinates.
     fn add_scaled<C: Coordinates>(&mut self, scale: f64, other: &C) {
         let right = other.to_vec();
-        let mut position = 0;
-        self.visit_mut(&mut |left| {
-            if position < right.len() {
-                *left += scale * right[position];
-            }
-            position += 1;
-        });
+        let mut partners = right.iter();
+        self.visit_mut(&mut |left| *left += scale * partners.next().copied().unwrap_or(f64::NAN));
     }
 }
 
@@ -190,4 +186,29 @@ pub(crate) fn increasing_root(lower: f64, start: f64, function: impl Fn(f64) -> 
         log_offset = next;
     }
     Some(lower + log_offset.exp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dirichlet::DirichletNatural;
+
+    #[test]
+    fn coordinates_are_walked_in_order_and_mismatches_are_not_hidden() {
+        let mut point = DirichletNatural { log: vec![1.0, 0.0, 2.0] };
+        let other = DirichletNatural { log: vec![3.0, f64::NEG_INFINITY, 0.5] };
+        assert_eq!(point.inner_product(&other), 4.0);
+        point.add_scaled(2.0, &DirichletNatural { log: vec![1.0, 1.0, 1.0] });
+        assert_eq!(point.to_vec(), vec![3.0, 2.0, 4.0]);
+        assert!(point.inner_product(&DirichletNatural { log: vec![1.0] }).is_nan());
+    }
+
+    #[test]
+    fn roots_are_found_over_many_magnitudes() {
+        for target in [1e-6f64, 0.3, 5.0, 1e8] {
+            let root = increasing_root(2.0, 3.0, |t| ((t - 2.0).ln() - target.ln(), 1.0 / (t - 2.0)));
+            assert!((root.unwrap() - 2.0 - target).abs() < 1e-9 * target.max(1e-6));
+        }
+        assert_eq!(increasing_root(0.0, 1.0, |t| (-1.0 / (1.0 + t), (1.0 + t).powi(-2))), None);
+    }
 }
