@@ -200,7 +200,7 @@ pub enum RateOrScale {
 /// Scale matrix of a Wishart distribution.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum WishartScale {
-    /// W, with E[Λ] = ν·W.
+    /// W, with mean ν·W.
     Scale(NodeId),
     /// W⁻¹.
     InverseScale(NodeId),

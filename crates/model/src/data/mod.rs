@@ -463,7 +463,7 @@ mod tests {
     fn standardized_columns_have_mean_0_and_population_sd_1() {
         // An offset of 1e9 over several passes, every third cell missing.
         let num_rows = 3 * PASS_ROWS + 17;
-        let cell = |i: usize| if i % 3 == 0 { f64::NAN } else { 1e9 + (i % 7) as f64 };
+        let cell = |i: usize| if i.is_multiple_of(3) { f64::NAN } else { 1e9 + (i % 7) as f64 };
         let values: Vec<f64> = (0..num_rows).map(cell).collect();
         let mut data = named(&[("plain", &values), ("x", &values)]);
         data.standardize(ColumnId(1)).unwrap();
