@@ -1,5 +1,6 @@
 //! A whole run of a small algorithm, compared with the files it should leave (times filtered).
 #![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used)] // a test
 
 use std::fs;
 use std::path::{Path, PathBuf};

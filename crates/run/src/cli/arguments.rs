@@ -26,7 +26,7 @@ impl From<SaveFormat> for LocalFormat {
 /// What a run writes and says.
 #[derive(Debug, Clone, Default, Args)]
 pub struct OutputOptions {
-    /// Folder for the results [default: runs/<stem of FILE>]
+    /// Folder for the results [default: runs/ and FILE without its ending]
     #[arg(long, short, value_name = "DIR", help_heading = "Output")]
     pub output: Option<PathBuf>,
 
@@ -114,6 +114,13 @@ mod tests {
     use super::*;
     use clap::Parser;
 
+    /// Fits models.
+    #[derive(Debug, Parser)]
+    enum Commands {
+        /// Fits a model.
+        Run(RunArguments),
+    }
+
     #[derive(Debug, Parser)]
     struct Probe {
         #[command(flatten)]
@@ -134,6 +141,12 @@ mod tests {
         let run = parse(&["gmm.toml", "--output", "out", "--save-format", "npy"]).unwrap();
         assert_eq!(run.output_folder(), PathBuf::from("out"));
         assert_eq!(LocalFormat::from(run.output.save_format), LocalFormat::Npy);
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_description() {
+        let help = Commands::try_parse_from(["probe", "run", "--help"]).unwrap_err().to_string();
+        assert!(help.starts_with("Fits a model"), "{help}");
     }
 
     #[test]

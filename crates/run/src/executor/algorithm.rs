@@ -12,7 +12,7 @@ pub struct Progress {
     pub standard_error: Option<f64>,
     /// The algorithm's own judgement; `None` leaves it to the stop rule.
     pub converged: Option<bool>,
-    /// Further columns of the trace, in the order of [`Executor::trace_columns`].
+    /// Further columns of the trace, in the order of [`Executor::trace_columns`](super::Executor::trace_columns).
     pub extra: Vec<f64>,
 }
 

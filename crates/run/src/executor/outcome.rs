@@ -33,7 +33,7 @@ pub struct Outcome {
     pub trace: Vec<TracePoint>,
     /// The names of the curve's extra columns.
     pub trace_columns: Vec<String>,
-    /// Whether the run was ended by its [`Interruption`].
+    /// Whether the run was ended by its [`Interruption`](super::Interruption).
     pub interrupted: bool,
 }
 

@@ -94,13 +94,29 @@ fn element(shape: &Shape) -> String {
         Shape::Rectangle { area, fill } => format!("<rect {} {}/>", rectangle(*area), paint("fill", *fill)),
         Shape::Text(text) => text_element(text),
         Shape::Image { area, columns, pixels } => {
-            let data = raster::image_png(*columns, pixels).map(|png| base64(&png)).unwrap_or_default();
+            let (columns, pixels) = enlarged(*area, *columns, pixels);
+            let data = raster::image_png(columns, &pixels).map(|png| base64(&png)).unwrap_or_default();
             format!(
                 "<image {} preserveAspectRatio=\"none\" style=\"image-rendering:pixelated\" href=\"data:image/png;base64,{data}\"/>",
                 rectangle(*area)
             )
         }
     }
+}
+
+/// The image with every pixel repeated, to about twice the size at which it is shown: not every viewer of SVG leaves the
+/// edges of pixels sharp.
+fn enlarged(area: Area, columns: usize, pixels: &[[u8; 3]]) -> (usize, Vec<[u8; 3]>) {
+    let rows = pixels.len().checked_div(columns).unwrap_or(0);
+    let times = |length: f64, count: usize| ((2.0 * length / count.max(1) as f64) as usize).clamp(1, 16);
+    let (across, down) = (times(area.width, columns), times(area.height, rows));
+    let mut large = Vec::with_capacity(pixels.len() * across * down);
+    for row in pixels.chunks_exact(columns.max(1)) {
+        for _ in 0..down {
+            large.extend(row.iter().flat_map(|&pixel| std::iter::repeat_n(pixel, across)));
+        }
+    }
+    (columns * across, large)
 }
 
 /// The whole document.
@@ -145,6 +161,14 @@ mod tests {
     fn base64_of_the_rfc() {
         let texts: Vec<String> = ["f", "fo", "foo", "foobar"].iter().map(|text| base64(text.as_bytes())).collect();
         assert_eq!(texts, ["Zg==", "Zm8=", "Zm9v", "Zm9vYmFy"]);
+    }
+
+    #[test]
+    fn small_images_are_enlarged_pixel_by_pixel() {
+        let (red, blue) = ([255, 0, 0], [0, 0, 255]);
+        let area = Area { x: 0.0, y: 0.0, width: 2.0, height: 1.0 };
+        assert_eq!(enlarged(area, 2, &[red, blue]), (4, [red, red, blue, blue].repeat(2)));
+        assert_eq!(enlarged(area, 0, &[]), (0, vec![]));
     }
 
     #[test]
