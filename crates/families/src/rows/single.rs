@@ -163,6 +163,7 @@ mod tests {
     use super::*;
 
     type Kernel = fn(&mut [f32]);
+    type Function = fn(f32) -> f32;
 
     fn points(lower: f32, upper: f32, count: usize) -> Vec<f32> {
         (0..count).map(|i| lower + (upper - lower) * (i as f32 + 0.123) / count as f32).collect()
@@ -216,7 +217,7 @@ mod tests {
         if super::super::instruction_set() == super::super::InstructionSet::Baseline && !super::super::BASELINE_FUSED {
             return;
         }
-        let kernels: [(&str, Kernel, fn(f32) -> f32); 5] = [
+        let kernels: [(&str, Kernel, Function); 5] = [
             ("exp", exp_in_place, exp::<true>),
             ("ln", ln_in_place, ln::<true>),
             ("log1p_exp", log1p_exp_in_place, log1p_exp::<true>),
