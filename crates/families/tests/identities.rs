@@ -283,3 +283,27 @@ fn truncated_normal() {
         battery(&[member(0.7), member(-2.0), member(-4.5), member(3.0)]);
     }
 }
+
+#[test]
+fn expectations_are_inverted_far_from_the_ordinary() {
+    for shape in [1e-3, 0.05, 1.0, 1e3, 1e6] {
+        let back = Gamma::from_expectations(&Gamma::new(shape, 0.3).unwrap().expectations()).unwrap();
+        assert_close(back.shape / shape, 1.0, 1e-6, &format!("gamma of shape {shape}"));
+    }
+    for excess in [1e-3, 0.1, 10.0, 1e4] {
+        let wishart =
+            Wishart::from_scale(3, 2.0 + excess, vec![2.0, 0.3, 0.0, 0.3, 1.0, -0.2, 0.0, -0.2, 0.5]).unwrap();
+        let back = Wishart::from_expectations(&wishart.expectations()).unwrap();
+        assert_close(
+            (back.degrees_of_freedom() - 2.0) / excess,
+            1.0,
+            1e-6,
+            &format!("wishart {excess} above its bound"),
+        );
+    }
+    for location in [-300.0, -30.0, -1.0, 0.0, 1.0, 30.0] {
+        let family = TruncatedNormal::new(location, Side::Positive).unwrap();
+        let back = TruncatedNormal::from_expectations(&family.expectations()).unwrap();
+        assert_close(back.location, location, 1e-7, "truncated normal");
+    }
+}
