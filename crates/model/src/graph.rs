@@ -495,10 +495,7 @@ impl Graph {
 
     /// The variable of that name.
     pub fn variable_named(&self, name: &str) -> Option<VariableId> {
-        self.variables
-            .iter()
-            .position(|v| v.name == name)
-            .map(VariableId)
+        self.variables.iter().position(|v| v.name == name).map(VariableId)
     }
 
     /// Axes of a variable's value: its plates, then its dimension (twice for a `wishart`).
@@ -514,8 +511,7 @@ impl Graph {
 
     /// Whether the variable has one element per data row.
     pub fn is_local(&self, id: VariableId) -> bool {
-        self.rows
-            .is_some_and(|rows| self.variable(id).plates.contains(&rows))
+        self.rows.is_some_and(|rows| self.variable(id).plates.contains(&rows))
     }
 
     /// Variables that a node depends on, gates included, each once, in order of first appearance.
@@ -539,9 +535,7 @@ impl Graph {
     /// Whether a network stands in the node.
     pub fn uses_network(&self, node: NodeId) -> bool {
         let mut found = false;
-        self.visit(node, &mut |n| {
-            found |= matches!(n.kind, NodeKind::Network { .. })
-        });
+        self.visit(node, &mut |n| found |= matches!(n.kind, NodeKind::Network { .. }));
         found
     }
 

@@ -1,5 +1,6 @@
 //! The model language, from TOML text to a checked graph of variables, named axes, expressions and data.
 
+mod builder;
 mod check;
 pub mod data;
 pub mod diagnostic;
@@ -14,4 +15,5 @@ pub mod spec;
 pub mod support;
 pub mod tensor;
 
+pub use builder::{ModelBuilder, VariableBuilder};
 pub use load::{load, load_str, parse_str};

@@ -2,8 +2,10 @@
 
 mod axes;
 mod data;
+mod distribution;
 mod dot;
 mod expression;
+mod factor;
 mod index;
 mod network;
 mod node;

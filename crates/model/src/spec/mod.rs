@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use crate::diagnostic::SourceText;
 
-pub(crate) use read::{PLATE_FORMS, read};
+pub(crate) use read::{PLATE_FORMS, assemble, read};
 
 /// `[data]` as written.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -12,6 +12,14 @@ use crate::registry;
 /// Syntax mistakes, unknown keys and values of the wrong kind; all that are found.
 pub(crate) fn read(source: SourceText) -> Result<Spec, Vec<Diagnostic>> {
     let entries = parse(&source.text)?;
+    assemble(entries, source)
+}
+
+/// Sorts the top level's entries into a specification.
+///
+/// # Errors
+/// Unknown keys and values of the wrong kind; all that are found.
+pub(crate) fn assemble(entries: Vec<Entry>, source: SourceText) -> Result<Spec, Vec<Diagnostic>> {
     let mut spec = Spec { source, ..Spec::default() };
     let mut mistakes = Vec::new();
     keys::check(&entries, &[registry::TOP.keys], "the model file", &mut mistakes);

@@ -1,0 +1,217 @@
+//! Sections and their keys, and the functions of expressions.
+
+use super::types::{KeyKind, Section, key};
+
+/// The top level of a model file.
+pub const TOP: Section = Section {
+    name: "",
+    summary: "One file is one problem: its data, its plates, its variables, and how to infer them.",
+    keys: &[
+        key("title", KeyKind::Text, "A line that says what the model is."),
+        key("description", KeyKind::Text, "More about it."),
+        key("data", KeyKind::Names, "Where the numbers come from."),
+        key("plates", KeyKind::Names, "Axes along which variables are replicated."),
+        key("variables", KeyKind::Names, "The random variables."),
+        key(
+            "expressions",
+            KeyKind::Names,
+            "Named deterministic expressions, usable in variables and later expressions, reported with the posterior.",
+        ),
+        key("networks", KeyKind::Names, "Neural networks used as functions in expressions (sgvi)."),
+        key("inference", KeyKind::Names, "How to fit."),
+    ],
+};
+
+/// `[data]`.
+pub const DATA: Section = Section {
+    name: "data",
+    summary: "Where the numbers come from; every column header is a name.",
+    keys: &[
+        key("file", KeyKind::Text, "A .csv, .tsv or .npy file, relative to the model file."),
+        key("counts", KeyKind::Column, "A column that says how many times each row occurs."),
+        key(
+            "standardize",
+            KeyKind::Texts,
+            "Columns (or blocks) to centre and divide by their population standard deviation; missing cells are skipped.",
+        ),
+        key(
+            "blocks",
+            KeyKind::Names,
+            "Several columns under one name: a list of headers, or a pattern in which * stands for any text.",
+        ),
+        key(
+            "values",
+            KeyKind::Names,
+            "Data written inline: arrays of equal length are columns, nested arrays are blocks, scalars are constants, { axes, values } are constant arrays.",
+        ),
+    ],
+};
+
+/// `NAME = { axes = […], values = […] }` in `[data.values]`.
+pub const CONSTANT: Section = Section {
+    name: "data.values.NAME",
+    summary: "A constant array with named axes.",
+    keys: &[
+        key("axes", KeyKind::Texts, "Plates or blocks, outermost first."),
+        key("values", KeyKind::Numbers, "Nested arrays of numbers."),
+    ],
+};
+
+/// A plate written as a table.
+pub const PLATE: Section = Section {
+    name: "plates.NAME",
+    summary: "\"rows\" (one element per data row), an integer, or a table with one of these keys.",
+    keys: &[
+        key(
+            "levels",
+            KeyKind::Column,
+            "One element per distinct value of a column, in order of first appearance; of several columns in a list: per distinct value of any.",
+        ),
+        key("columns", KeyKind::Text, "One element per column of a block: names that block's axis."),
+    ],
+};
+
+/// Keys that every variable has.
+pub const VARIABLE: Section = Section {
+    name: "variables.NAME",
+    summary: "A random variable: the keys below and the parameters of its distribution.",
+    keys: &[
+        key("distribution", KeyKind::Text, "One of the distributions below."),
+        key("plates", KeyKind::Texts, "Axes along which it is replicated; none when left out."),
+        key(
+            "dimension",
+            KeyKind::Axis,
+            "The axis inside a vector- or matrix-valued variable: an integer, a plate's name or a block's name.",
+        ),
+        key(
+            "observed",
+            KeyKind::Observed,
+            "Its observed values: a column, a block, a list of columns, or an expression of data only.",
+        ),
+        key("initial", KeyKind::Numbers, "Starting value of the posterior mean."),
+        key("point", KeyKind::Boolean, "A point estimate instead of a distribution."),
+        key("ordered", KeyKind::Boolean, "The elements along the last axis increase (sgvi)."),
+        key("lower", KeyKind::Parameter, "Truncation from below of a scalar real distribution (sgvi)."),
+        key("upper", KeyKind::Parameter, "Truncation from above of a scalar real distribution (sgvi)."),
+        key(
+            "amortized",
+            KeyKind::Parameter,
+            "The factor is a network of the data, such as \"encoder(pixels)\" (sgvi); its covariance is `covariance = \"diagonal\"` or \"full\".",
+        ),
+    ],
+};
+
+/// Activations between the layers of a network.
+pub const ACTIVATIONS: &[&str] = &["relu", "tanh", "gelu", "silu", "softplus", "elu", "logistic"];
+
+/// `[networks.NAME]`.
+pub const NETWORK: Section = Section {
+    name: "networks.NAME",
+    summary: "A neural network; its input and output widths follow from where it is used.",
+    keys: &[
+        key("layers", KeyKind::PositiveIntegers, "Widths of the hidden layers."),
+        key("activation", KeyKind::OneOf(ACTIVATIONS), "The function between layers; relu when left out."),
+        key("linear", KeyKind::Boolean, "No hidden layer and no activation."),
+        key("layer_norm", KeyKind::Boolean, "Normalise the inputs of each activation."),
+        key("dropout", KeyKind::UnitNumber, "Fraction of hidden units dropped in training."),
+        key(
+            "image",
+            KeyKind::PositiveIntegers,
+            "[height, width] or [channels, height, width] of the image side: makes the network convolutional.",
+        ),
+        key("channels", KeyKind::PositiveIntegers, "Channels of the convolutional layers."),
+        key("kernel", KeyKind::Integer(1), "Side of the convolution's window."),
+        key("stride", KeyKind::Integer(1), "Step of the convolution's window."),
+        key("padding", KeyKind::Integer(0), "Rows and columns of zeros around the image."),
+    ],
+};
+
+/// Keys of `[inference]` that both engines read or that have a place of their own.
+pub const INFERENCE: Section = Section {
+    name: "inference",
+    summary: "How to fit; every key may be left out, and command-line options override it.",
+    keys: &[
+        key("seed", KeyKind::Integer(0), "Seed of everything random."),
+        key("max_iterations", KeyKind::Integer(1), "Largest number of iterations (sgvi: optimiser steps)."),
+        key("tolerance", KeyKind::NonNegativeNumber, "Stop when an iteration gains no more than tolerance × |ELBO|."),
+        key("restarts", KeyKind::Integer(1), "Number of starts; the best ELBO is kept."),
+        key("initialization", KeyKind::OneOf(&["auto", "prior", "random", "kmeans++"]), "How the factors start."),
+        key("blocks", KeyKind::TextLists, "Variables that share one joint factor."),
+        key("schedule", KeyKind::OneOf(&["batch", "stochastic", "incremental"]), "Schedule over the rows (cavi)."),
+        key("batch_size", KeyKind::Integer(1), "Rows per step."),
+        key("step_delay", KeyKind::NonNegativeNumber, "Delay of the stochastic step (t + delay)^−forgetting."),
+        key("step_forgetting", KeyKind::PositiveNumber, "Forgetting rate of the stochastic step, in (0.5, 1]."),
+        key("family", KeyKind::OneOf(&["mean-field", "full-rank", "low-rank"]), "Variational family (sgvi)."),
+        key("rank", KeyKind::Integer(1), "Rank of the low-rank family."),
+        key(
+            "gradient",
+            KeyKind::OneOf(&["reparameterization", "sticking-the-landing", "score-function"]),
+            "Gradient estimator (sgvi).",
+        ),
+        key(
+            "control_variate",
+            KeyKind::OneOf(&["none", "leave-one-out", "optimal"]),
+            "Control variate of the score-function gradient.",
+        ),
+        key("draws", KeyKind::Integer(1), "Monte Carlo draws per step (sgvi)."),
+        key(
+            "optimizer",
+            KeyKind::OneOf(&["adam", "adamw", "sgd", "dowg", "natural", "lbfgs", "dadvi"]),
+            "Optimiser (sgvi).",
+        ),
+        key("learning_rate", KeyKind::PositiveNumber, "Learning rate (sgvi)."),
+    ],
+};
+
+/// Further keys of `[inference]`, which only sgvi reads.
+pub const INFERENCE_OPTIONS: Section = Section {
+    name: "inference",
+    summary: "Read by sgvi alone.",
+    keys: &[
+        key(
+            "beta",
+            KeyKind::NonNegativeNumber,
+            "Weight of the Kullback–Leibler term at the end of training; 1 is the ELBO.",
+        ),
+        key(
+            "beta_warmup",
+            KeyKind::Integer(0),
+            "Steps over which the weight of the Kullback–Leibler term rises from 0.",
+        ),
+        key("importance_samples", KeyKind::Integer(1), "Samples of the importance-weighted bound in training."),
+        key("held_out", KeyKind::UnitNumber, "Fraction of rows held out for early stopping."),
+        key("patience", KeyKind::Integer(1), "Evaluations without gain on the held-out rows before stopping."),
+        key("clip", KeyKind::PositiveNumber, "Largest norm of a gradient."),
+        key("weight_decay", KeyKind::NonNegativeNumber, "Weight decay of the networks (adamw)."),
+        key("momentum", KeyKind::UnitNumber, "Momentum of sgd."),
+        key(
+            "schedule_learning_rate",
+            KeyKind::OneOf(&["constant", "cosine", "inverse-sqrt", "step"]),
+            "How the learning rate falls.",
+        ),
+        key("checkpoint_every", KeyKind::Integer(1), "Steps between checkpoints."),
+        key(
+            "decoder_sd",
+            KeyKind::OneOf(&["learned", "optimal"]),
+            "A learned decoder sd by gradient, or set to its closed-form optimum.",
+        ),
+        key(
+            "kl",
+            KeyKind::OneOf(&["analytic", "monte-carlo"]),
+            "The Kullback–Leibler term in closed form or by draws.",
+        ),
+        key("window", KeyKind::Integer(2), "Steps over which the ELBO is averaged for the stop rule."),
+        key("evaluation_draws", KeyKind::Integer(1), "Draws for the final ELBO."),
+    ],
+};
+
+/// Elementwise functions of expressions.
+pub const FUNCTIONS: &[(&str, &str)] = &[
+    ("exp", "eˣ"),
+    ("log", "natural logarithm"),
+    ("sqrt", "square root"),
+    ("square", "x²"),
+    ("logistic", "1/(1 + e⁻ˣ)"),
+    ("softplus", "log(1 + eˣ)"),
+    ("dot", "dot(a, b) sums a·b over the dimension that both have"),
+];

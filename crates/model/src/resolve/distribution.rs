@@ -1,0 +1,275 @@
+//! The distribution of one variable from its resolved parameters.
+
+use super::variable::Parameters;
+use super::{Reported, Resolver};
+use crate::data::ColumnId;
+use crate::diagnostic::Diagnostic;
+use crate::graph::NodeKind;
+use crate::graph::{
+    AxisId, Distribution, NodeId, PrecisionOrSd, Probability, RateOrScale, Spread, SpreadForm, WishartScale,
+};
+use crate::registry::Support;
+use crate::resolve::parameters::Shape;
+use crate::spec::{Entry, VariableSpec};
+
+impl Resolver<'_> {
+    fn form(&self, index: usize, node: NodeId) -> SpreadForm {
+        let shell = &self.shells[index];
+        let Some(dimension) = shell.dimension else {
+            return SpreadForm::Scalar;
+        };
+        let as_plate = shell.plates.contains(&dimension);
+        let count = self
+            .axes_of(node)
+            .iter()
+            .zip(self.roles_of(node))
+            .filter(|(axis, role)| **axis == dimension && (!as_plate || **role != super::node::Role::Plate))
+            .count();
+        match (count, as_plate && self.axes_of(node).contains(&dimension)) {
+            (0, false) => SpreadForm::Scalar,
+            (0 | 1, _) => SpreadForm::PerCoordinate,
+            _ => SpreadForm::Matrix,
+        }
+    }
+
+    pub(super) fn distribution(
+        &mut self,
+        index: usize,
+        name: &str,
+        written: &VariableSpec,
+        nodes: &Parameters,
+    ) -> Result<Distribution, Reported> {
+        // Every parameter of the written form was checked to be there.
+        let get = |key: &str| nodes.get(key).copied().ok_or(Reported);
+        let optional = |key: &str| nodes.get(key).copied();
+        let wishart_scale = || match optional("scale") {
+            Some(node) => Ok(WishartScale::Scale(node)),
+            None => get("inverse_scale").map(WishartScale::InverseScale),
+        };
+        let probability = || match (optional("probability"), optional("logit")) {
+            (Some(node), _) => Ok(Probability::Probability(node)),
+            (None, Some(node)) => Ok(Probability::Logit(node)),
+            (None, None) => get("probit").map(Probability::Probit),
+        };
+        Ok(match name {
+            "normal" => {
+                if let Some(field) = written.keys.iter().find(|f| f.key == "parameters") {
+                    return Ok(Distribution::NormalJoint { parameters: self.joint_parameters(index, field)? });
+                }
+                let spread = match (optional("precision"), optional("variance"), optional("sd")) {
+                    (Some(node), _, _) => Spread::Precision(node),
+                    (_, Some(node), _) => Spread::Variance(node),
+                    (_, _, Some(node)) => Spread::StandardDeviation(node),
+                    _ => Spread::Covariance(get("covariance")?),
+                };
+                let (Spread::Precision(node)
+                | Spread::Variance(node)
+                | Spread::StandardDeviation(node)
+                | Spread::Covariance(node)) = spread;
+                if matches!(spread, Spread::Covariance(_)) && self.shells[index].dimension.is_none() {
+                    let span = written.get("covariance").map_or(0..0, |v| v.span.clone());
+                    let mistake = Diagnostic::new(
+                        "covariance-of-scalar",
+                        format!("variable `{}` is a scalar normal with a `covariance`", written.name),
+                    )
+                    .at(span, "a matrix")
+                    .help("write variance = … for one number, or give the variable a `dimension`");
+                    return Err(self.report(mistake));
+                }
+                Distribution::Normal { mean: get("mean")?, spread, form: self.form(index, node) }
+            }
+            "normal-gamma" => Distribution::NormalGamma {
+                mean: get("mean")?,
+                mean_precision: get("mean_precision")?,
+                shape: get("shape")?,
+                rate: get("rate")?,
+            },
+            "normal-wishart" => Distribution::NormalWishart {
+                mean: get("mean")?,
+                mean_precision: get("mean_precision")?,
+                degrees_of_freedom: get("degrees_of_freedom")?,
+                scale: wishart_scale()?,
+            },
+            "gamma" => Distribution::Gamma {
+                shape: get("shape")?,
+                rate: match optional("rate") {
+                    Some(node) => RateOrScale::Rate(node),
+                    None => RateOrScale::Scale(get("scale")?),
+                },
+            },
+            "inverse-gamma" => Distribution::InverseGamma { shape: get("shape")?, scale: get("scale")? },
+            "wishart" => {
+                Distribution::Wishart { degrees_of_freedom: get("degrees_of_freedom")?, scale: wishart_scale()? }
+            }
+            "beta" => Distribution::Beta { alpha: get("alpha")?, beta: get("beta")? },
+            "dirichlet" => Distribution::Dirichlet { concentration: get("concentration")? },
+            "stick-breaking" => Distribution::StickBreaking { concentration: get("concentration")? },
+            "bernoulli" => Distribution::Bernoulli { probability: probability()? },
+            "binomial" => Distribution::Binomial { trials: get("trials")?, probability: probability()? },
+            "categorical" => {
+                let logits = optional("logits").is_some();
+                Distribution::Categorical {
+                    probabilities: get(if logits { "logits" } else { "probabilities" })?,
+                    range: self.range(index)?,
+                    logits,
+                }
+            }
+            "multinomial" => {
+                Distribution::Multinomial { probabilities: get("probabilities")?, range: self.range(index)? }
+            }
+            "poisson" => Distribution::Poisson {
+                rate: match optional("rate") {
+                    Some(node) => node,
+                    None => get("log_rate")?,
+                },
+                log: optional("rate").is_none(),
+            },
+            "exponential" => Distribution::Exponential { rate: get("rate")? },
+            "student-t" => Distribution::StudentT {
+                degrees_of_freedom: get("degrees_of_freedom")?,
+                mean: get("mean")?,
+                spread: match optional("precision") {
+                    Some(node) => PrecisionOrSd::Precision(node),
+                    None => PrecisionOrSd::StandardDeviation(get("sd")?),
+                },
+            },
+            "markov-chain" => {
+                self.along_rows(index)?;
+                let transition = get("transition")?;
+                let range = self.range(index)?;
+                self.transition_axes(index, transition, range)?;
+                Distribution::MarkovChain {
+                    initial: get("initial")?,
+                    transition,
+                    range,
+                    sequence: self.sequence(index)?,
+                }
+            }
+            "gaussian-markov-chain" => {
+                self.along_rows(index)?;
+                let (initial, innovation) = (get("initial_precision")?, get("innovation_precision")?);
+                Distribution::GaussianMarkovChain {
+                    initial_mean: get("initial_mean")?,
+                    initial_precision: initial,
+                    initial_form: self.form(index, initial),
+                    transition: get("transition")?,
+                    innovation_precision: innovation,
+                    innovation_form: self.form(index, innovation),
+                    sequence: self.sequence(index)?,
+                }
+            }
+            "half-normal" => Distribution::HalfNormal { sd: get("sd")? },
+            "half-cauchy" => Distribution::HalfCauchy { scale: get("scale")? },
+            "half-student-t" => {
+                Distribution::HalfStudentT { degrees_of_freedom: get("degrees_of_freedom")?, scale: get("scale")? }
+            }
+            "cauchy" => Distribution::Cauchy { location: get("location")?, scale: get("scale")? },
+            "laplace" => Distribution::Laplace { location: get("location")?, scale: get("scale")? },
+            "log-normal" => Distribution::LogNormal { mean: get("mean")?, sd: get("sd")? },
+            "logistic" => Distribution::Logistic { location: get("location")?, scale: get("scale")? },
+            "uniform" => Distribution::Uniform { lower: get("lower")?, upper: get("upper")? },
+            "negative-binomial" => {
+                Distribution::NegativeBinomial { mean: get("mean")?, dispersion: get("dispersion")? }
+            }
+            "flat" => Distribution::Flat,
+            _ => return Err(Reported),
+        })
+    }
+
+    /// `parameters = "g[z]"`: a joint variable that fits, possibly looked up or gated.
+    fn joint_parameters(&mut self, index: usize, field: &Entry) -> Result<NodeId, Reported> {
+        let mut context = self.context(index, "parameters");
+        context.joint = true;
+        let node = self.parameter(field, Shape::Scalar, &context)?;
+        let mut base = node;
+        while let NodeKind::Index { base: inner, .. } = self.nodes[base.0].kind {
+            base = inner;
+        }
+        let refuse = |message: String, help: String| {
+            Diagnostic::new("not-a-joint-variable", message)
+                .at(field.value.span.clone(), "not a fitting pair")
+                .help(help)
+        };
+        let user = context.user;
+        let NodeKind::Variable(id) = self.nodes[base.0].kind else {
+            let help = "name a normal-gamma or normal-wishart variable, possibly indexed: \"g[z]\"";
+            return Err(self.report(refuse(format!("{user} is not a variable"), help.into())));
+        };
+        let parent = self.shells[id.0].clone();
+        let name = self.spec.variables[id.0].name.clone();
+        let dimension = self.shells[index].dimension;
+        match parent.entry.map(|e| (e.name, e.support)) {
+            Some((_, Support::Pair)) if parent.dimension == dimension => Ok(node),
+            Some((distribution, Support::Pair)) => {
+                let words = |this: &Self, d: Option<AxisId>| match d {
+                    Some(axis) => format!("dimension `{}`", this.axis_name(axis)),
+                    None => "no dimension".into(),
+                };
+                let (own, theirs) = (words(self, dimension), words(self, parent.dimension));
+                Err(self.report(refuse(
+                    format!("{user} is `{name}` (`{distribution}`), which has {theirs}, but the variable has {own}"),
+                    "give both the same `dimension`; a scalar normal takes a normal-gamma, a vector a normal-wishart"
+                        .into(),
+                )))
+            }
+            Some((distribution, _)) => Err(self.report(refuse(
+                format!("{user} is `{name}`, which is `{distribution}`, not a pair of mean and precision"),
+                "name a normal-gamma or normal-wishart variable, or write `mean` and `precision`".into(),
+            ))),
+            None => Err(Reported),
+        }
+    }
+
+    fn along_rows(&mut self, index: usize) -> Result<(), Reported> {
+        let written = &self.spec.variables[index];
+        let shell = &self.shells[index];
+        if self.rows.is_some_and(|rows| shell.plates.contains(&rows)) {
+            return Ok(());
+        }
+        let help = match self.rows {
+            Some(rows) => format!("add \"{}\" to its plates", self.axis_name(rows)),
+            None => "declare a plate \"rows\" and give it to the variable".into(),
+        };
+        let mistake = Diagnostic::new(
+            "chain-without-rows",
+            format!("variable `{}` is a chain along the data rows, but lacks the rows' plate", written.name),
+        )
+        .at(written.span.clone(), "this chain")
+        .help(help);
+        Err(self.report(mistake))
+    }
+
+    fn transition_axes(&mut self, index: usize, node: NodeId, range: AxisId) -> Result<(), Reported> {
+        let axes = self.axes_of(node).to_vec();
+        let size = self.axes[range.0].size;
+        if let [.., from, to] = axes[..]
+            && self.axes[from.0].size == size
+            && self.axes[to.0].size == size
+            && Some(from) != self.rows
+        {
+            return Ok(());
+        }
+        let written = &self.spec.variables[index];
+        let span = written.get("transition").map_or(0..0, |v| v.span.clone());
+        let mistake = Diagnostic::new(
+            "transition-axes",
+            format!("`transition` of variable `{}` has {}, but its last two axes must be the state left and the state entered, of {size} elements each", written.name, self.axis_names(&axes)),
+        )
+        .at(span, "not state × state")
+        .help(format!("use a dirichlet variable whose last plate and whose dimension are both \"{}\"", self.axis_name(range)));
+        Err(self.report(mistake))
+    }
+
+    fn sequence(&mut self, index: usize) -> Result<Option<ColumnId>, Reported> {
+        let spec = self.spec;
+        let written = &spec.variables[index];
+        let Some(value) = written.get("sequence") else {
+            return Ok(None);
+        };
+        let text = value.text().unwrap_or_default();
+        match self.data.column_named(text) {
+            Some(column) => Ok(Some(column)),
+            None => Err(self.unknown_column(text, value, &format!("`sequence` of variable `{}`", written.name))),
+        }
+    }
+}
