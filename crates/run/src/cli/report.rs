@@ -63,7 +63,17 @@ fn elbo_lines(record: &Record, style: Style) -> String {
         };
         let _ = writeln!(text, "{} {word}{khat}", style.bold("verdict"));
     }
-    text
+    text + &advice_lines(record, style)
+}
+
+/// What to try, where the engine says so under the extra key `advice`: a text or a list of texts.
+fn advice_lines(record: &Record, style: Style) -> String {
+    let texts: Vec<&str> = match record.extra.get("advice") {
+        Some(serde_json::Value::String(text)) => vec![text],
+        Some(serde_json::Value::Array(list)) => list.iter().filter_map(serde_json::Value::as_str).collect(),
+        _ => Vec::new(),
+    };
+    texts.into_iter().map(|text| format!("  {} {text}\n", style.help("→"))).collect()
 }
 
 fn width(text: &str) -> usize {
@@ -100,7 +110,7 @@ fn index_text(shape: &[usize], mut flat: usize) -> String {
     if indices.is_empty() { String::new() } else { format!("[{}]", indices.join(", ")) }
 }
 
-/// `mean ± sd`, the mean to the sd's precision.
+/// `mean ± sd`, the mean to the sd's precision; in brackets the sd by linear response.
 fn cell(mean: f64, sd: Option<f64>) -> String {
     let Some(sd) = sd.filter(|sd| sd.is_finite() && *sd > 0.0) else { return significant(mean, 5) };
     let magnitude = sd.log10().floor();
@@ -123,6 +133,14 @@ fn lines_of(name: &str, entry: &PosteriorEntry) -> (Vec<Line>, usize) {
     };
     let outer = if across == 1 { shape } else { &shape[..shape.len() - 1] };
     let count = mean.values().len() / across;
+    let response = entry.sd_linear_response.as_ref().filter(|sd| sd.shape() == mean.shape());
+    let element_text = |element: usize| {
+        let text = cell(mean.values()[element], sd.map(|sd| sd.values()[element]));
+        match response {
+            Some(response) => format!("{text} ({})", significant(response.values()[element], 2)),
+            None => text,
+        }
+    };
     let lines = (0..count.min(MOST_LINES)).map(|line| Line {
         name: format!("{name}{}", index_text(outer, line)),
         family: if line == 0 {
@@ -130,9 +148,7 @@ fn lines_of(name: &str, entry: &PosteriorEntry) -> (Vec<Line>, usize) {
         } else {
             String::new()
         },
-        cells: (line * across..(line + 1) * across)
-            .map(|element| cell(mean.values()[element], sd.map(|sd| sd.values()[element])))
-            .collect(),
+        cells: (line * across..(line + 1) * across).map(element_text).collect(),
     });
     (lines.collect(), count.saturating_sub(MOST_LINES))
 }
@@ -150,7 +166,13 @@ fn posterior_lines(record: &Record, style: Style) -> String {
     let all = || groups.iter().flat_map(|(lines, _)| lines);
     let name_width = all().map(|line| width(&line.name)).max().unwrap_or(0);
     let family_width = all().map(|line| width(&line.family)).max().unwrap_or(0);
-    let mut text = format!("\n{}\n", style.bold("posterior (mean ± sd)"));
+    let has_response = record.posterior.values().any(|entry| entry.sd_linear_response.is_some());
+    let heading = if has_response {
+        "posterior (mean ± sd, in brackets the sd by linear response)"
+    } else {
+        "posterior (mean ± sd)"
+    };
+    let mut text = format!("\n{}\n", style.bold(heading));
     for (lines, more) in &groups {
         let cell_width = lines.iter().flat_map(|line| &line.cells).map(|cell| width(cell)).max().unwrap_or(0);
         for line in lines {
@@ -224,11 +246,20 @@ posterior (mean ± sd)
         record.extra.insert("elbo_standard_error".to_owned(), 0.012.into());
         record.extra.insert("khat".to_owned(), 0.81.into());
         record.extra.insert("verdict".to_owned(), "bad".into());
+        record.extra.insert("advice".to_owned(), serde_json::json!(["try family = \"full-rank\""]));
         let text = end_report(&record, None, Style::PLAIN);
         assert!(
             text.starts_with("not converged: the limit of iterations was reached · 1 iteration · 0 µs\n"),
             "{text}"
         );
-        assert!(text.ends_with("\nELBO -31.600000 ± 0.012 nats\nverdict bad (k̂ = 0.81)\n"), "{text}");
+        assert!(
+            text.ends_with("\nELBO -31.600000 ± 0.012 nats\nverdict bad (k̂ = 0.81)\n  → try family = \"full-rank\"\n"),
+            "{text}"
+        );
+        let mut corrected = entry(&[], vec![], vec![1.0], vec![0.1]);
+        corrected.sd_linear_response = Some(0.125.into());
+        record.posterior.insert("mu".to_owned(), corrected);
+        let text = end_report(&record, None, Style::PLAIN);
+        assert!(text.ends_with("by linear response)\n  mu  normal  1.00 ± 0.10 (0.12)\n"), "{text}");
     }
 }
