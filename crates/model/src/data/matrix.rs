@@ -9,6 +9,12 @@ use memmap2::Mmap;
 
 use super::{Column, ColumnId, ColumnKind, Data, DataError, MISSING_CODE, RowSource};
 
+/// Files of at least this size are not kept resident once read.
+const LARGE_BYTES: usize = 128 << 20;
+
+/// Pages are released in runs of this size.
+const WINDOW_BYTES: usize = 4 << 20;
+
 /// Type of the elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Element {
@@ -128,6 +134,30 @@ impl Bytes {
         Ok(Self::Mapped(map))
     }
 
+    /// Lets go of the pages of the windows that end in `range`, so that a pass over a large file stays small in memory; a
+    /// later pass finds them in the file again.
+    #[cfg(unix)]
+    fn release_behind(&self, range: Range<usize>) {
+        let Self::Mapped(map) = self else { return };
+        let (first, last) = (range.start / WINDOW_BYTES, range.end / WINDOW_BYTES);
+        if map.len() < LARGE_BYTES || first == last {
+            return;
+        }
+        // SAFETY: the mapping is of a file and never written to, so a page that is dropped is read from the file again, and no
+        // reference into it can see other bytes. That the system declines the advice does no harm.
+        unsafe {
+            map.unchecked_advise_range(
+                memmap2::UncheckedAdvice::DontNeed,
+                first * WINDOW_BYTES,
+                (last - first) * WINDOW_BYTES,
+            )
+        }
+        .ok();
+    }
+
+    #[cfg(not(unix))]
+    fn release_behind(&self, _range: Range<usize>) {}
+
     pub(super) fn get(&self) -> &[u8] {
         match self {
             Self::Mapped(map) => map,
@@ -175,6 +205,8 @@ impl MatrixSource {
             convert(bytes)
         };
         let contiguous = layout.column_stride == 1 && columns.windows(2).all(|pair| pair[1].0 == pair[0].0 + 1);
+        let row_bytes = if layout.column_stride == 1 { layout.row_stride * N } else { 0 };
+        let read = layout.offset + rows.start * row_bytes..layout.offset + rows.end * row_bytes;
         for (row, cells) in rows.zip(out.chunks_exact_mut(columns.len().max(1))) {
             let start = row * layout.row_stride;
             if contiguous && !layout.big_endian {
@@ -188,6 +220,7 @@ impl MatrixSource {
                 }
             }
         }
+        self.bytes.release_behind(read);
     }
 }
 
@@ -213,5 +246,33 @@ impl RowSource for MatrixSource {
 
     fn read_text_codes(&self, _column: ColumnId, _rows: Range<usize>, out: &mut [u32]) {
         out.fill(MISSING_CODE);
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::data::{PASS_ROWS, chunks};
+
+    #[test]
+    fn a_pass_over_a_large_file_stays_small_in_memory() {
+        let num_rows = 3 * LARGE_BYTES / 2 / 64;
+        let path = std::env::temp_dir().join(format!("vi-model-{}-large", std::process::id()));
+        let file = File::create(&path).unwrap();
+        file.set_len(num_rows as u64 * 64).unwrap();
+        let layout = Layout::row_major(Element::F64, false, &[num_rows, 8], 0).unwrap();
+        let data = matrix_data("large", Bytes::map(&path).unwrap(), layout, |j| j.to_string()).unwrap();
+        let columns: Vec<ColumnId> = (0..8).map(ColumnId).collect();
+        let mut buffer = vec![1.0; 8 * PASS_ROWS];
+        for rows in chunks(num_rows, PASS_ROWS) {
+            let cells = &mut buffer[..8 * rows.len()];
+            data.read(&columns, rows, cells).unwrap();
+            assert!(cells.iter().all(|cell| *cell == 0.0));
+        }
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("RssFile:")).unwrap();
+        let kilobytes: usize = resident.trim().trim_end_matches(" kB").parse().unwrap();
+        std::fs::remove_file(path).unwrap();
+        assert!(kilobytes * 1024 < LARGE_BYTES / 4, "{kilobytes} kB of files are resident");
     }
 }
