@@ -34,7 +34,22 @@ fn polyline(points: &[(f64, f64)], closed: bool) -> Option<Path> {
 
 /// A PNG of the bare pixels, `columns` per row.
 pub(super) fn image_png(columns: usize, pixels: &[[u8; 3]]) -> Option<Vec<u8>> {
-    image(columns, pixels)?.encode_png().ok()
+    let rows = pixels.len().checked_div(columns)?;
+    let data = pixels[..rows * columns].as_flattened();
+    encode(u32::try_from(columns).ok()?, u32::try_from(rows).ok()?, data).ok()
+}
+
+/// A PNG file of opaque pixels, three bytes each; compressed fast rather than small.
+fn encode(width: u32, height: u32, rgb: &[u8]) -> Result<Vec<u8>, png::EncodingError> {
+    let mut file = Vec::new();
+    let mut encoder = png::Encoder::new(&mut file, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Fast);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(rgb)?;
+    writer.finish()?;
+    Ok(file)
 }
 
 fn image(columns: usize, pixels: &[[u8; 3]]) -> Option<Pixmap> {
@@ -110,6 +125,22 @@ impl Canvas {
     }
 }
 
+/// Whether nothing of the shape reaches out of the area, so that it need not be cut.
+fn is_within(shape: &Shape, area: &Area) -> bool {
+    let inside = |(x, y): (f64, f64), pad: f64| {
+        x - pad >= area.x && x + pad <= area.right() && y - pad >= area.y && y + pad <= area.bottom()
+    };
+    match shape {
+        Shape::Line { points, width, .. } => points.iter().all(|&point| inside(point, *width)),
+        Shape::Polygon { points, .. } => points.iter().all(|&point| inside(point, 0.0)),
+        Shape::Circle { center, radius, .. } => inside(*center, *radius),
+        Shape::Rectangle { area: own, .. } | Shape::Image { area: own, .. } => {
+            inside((own.x, own.y), 0.0) && inside((own.right(), own.bottom()), 0.0)
+        }
+        Shape::Text(_) => false,
+    }
+}
+
 /// The picture as a PNG file, `scale` times as large.
 pub(super) fn png(picture: &Picture, scale: f32) -> Result<Vec<u8>, String> {
     let pixels = |length: f64| (length as f32 * scale).ceil() as u32;
@@ -120,19 +151,21 @@ pub(super) fn png(picture: &Picture, scale: f32) -> Result<Vec<u8>, String> {
     let mut canvas = Canvas { pixmap, transform: Transform::from_scale(scale, scale), font: Font::new() };
     let mut mask: Option<(Area, Mask)> = None;
     for (clip, shape) in &picture.shapes {
+        let clip = clip.filter(|area| !is_within(shape, area));
         if let Some(area) = clip
-            && mask.as_ref().is_none_or(|(known, _)| known != area)
+            && mask.as_ref().is_none_or(|(known, _)| *known != area)
         {
             let mut fresh = Mask::new(width, height).ok_or_else(too_large)?;
-            if let Some(path) = rectangle(*area) {
+            if let Some(path) = rectangle(area) {
                 fresh.fill_path(&path, FillRule::Winding, true, canvas.transform);
             }
-            mask = Some((*area, fresh));
+            mask = Some((area, fresh));
         }
-        let current = mask.as_ref().filter(|(area, _)| Some(*area) == *clip).map(|(_, mask)| mask);
+        let current = mask.as_ref().filter(|(area, _)| Some(*area) == clip).map(|(_, mask)| mask);
         canvas.draw(shape, current);
     }
-    canvas.pixmap.encode_png().map_err(|error| error.to_string())
+    let rgb: Vec<u8> = canvas.pixmap.data().chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();
+    encode(width, height, &rgb).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
