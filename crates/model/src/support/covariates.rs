@@ -1,5 +1,7 @@
 //! Columns that may not have missing cells: covariates, look-ups, sequences and counts.
 
+use std::collections::HashSet;
+
 use crate::data::{ColumnId, ColumnKind, Data, PASS_ROWS, chunks};
 use crate::diagnostic::Diagnostic;
 use crate::graph::{AxisId, Distribution, Graph, IndexSource, NodeId, NodeKind, Variable};
@@ -38,32 +40,33 @@ pub(super) fn check_covariates(graph: &Graph, variable: &Variable, found: &mut V
     nodes.extend(variable.lower.map(|node| ("lower", node)));
     nodes.extend(variable.upper.map(|node| ("upper", node)));
     nodes.extend(variable.amortized.map(|node| ("amortized", node)));
-    let mut seen = Vec::new();
+    let mut used: Vec<(ColumnId, &str)> = Vec::new();
     for (key, node) in nodes {
-        let mut columns = value_columns(graph, node);
+        used.extend(value_columns(graph, node).into_iter().map(|column| (column, key)));
         for (column, axis) in look_ups(graph, node) {
-            columns.push(column);
+            used.push((column, key));
             if let Err(error) = graph.data.codes(column, graph.axis(axis)) {
                 found.push(place_at(variable, key, error.diagnostic()));
             }
         }
-        for column in columns {
-            if !seen.contains(&column) {
-                seen.push(column);
-                found.extend(missing_cell(graph, variable, key, column));
-            }
+    }
+    if let Distribution::MarkovChain { sequence, .. } | Distribution::GaussianMarkovChain { sequence, .. } =
+        variable.distribution
+    {
+        used.extend(sequence.map(|column| (column, "sequence")));
+    }
+    // The first use of a column speaks for all of them.
+    let mut seen = HashSet::new();
+    used.retain(|(column, _)| seen.insert(*column));
+    let columns: Vec<ColumnId> = used.iter().map(|(column, _)| *column).collect();
+    for ((column, key), row) in used.iter().zip(first_missing(&graph.data, &columns)) {
+        if let Some(row) = row {
+            found.push(missing_cell(graph, variable, key, *column, row));
         }
     }
-    let (Distribution::MarkovChain { sequence, .. } | Distribution::GaussianMarkovChain { sequence, .. }) =
-        variable.distribution
-    else {
-        return;
-    };
-    found.extend(sequence.and_then(|column| missing_cell(graph, variable, "sequence", column)));
 }
 
-fn missing_cell(graph: &Graph, variable: &Variable, key: &str, column: ColumnId) -> Option<Diagnostic> {
-    let row = first_missing(&graph.data, column)?;
+fn missing_cell(graph: &Graph, variable: &Variable, key: &str, column: ColumnId, row: usize) -> Diagnostic {
     let diagnostic = Diagnostic::new(
         "missing-covariate",
         format!(
@@ -77,23 +80,39 @@ fn missing_cell(graph: &Graph, variable: &Variable, key: &str, column: ColumnId)
         "fill the cell or remove the row; to infer missing values, make the column the `observed` of a variable and use that \
          variable instead",
     );
-    Some(place_at(variable, key, diagnostic))
+    place_at(variable, key, diagnostic)
 }
 
-/// The first row (from 0) in which a column is missing.
-fn first_missing(data: &Data, column: ColumnId) -> Option<usize> {
-    if let ColumnKind::Text { .. } = data.column(column).kind {
-        return data.first_missing_text(column);
+/// The first row (from 0) in which each column is missing; all numeric columns in one pass.
+fn first_missing(data: &Data, columns: &[ColumnId]) -> Vec<Option<usize>> {
+    let is_text = |column: &ColumnId| matches!(data.column(*column).kind, ColumnKind::Text { .. });
+    let mut first: Vec<Option<usize>> =
+        columns.iter().map(|column| if is_text(column) { data.first_missing_text(*column) } else { None }).collect();
+    let (positions, numeric): (Vec<usize>, Vec<ColumnId>) =
+        columns.iter().copied().enumerate().filter(|(_, column)| !is_text(column)).unzip();
+    if numeric.is_empty() {
+        return first;
     }
-    let mut buffer = vec![0.0; PASS_ROWS.min(data.num_rows())];
-    for rows in chunks(data.num_rows(), PASS_ROWS) {
-        let cells = &mut buffer[..rows.len()];
-        data.read(&[column], rows.clone(), cells).ok()?;
-        if let Some(offset) = cells.iter().position(|v| v.is_nan()) {
-            return Some(rows.start + offset);
+    let width = numeric.len();
+    let mut buffer = Vec::new();
+    for rows in chunks(data.num_rows(), (16 * PASS_ROWS / width).clamp(16, PASS_ROWS)) {
+        buffer.resize(rows.len() * width, 0.0);
+        if data.read(&numeric, rows.clone(), &mut buffer).is_err() {
+            // Only text columns are refused, and those are read apart.
+            return first;
+        }
+        if buffer.iter().all(|cell| !cell.is_nan()) {
+            continue;
+        }
+        for (row, cells) in rows.zip(buffer.chunks_exact(width)) {
+            for (cell, position) in cells.iter().zip(&positions) {
+                if cell.is_nan() && first[*position].is_none() {
+                    first[*position] = Some(row);
+                }
+            }
         }
     }
-    None
+    first
 }
 
 /// The column of `counts`: in every row a finite number that is not negative.
