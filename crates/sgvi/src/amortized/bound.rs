@@ -1,0 +1,381 @@
+//! The objective of a part: evidence lower bound or importance-weighted bound per row, with the adjoints it implies.
+
+use super::likelihood::{MAX_PARAMETERS, row_log_density};
+use super::part::{Part, Pass, add};
+use super::posterior::{self, DivergenceAdjoints, DrawAdjoints};
+use super::program::{Level, Likelihood, Program, SlotId};
+
+/// Which lower bound of log p(x).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bound {
+    /// E_q[log p(x | z)] − β·KL(q ‖ p), with the divergence in closed form.
+    Analytic {
+        /// Weight of the divergence.
+        beta: f32,
+    },
+    /// E_q[log p(x | z) + β·(log p(z) − log q(z))] by draws.
+    MonteCarlo {
+        /// Weight of the divergence.
+        beta: f32,
+        /// Whether log q is differentiated along the draw alone (Roeder, Wu & Duvenaud 2017).
+        path_only: bool,
+    },
+    /// log 1/K Σ p(x, z_k) / q(z_k) (Burda, Grosse & Salakhutdinov 2016).
+    ImportanceWeighted {
+        /// Whether the doubly reparameterised gradient is used (Tucker et al. 2019).
+        doubly: bool,
+    },
+}
+
+/// Sums over the rows of one or several parts; weights count.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Totals {
+    /// The bound.
+    pub bound: f64,
+    /// E_q[log p(x | …)] of each observed variable.
+    pub log_likelihoods: Vec<f64>,
+    /// The divergence of each latent variable.
+    pub divergences: Vec<f64>,
+    /// Σ of squares of the rows' bounds, for a standard error between rows.
+    pub squares: f64,
+    /// Σ over rows of the variance of the mean over their draws, times the squared weight.
+    pub draw_variance: f64,
+    /// Number of rows, counted with their weights.
+    pub rows: f64,
+}
+
+impl Totals {
+    /// Totals of nothing.
+    #[must_use]
+    pub fn zero(program: &Program) -> Self {
+        Self {
+            log_likelihoods: vec![0.0; program.observed.len()],
+            divergences: vec![0.0; program.latents.len()],
+            ..Self::default()
+        }
+    }
+
+    /// Adds another part's.
+    pub fn merge(&mut self, other: &Self) {
+        self.bound += other.bound;
+        self.squares += other.squares;
+        self.draw_variance += other.draw_variance;
+        self.rows += other.rows;
+        for (sum, term) in self.log_likelihoods.iter_mut().zip(&other.log_likelihoods) {
+            *sum += term;
+        }
+        for (sum, term) in self.divergences.iter_mut().zip(&other.divergences) {
+            *sum += term;
+        }
+    }
+}
+
+impl Part {
+    /// Evaluates the bound after [`Part::forward`]. With `scale` the adjoints of scale × Σ weight·bound are left for
+    /// [`Part::backward`].
+    pub fn bound(&mut self, pass: &Pass<'_>, bound: Bound, scale: Option<f32>) -> Totals {
+        let program = pass.program;
+        if scale.is_some() {
+            self.clear_adjoints(program);
+            self.path_weights.fill(1.0);
+        }
+        match bound {
+            Bound::ImportanceWeighted { doubly } => {
+                self.terms(program, Bound::MonteCarlo { beta: 1.0, path_only: doubly }, None);
+                if let Some(scale) = scale {
+                    let seeds = self.normalized_weights(program, scale, doubly);
+                    self.terms(program, Bound::MonteCarlo { beta: 1.0, path_only: doubly }, Some(&seeds));
+                }
+            }
+            _ => {
+                let seeds: Option<Vec<f32>> = scale.map(|scale| {
+                    let per_draw = scale / self.draws as f32;
+                    self.weights.iter().flat_map(|w| std::iter::repeat_n(w * per_draw, self.draws)).collect()
+                });
+                self.terms(program, bound, seeds.as_deref());
+            }
+        }
+        self.totals(program, bound)
+    }
+
+    /// log p(x | z) + log p(z) − log q(z | x) of a draw, after the terms were evaluated by Monte Carlo.
+    #[must_use]
+    pub fn log_weight(&self, sample: usize) -> f64 {
+        let likelihood: f64 = self.log_likelihoods.iter().map(|values| values[sample]).sum();
+        let divergence: f64 = self.divergences.iter().map(|values| values[sample]).sum();
+        likelihood - divergence
+    }
+
+    /// scale·w_row·w̃_k for every draw, with w̃ the self-normalised importance weights.
+    fn normalized_weights(&mut self, program: &Program, scale: f32, doubly: bool) -> Vec<f32> {
+        debug_assert_eq!(program.latents.len(), self.divergences.len());
+        let mut seeds = vec![0.0; self.rows.len() * self.draws];
+        for (row, block) in seeds.chunks_exact_mut(self.draws).enumerate() {
+            let first = row * self.draws;
+            let logs: Vec<f64> = (0..self.draws).map(|k| self.log_weight(first + k)).collect();
+            let largest = logs.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let normalizer: f64 = logs.iter().map(|l| (l - largest).exp()).sum();
+            for (k, seed) in block.iter_mut().enumerate() {
+                let weight = ((logs[k] - largest).exp() / normalizer) as f32;
+                *seed = scale * self.weights[row] * weight;
+                if doubly {
+                    self.path_weights[first + k] = weight;
+                }
+            }
+        }
+        seeds
+    }
+
+    /// Evaluates every term; `seeds` (one per draw) are the factors on its derivatives.
+    fn terms(&mut self, program: &Program, bound: Bound, seeds: Option<&[f32]>) {
+        let samples = self.rows.len() * self.draws;
+        for index in 0..program.observed.len() {
+            self.likelihood_term(program, index, samples, seeds);
+        }
+        for index in 0..program.latents.len() {
+            match bound {
+                Bound::Analytic { beta } => self.analytic_term(program, index, beta, seeds),
+                Bound::MonteCarlo { beta, path_only } => self.draw_term(program, index, beta, path_only, seeds),
+                Bound::ImportanceWeighted { .. } => {}
+            }
+        }
+    }
+
+    fn likelihood_term(&mut self, program: &Program, index: usize, samples: usize, seeds: Option<&[f32]>) {
+        let observed = &program.observed[index];
+        let draws = self.draws;
+        let width = program.slots[observed.data].width;
+        let full = match observed.likelihood {
+            Likelihood::Categorical { size } => width * size,
+            _ => width,
+        };
+        let place = |slot: SlotId, sample: usize| {
+            let s = &program.slots[slot];
+            let row = match s.level {
+                Level::Global => 0,
+                Level::Row => sample / draws,
+                Level::Sample => sample,
+            };
+            row * s.width..(row + 1) * s.width
+        };
+        for gradient in &mut self.row_gradients {
+            gradient[..full].fill(0.0);
+        }
+        for sample in 0..samples {
+            for (slot, buffer) in observed.parameters.iter().zip(&mut self.row_parameters) {
+                let s = &program.slots[*slot];
+                if s.width != full && (sample == 0 || s.level != Level::Global) {
+                    buffer[..full].fill(self.values[*slot][place(*slot, sample).start]);
+                }
+            }
+            let mut parameters: [&[f32]; MAX_PARAMETERS] = [&[]; MAX_PARAMETERS];
+            for ((parameter, &slot), buffer) in parameters.iter_mut().zip(&observed.parameters).zip(&self.row_parameters) {
+                let broadcast = program.slots[slot].width != full;
+                *parameter = if broadcast { &buffer[..full] } else { &self.values[slot][place(slot, sample)] };
+            }
+            let data = &self.values[observed.data][place(observed.data, sample)];
+            self.log_likelihoods[index][sample] =
+                row_log_density(observed.likelihood, data, parameters, &mut self.row_gradients);
+            let Some(seeds) = seeds else { continue };
+            for (&slot, gradient) in observed.parameters.iter().zip(&self.row_gradients) {
+                if self.adjoints[slot].is_empty() {
+                    continue;
+                }
+                let s = &program.slots[slot];
+                let range = place(slot, sample);
+                let target = &mut self.adjoints[slot][range];
+                if s.width != full {
+                    if s.exclusive && (s.level == Level::Sample || sample % draws == 0 && s.level == Level::Row || sample == 0) {
+                        target[0] = 0.0;
+                    }
+                    let sum: f32 = lane_sum(&gradient[..full]);
+                    target[0] += seeds[sample] * sum;
+                } else if s.exclusive && s.level == Level::Sample {
+                    for (t, &g) in target.iter_mut().zip(gradient) {
+                        *t = seeds[sample] * g;
+                    }
+                } else {
+                    if s.exclusive && (sample == 0 || s.level == Level::Row && sample % draws == 0) {
+                        target.fill(0.0);
+                    }
+                    for (t, &g) in target.iter_mut().zip(gradient) {
+                        *t += seeds[sample] * g;
+                    }
+                }
+            }
+        }
+    }
+
+    fn analytic_term(&mut self, program: &Program, index: usize, beta: f32, seeds: Option<&[f32]>) {
+        let latent = &program.latents[index];
+        let draws = self.draws;
+        let per_row = if latent.level == Level::Sample { draws } else { 1 };
+        let mut by_mean = vec![0.0; latent.width];
+        let mut by_sd = vec![0.0; latent.width];
+        for unit in 0..self.rows.len() * per_row {
+            let place = |slot: SlotId| {
+                let s = &program.slots[slot];
+                let at = match s.level {
+                    Level::Global => 0,
+                    Level::Row => unit / per_row,
+                    Level::Sample => unit,
+                };
+                at * s.width..(at + 1) * s.width
+            };
+            let (mean, sd) = (latent.prior_mean, latent.prior_sd);
+            let range = place(latent.parameters);
+            // Divergences at row level stand for all draws of the row.
+            let seed = seeds.map_or(0.0, |seeds| {
+                -beta * if per_row == 1 { seeds[unit * draws] * draws as f32 } else { seeds[unit] }
+            });
+            let (learned_mean, learned_sd) = (!self.adjoints[mean].is_empty(), !self.adjoints[sd].is_empty());
+            if learned_mean {
+                by_mean.fill(0.0);
+            }
+            if learned_sd {
+                by_sd.fill(0.0);
+            }
+            let adjoints = (seeds.is_some() && !self.adjoints[latent.parameters].is_empty()).then(|| DivergenceAdjoints {
+                parameters: &mut self.adjoints[latent.parameters][range.clone()],
+                prior_mean: learned_mean.then_some(&mut by_mean[..]),
+                prior_sd: learned_sd.then_some(&mut by_sd[..]),
+            });
+            self.divergences[index][unit] = posterior::divergence(
+                latent,
+                &self.values[latent.parameters][range.clone()],
+                &self.values[mean][place(mean)],
+                &self.values[sd][place(sd)],
+                seed,
+                adjoints,
+            );
+            if seeds.is_some() && learned_mean {
+                add(&mut self.adjoints[mean][place(mean)], &by_mean);
+            }
+            if seeds.is_some() && learned_sd {
+                add(&mut self.adjoints[sd][place(sd)], &by_sd);
+            }
+        }
+    }
+
+    fn draw_term(&mut self, program: &Program, index: usize, beta: f32, path_only: bool, seeds: Option<&[f32]>) {
+        let latent = &program.latents[index];
+        let (draws, d) = (self.draws, latent.width);
+        let mut by_z = vec![0.0; d];
+        let mut by_mean = vec![0.0; d];
+        let mut by_sd = vec![0.0; d];
+        for sample in 0..self.rows.len() * draws {
+            let place = |slot: SlotId| {
+                let s = &program.slots[slot];
+                let at = match s.level {
+                    Level::Global => 0,
+                    Level::Row => sample / draws,
+                    Level::Sample => sample,
+                };
+                at * s.width..(at + 1) * s.width
+            };
+            let (mean, sd, z) = (latent.prior_mean, latent.prior_sd, latent.output);
+            let range = place(latent.parameters);
+            let (learned_mean, learned_sd) = (!self.adjoints[mean].is_empty(), !self.adjoints[sd].is_empty());
+            for buffer in [&mut by_z, &mut by_mean, &mut by_sd] {
+                buffer.fill(0.0);
+            }
+            let seed = beta * seeds.map_or(0.0, |seeds| seeds[sample]);
+            let adjoints = (seeds.is_some() && !self.adjoints[z].is_empty()).then(|| DrawAdjoints {
+                z: &mut by_z,
+                parameters: (!path_only).then_some(&mut self.adjoints[latent.parameters][range.clone()]),
+                prior_mean: learned_mean.then_some(&mut by_mean[..]),
+                prior_sd: learned_sd.then_some(&mut by_sd[..]),
+            });
+            self.divergences[index][sample] = -posterior::log_ratio(
+                latent,
+                &self.values[latent.parameters][range.clone()],
+                &self.values[mean][place(mean)],
+                &self.values[sd][place(sd)],
+                &self.noise[index][sample * d..(sample + 1) * d],
+                &self.values[z][sample * d..(sample + 1) * d],
+                seed,
+                adjoints,
+            );
+            if seeds.is_none() {
+                continue;
+            }
+            if !self.adjoints[z].is_empty() {
+                add(&mut self.adjoints[z][sample * d..(sample + 1) * d], &by_z);
+            }
+            if learned_mean {
+                add(&mut self.adjoints[mean][place(mean)], &by_mean);
+            }
+            if learned_sd {
+                add(&mut self.adjoints[sd][place(sd)], &by_sd);
+            }
+        }
+    }
+
+    fn totals(&self, program: &Program, bound: Bound) -> Totals {
+        let mut totals = Totals::zero(program);
+        let draws = self.draws;
+        let count = draws as f64;
+        let analytic = matches!(bound, Bound::Analytic { .. });
+        let beta = match bound {
+            Bound::Analytic { beta } | Bound::MonteCarlo { beta, .. } => f64::from(beta),
+            Bound::ImportanceWeighted { .. } => 1.0,
+        };
+        for row in 0..self.rows.len() {
+            let weight = f64::from(self.weights[row]);
+            let samples = row * draws..(row + 1) * draws;
+            // What does not vary between the draws of the row.
+            let mut constant = 0.0;
+            for (index, latent) in program.latents.iter().enumerate() {
+                let divergence = if analytic && latent.level != Level::Sample {
+                    let value = self.divergences[index][row];
+                    constant += beta * value;
+                    value
+                } else {
+                    self.divergences[index][samples.clone()].iter().sum::<f64>() / count
+                };
+                totals.divergences[index] += weight * divergence;
+            }
+            for (index, values) in self.log_likelihoods.iter().enumerate() {
+                totals.log_likelihoods[index] += weight * values[samples.clone()].iter().sum::<f64>() / count;
+            }
+            let value_of = |sample: usize| {
+                let mut value = -constant;
+                for values in &self.log_likelihoods {
+                    value += values[sample];
+                }
+                for (index, latent) in program.latents.iter().enumerate() {
+                    if !(analytic && latent.level != Level::Sample) {
+                        value -= beta * self.divergences[index][sample];
+                    }
+                }
+                value
+            };
+            let row_bound = if let Bound::ImportanceWeighted { .. } = bound {
+                let largest = samples.clone().map(value_of).fold(f64::NEG_INFINITY, f64::max);
+                largest + (samples.map(|s| (value_of(s) - largest).exp()).sum::<f64>() / count).ln()
+            } else {
+                let mean = samples.clone().map(value_of).sum::<f64>() / count;
+                if draws > 1 {
+                    let variance = samples.map(|s| (value_of(s) - mean).powi(2)).sum::<f64>() / (count - 1.0);
+                    totals.draw_variance += weight * weight * variance / count;
+                }
+                mean
+            };
+            totals.bound += weight * row_bound;
+            totals.squares += weight * row_bound * row_bound;
+            totals.rows += weight;
+        }
+        totals
+    }
+}
+
+/// Σ in a fixed order, in sixteen lanes.
+fn lane_sum(values: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; 16];
+    for chunk in values.chunks(16) {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += value;
+        }
+    }
+    lanes.iter().sum()
+}

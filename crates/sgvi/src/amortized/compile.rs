@@ -1,0 +1,858 @@
+//! From the graph of a model with amortised variables to its row program.
+
+use super::program::{
+    Binary, DataNode, Latent, Level, Likelihood, Observed, Operation, Point, Program, Slot, SlotId, Transform, Unary,
+};
+use crate::density::Kernel;
+use crate::error::SgviError;
+use crate::network::activation::Activation;
+use crate::network::layer::Layer;
+use crate::network::parameters::Initial;
+use crate::network::stack::{Description, Image};
+use std::collections::HashMap;
+use vi_model::graph::{
+    AmortizedCovariance, AxisId, BinaryOperator, Distribution, Function, Graph, IndexSource, Network, NodeId, NodeKind,
+    Observation, PrecisionOrSd, Probability, Spread, SpreadForm, VariableId,
+};
+
+/// A compiled expression: where its value lies and which axes it has besides the rows.
+#[derive(Debug, Clone, PartialEq)]
+struct Value {
+    slot: SlotId,
+    axes: Vec<AxisId>,
+}
+
+/// A network whose widths are known from its first use.
+struct Built {
+    input: usize,
+    output: usize,
+    /// Its layers' places in [`Program::layers`].
+    layers: std::ops::Range<usize>,
+}
+
+struct Compiler<'a> {
+    graph: &'a Graph,
+    program: Program,
+    values: HashMap<NodeId, Value>,
+    sources: Vec<(NodeKind, Vec<AxisId>, Value)>,
+    variables: HashMap<VariableId, Value>,
+    networks: HashMap<usize, Built>,
+    in_progress: Vec<VariableId>,
+}
+
+/// Whether the graph has a variable whose factor is amortised.
+#[must_use]
+pub fn is_amortized(graph: &Graph) -> bool {
+    graph.variables.iter().any(|variable| variable.amortized.is_some())
+}
+
+/// Compiles a model in which every latent variable is amortised or a point.
+///
+/// # Errors
+/// [`SgviError::Unsupported`] names the variable, expression or network that has no place in such a model.
+pub fn compile(graph: &Graph) -> Result<Program, SgviError> {
+    let mut compiler = Compiler {
+        graph,
+        program: Program::default(),
+        values: HashMap::new(),
+        sources: Vec::new(),
+        variables: HashMap::new(),
+        networks: HashMap::new(),
+        in_progress: Vec::new(),
+    };
+    for (index, variable) in graph.variables.iter().enumerate() {
+        let id = VariableId(index);
+        if variable.observed.is_some() {
+            compiler.observed(id)?;
+        } else {
+            compiler.variable(id)?;
+        }
+    }
+    for expression in &graph.expressions {
+        if !graph.uses_network(expression.node) && !graph.is_data(expression.node) {
+            compiler.value(expression.node)?;
+        }
+    }
+    compiler.program.finish();
+    Ok(compiler.program)
+}
+
+impl Compiler<'_> {
+    fn slot(&mut self, level: Level, width: usize) -> SlotId {
+        self.program.slots.push(Slot { level, width, differentiable: false, exclusive: false });
+        self.program.slots.len() - 1
+    }
+
+    fn level(&self, slot: SlotId) -> Level {
+        self.program.slots[slot].level
+    }
+
+    fn width(&self, slot: SlotId) -> usize {
+        self.program.slots[slot].width
+    }
+
+    fn size(&self, axes: &[AxisId]) -> usize {
+        axes.iter().map(|&axis| self.graph.axis(axis).size).product()
+    }
+
+    fn without_rows(&self, axes: &[AxisId]) -> Vec<AxisId> {
+        axes.iter().copied().filter(|&axis| Some(axis) != self.graph.rows).collect()
+    }
+
+    fn refuse<T>(&self, node: NodeId, reason: &str, help: &str) -> Result<T, SgviError> {
+        let span = self.graph.node(node).span.clone();
+        let text = self.graph.source.text.get(span.clone()).unwrap_or("expression").to_owned();
+        Err(SgviError::Unsupported { variable: text, reason: reason.to_owned(), help: help.to_owned(), span })
+    }
+
+    fn refuse_variable<T>(&self, id: VariableId, reason: &str, help: &str) -> Result<T, SgviError> {
+        Err(SgviError::unsupported(self.graph, id, reason, help))
+    }
+
+    /// The value of an expression.
+    fn value(&mut self, id: NodeId) -> Result<Value, SgviError> {
+        if let Some(value) = self.values.get(&id) {
+            return Ok(value.clone());
+        }
+        let value = if self.graph.is_data(id) { self.data(id)? } else { self.computed(id)? };
+        self.values.insert(id, value.clone());
+        Ok(value)
+    }
+
+    fn constant(&mut self, values: Vec<f32>, axes: Vec<AxisId>) -> Value {
+        let slot = self.slot(Level::Global, values.len());
+        self.program.operations.push(Operation::Constant { values, output: slot });
+        Value { slot, axes }
+    }
+
+    /// An expression of data alone: a constant, or a source of rows.
+    fn data(&mut self, id: NodeId) -> Result<Value, SgviError> {
+        let node = self.graph.node(id);
+        let has_rows = self.graph.rows.is_some_and(|rows| node.axes.contains(&rows));
+        let axes = self.without_rows(&node.axes);
+        if !has_rows {
+            let tensor = self.graph.evaluate_data(id, 0..0)?;
+            let values = tensor.values.iter().map(|&x| x as f32).collect();
+            return Ok(self.constant(values, axes));
+        }
+        // The same column or block is one source however often it is written.
+        if let Some((.., value)) = self.sources.iter().find(|(kind, known, _)| *kind == node.kind && *known == axes) {
+            return Ok(value.clone());
+        }
+        let value = self.source(DataNode::Expression(id, axes.clone()), self.size(&axes), axes.clone());
+        if matches!(node.kind, NodeKind::Column(_) | NodeKind::Block(_)) {
+            self.sources.push((node.kind.clone(), axes, value.clone()));
+        }
+        Ok(value)
+    }
+
+    fn source(&mut self, node: DataNode, width: usize, axes: Vec<AxisId>) -> Value {
+        let slot = self.slot(Level::Row, width);
+        self.program.sources.push(node);
+        let source = self.program.sources.len() - 1;
+        self.program.operations.push(Operation::Data { source, output: slot });
+        Value { slot, axes }
+    }
+
+    fn computed(&mut self, id: NodeId) -> Result<Value, SgviError> {
+        let node = self.graph.node(id).clone();
+        match node.kind {
+            NodeKind::Variable(variable) => self.variable(variable),
+            NodeKind::Negate(a) => {
+                let a = self.value(a)?;
+                Ok(self.unary(Unary::Affine { scale: -1.0, shift: 0.0 }, a))
+            }
+            NodeKind::Binary(operator, a, b) => self.binary(operator, a, b),
+            NodeKind::Function(function, a) => {
+                let a = self.value(a)?;
+                let function = match function {
+                    Function::Exp => Unary::Exp,
+                    Function::Log => Unary::Log,
+                    Function::Sqrt => Unary::Sqrt,
+                    Function::Square => Unary::Square,
+                    Function::Logistic => Unary::Logistic,
+                    Function::Softplus => Unary::Softplus,
+                };
+                Ok(self.unary(function, a))
+            }
+            NodeKind::Dot { left, right, left_axis, right_axis } => self.dot(left, right, left_axis, right_axis),
+            NodeKind::Index { base, position, index: IndexSource::Column(column) } => {
+                let axis = self.graph.node(base).axes[position];
+                let table = self.value(base)?;
+                if self.level(table.slot) != Level::Global {
+                    return self.refuse(id, "a look-up of a value that differs by row", "look up a point variable");
+                }
+                let codes = self.source(DataNode::Codes(column, axis), 1, Vec::new());
+                let Some(place) = table.axes.iter().position(|&a| a == axis) else {
+                    return self.refuse(id, "the looked-up axis is the rows'", "look up another axis");
+                };
+                let stride = self.size(&table.axes[place + 1..]);
+                let length = self.graph.axis(axis).size;
+                let outer = self.size(&table.axes[..place]);
+                let map = (0..outer * stride).map(|j| ((j / stride) * length * stride + j % stride) as u32).collect();
+                let mut axes = table.axes.clone();
+                axes.remove(place);
+                let output = self.slot(Level::Row, outer * stride);
+                self.program.operations.push(Operation::LookUp {
+                    table: table.slot,
+                    codes: codes.slot,
+                    output,
+                    map,
+                    stride,
+                });
+                Ok(Value { slot: output, axes })
+            }
+            NodeKind::Index { .. } => self.refuse(
+                id,
+                "gates by discrete latent variables do not go together with amortised variables",
+                "drop `amortized`, or the gate",
+            ),
+            NodeKind::Network { network, arguments, consumed, output } => {
+                let width = output.map_or(1, |axis| self.graph.axis(axis).size);
+                let slot = self.network(id, network.0, &arguments, &consumed, width)?;
+                Ok(Value { slot, axes: output.into_iter().collect() })
+            }
+            NodeKind::Number(_) | NodeKind::Constant(_) | NodeKind::Column(_) | NodeKind::Block(_) => self.data(id),
+        }
+    }
+
+    fn unary(&mut self, function: Unary, a: Value) -> Value {
+        let slot = self.slot(self.level(a.slot), self.width(a.slot));
+        self.program.operations.push(Operation::Unary { function, input: a.slot, output: slot });
+        Value { slot, axes: a.axes }
+    }
+
+    fn number(&self, id: NodeId) -> Option<f32> {
+        match self.graph.node(id).kind {
+            NodeKind::Number(value) => Some(value as f32),
+            _ => None,
+        }
+    }
+
+    fn binary(&mut self, operator: BinaryOperator, a: NodeId, b: NodeId) -> Result<Value, SgviError> {
+        // One operand a number: no broadcasting is needed.
+        if let Some(c) = self.number(b) {
+            let a = self.value(a)?;
+            let (scale, shift) = match operator {
+                BinaryOperator::Add => (1.0, c),
+                BinaryOperator::Subtract => (1.0, -c),
+                BinaryOperator::Multiply => (c, 0.0),
+                BinaryOperator::Divide => (1.0 / c, 0.0),
+            };
+            return Ok(self.unary(Unary::Affine { scale, shift }, a));
+        }
+        if let Some(c) = self.number(a) {
+            let b = self.value(b)?;
+            let (b, scale, shift) = match operator {
+                BinaryOperator::Add => (b, 1.0, c),
+                BinaryOperator::Subtract => (b, -1.0, c),
+                BinaryOperator::Multiply => (b, c, 0.0),
+                BinaryOperator::Divide => (self.unary(Unary::Reciprocal, b), c, 0.0),
+            };
+            return Ok(self.unary(Unary::Affine { scale, shift }, b));
+        }
+        let (a, b) = (self.value(a)?, self.value(b)?);
+        let mut axes = a.axes.clone();
+        axes.extend(b.axes.iter().filter(|axis| !a.axes.contains(axis)));
+        let level = self.level(a.slot).max(self.level(b.slot));
+        let (left, right) = (self.align(&a, &axes, level), self.align(&b, &axes, level));
+        let output = self.slot(level, self.size(&axes));
+        let operator = match operator {
+            BinaryOperator::Add => Binary::Add,
+            BinaryOperator::Subtract => Binary::Subtract,
+            BinaryOperator::Multiply => Binary::Multiply,
+            BinaryOperator::Divide => Binary::Divide,
+        };
+        self.program.operations.push(Operation::Binary { operator, left, right, output });
+        Ok(Value { slot: output, axes })
+    }
+
+    /// Positions in an array with axes `from` of every element of an array with axes `to`.
+    fn map(&self, from: &[AxisId], to: &[AxisId]) -> Vec<u32> {
+        let sizes: Vec<usize> = to.iter().map(|&axis| self.graph.axis(axis).size).collect();
+        let strides: Vec<usize> = to
+            .iter()
+            .map(|axis| from.iter().position(|a| a == axis).map_or(0, |place| self.size(&from[place + 1..])))
+            .collect();
+        (0..sizes.iter().product())
+            .map(|index: usize| {
+                let (mut rest, mut position) = (index, 0);
+                for (&size, &stride) in sizes.iter().zip(&strides).rev() {
+                    position += rest % size * stride;
+                    rest /= size;
+                }
+                position as u32
+            })
+            .collect()
+    }
+
+    /// The value laid out along `axes` at `level` at least.
+    fn align(&mut self, value: &Value, axes: &[AxisId], level: Level) -> SlotId {
+        let mut slot = value.slot;
+        if value.axes != axes {
+            let output = self.slot(self.level(slot), self.size(axes));
+            let map = self.map(&value.axes, axes);
+            self.program.operations.push(Operation::Gather { input: slot, output, map });
+            slot = output;
+        }
+        self.raise(slot, level)
+    }
+
+    fn raise(&mut self, slot: SlotId, level: Level) -> SlotId {
+        if self.level(slot) >= level {
+            return slot;
+        }
+        let output = self.slot(level, self.width(slot));
+        self.program.operations.push(Operation::Repeat { input: slot, output });
+        output
+    }
+
+    fn dot(
+        &mut self,
+        left: NodeId,
+        right: NodeId,
+        left_axis: AxisId,
+        right_axis: AxisId,
+    ) -> Result<Value, SgviError> {
+        let (a, b) = (self.value(left)?, self.value(right)?);
+        let level = self.level(a.slot).max(self.level(b.slot));
+        let mut axes: Vec<AxisId> = a.axes.iter().copied().filter(|&axis| axis != left_axis).collect();
+        let extra: Vec<AxisId> =
+            b.axes.iter().copied().filter(|&axis| axis != right_axis && !axes.contains(&axis)).collect();
+        axes.extend(extra);
+        let with = |axis| axes.iter().copied().chain([axis]).collect::<Vec<_>>();
+        let left_map = self.map(&a.axes, &with(left_axis));
+        let right_map = self.map(&b.axes, &with(right_axis));
+        let (left, right) = (self.raise(a.slot, level), self.raise(b.slot, level));
+        let output = self.slot(level, self.size(&axes));
+        let length = self.graph.axis(left_axis).size;
+        self.program.operations.push(Operation::Contract { left, right, output, length, left_map, right_map });
+        Ok(Value { slot: output, axes })
+    }
+
+    /// The output slot of one use of a network.
+    fn network(
+        &mut self,
+        node: NodeId,
+        network: usize,
+        arguments: &[NodeId],
+        consumed: &[Option<AxisId>],
+        output: usize,
+    ) -> Result<SlotId, SgviError> {
+        let mut inputs = Vec::with_capacity(arguments.len());
+        for (&argument, axis) in arguments.iter().zip(consumed) {
+            let value = self.value(argument)?;
+            if value.axes.len() != usize::from(axis.is_some()) {
+                return self.refuse(
+                    node,
+                    "a network applied along a plate besides the rows",
+                    "give it values with one axis besides the rows",
+                );
+            }
+            inputs.push(value.slot);
+        }
+        let level = inputs.iter().map(|&slot| self.level(slot)).max().unwrap_or(Level::Global);
+        let mut slot = if let [single] = inputs[..] {
+            single
+        } else {
+            let inputs: Vec<SlotId> = inputs.into_iter().map(|slot| self.raise(slot, level)).collect();
+            let width = inputs.iter().map(|&slot| self.width(slot)).sum();
+            let output = self.slot(level, width);
+            self.program.operations.push(Operation::Concatenate { inputs, output });
+            output
+        };
+        let layers = self.built(node, network, self.width(slot), output)?;
+        for layer in layers {
+            let width = self.program.layers[layer].output_width;
+            let next = self.slot(level, width);
+            self.program.scratches.push((layer, level));
+            let scratch = self.program.scratches.len() - 1;
+            self.program.operations.push(Operation::Layer { layer, scratch, input: slot, output: next });
+            slot = next;
+        }
+        Ok(slot)
+    }
+
+    /// The layers of a network, built at its first use.
+    fn built(
+        &mut self,
+        node: NodeId,
+        index: usize,
+        input: usize,
+        output: usize,
+    ) -> Result<std::ops::Range<usize>, SgviError> {
+        let network = &self.graph.networks[index];
+        if let Some(built) = self.networks.get(&index) {
+            if built.input != input || built.output != output {
+                return Err(SgviError::Unsupported {
+                    variable: network.name.clone(),
+                    reason: format!(
+                        "this network maps {} numbers to {}, and here it is used to map {input} to {output}",
+                        built.input, built.output
+                    ),
+                    help: "declare a second network for the other widths".to_owned(),
+                    span: self.graph.node(node).span.clone(),
+                });
+            }
+            return Ok(built.layers.clone());
+        }
+        let description = describe(network)?;
+        let layers: Vec<Layer> =
+            description.build(&mut self.program.layout, input, output).map_err(|error| SgviError::Unsupported {
+                variable: network.name.clone(),
+                reason: error.to_string(),
+                help: "change `image`, `channels` or `stride`".to_owned(),
+                span: network.span.clone(),
+            })?;
+        let range = self.program.layers.len()..self.program.layers.len() + layers.len();
+        self.program.layers.extend(layers);
+        self.networks.insert(index, Built { input, output, layers: range.clone() });
+        Ok(range)
+    }
+
+    /// The value of a variable that another one depends on.
+    fn variable(&mut self, id: VariableId) -> Result<Value, SgviError> {
+        if let Some(value) = self.variables.get(&id) {
+            return Ok(value.clone());
+        }
+        if self.in_progress.contains(&id) {
+            return self.refuse_variable(id, "it depends on itself", "break the circle of `amortized` expressions");
+        }
+        self.in_progress.push(id);
+        let variable = self.graph.variable(id);
+        let value = match variable.observed {
+            Some(Observation::Numeric(node)) => {
+                let value = self.value(node)?;
+                let axes = self.without_rows(&self.graph.value_axes(id));
+                let slot = self.align(&value, &axes, Level::Global);
+                Value { slot, axes }
+            }
+            Some(_) => {
+                return self.refuse_variable(
+                    id,
+                    "observed categories as an input are not numbers",
+                    "index a constant table by the column instead",
+                );
+            }
+            None if variable.amortized.is_some() => self.latent(id)?,
+            None if variable.point => self.point(id)?,
+            None => {
+                return self.refuse_variable(
+                    id,
+                    "beside amortised variables every other latent variable must be a point",
+                    "add `point = true`, or give it `amortized = \"NETWORK(data)\"`",
+                );
+            }
+        };
+        self.in_progress.pop();
+        self.variables.insert(id, value.clone());
+        Ok(value)
+    }
+
+    /// The slot of a normal's sd, in the layout of `axes`.
+    fn sd(&mut self, spread: Spread) -> Result<Value, SgviError> {
+        Ok(match spread {
+            Spread::StandardDeviation(node) => self.value(node)?,
+            Spread::Variance(node) => {
+                let value = self.value(node)?;
+                self.unary(Unary::Sqrt, value)
+            }
+            Spread::Precision(node) => {
+                let value = self.value(node)?;
+                let root = self.unary(Unary::Sqrt, value);
+                self.unary(Unary::Reciprocal, root)
+            }
+            Spread::Covariance(node) => {
+                return self.refuse(
+                    node,
+                    "a covariance matrix in a model with amortised variables",
+                    "write `sd`, `variance` or `precision`, scalar or per coordinate",
+                );
+            }
+        })
+    }
+
+    fn latent(&mut self, id: VariableId) -> Result<Value, SgviError> {
+        let graph = self.graph;
+        let variable = graph.variable(id);
+        let axes = self.without_rows(&graph.value_axes(id));
+        if !graph.is_local(id) || axes.len() > 1 {
+            return self.refuse_variable(
+                id,
+                "an amortised variable has one factor per data row",
+                "put it in the rows' plate, with at most one further axis",
+            );
+        }
+        let Distribution::Normal { mean, spread, form } = variable.distribution else {
+            return self.refuse_variable(id, "an amortised variable must be normal", "write distribution = \"normal\"");
+        };
+        if form == SpreadForm::Matrix {
+            return self.refuse_variable(
+                id,
+                "the prior of an amortised variable has independent coordinates",
+                "write `sd` as a number or one number per coordinate",
+            );
+        }
+        let width = self.size(&axes);
+        let full = variable.amortized_covariance == AmortizedCovariance::Full;
+        let (mean, sd) = (self.value(mean)?, self.sd(spread)?);
+        let prior_mean = self.align(&mean, &axes, Level::Global);
+        let prior_sd = self.align(&sd, &axes, Level::Global);
+        let Some(node) = variable.amortized else {
+            return self.refuse_variable(id, "it has no network", "write `amortized = \"encoder(data)\"`");
+        };
+        let NodeKind::Network { network, arguments, consumed, .. } = graph.node(node).kind.clone() else {
+            return self.refuse(node, "`amortized` must be a network", "write `encoder(x)`");
+        };
+        let parameters =
+            self.network(node, network.0, &arguments, &consumed, Latent::parameter_width(width, full))?;
+        let level = [parameters, prior_mean, prior_sd]
+            .iter()
+            .map(|&slot| self.level(slot))
+            .max()
+            .unwrap_or(Level::Row)
+            .max(Level::Row);
+        let output = self.slot(Level::Sample, width);
+        self.program.latents.push(Latent {
+            name: variable.name.clone(),
+            width,
+            full,
+            parameters,
+            prior_mean,
+            prior_sd,
+            output,
+            level,
+        });
+        let latent = self.program.latents.len() - 1;
+        self.program.operations.push(Operation::Draw { latent, output });
+        Ok(Value { slot: output, axes })
+    }
+
+    fn point(&mut self, id: VariableId) -> Result<Value, SgviError> {
+        let graph = self.graph;
+        let variable = graph.variable(id);
+        if graph.is_local(id) {
+            return self.refuse_variable(
+                id,
+                "a point for every data row cannot be learned beside a network",
+                "amortise it: `amortized = \"NETWORK(data)\"`",
+            );
+        }
+        let axes = graph.value_axes(id);
+        let width = self.size(&axes);
+        let (prior, mut lower, mut upper) = self.prior(id)?;
+        for (bound, node) in [(&mut lower, variable.lower), (&mut upper, variable.upper)] {
+            let Some(node) = node else { continue };
+            if variable.distribution != Distribution::Flat {
+                return self.refuse_variable(
+                    id,
+                    "a truncated prior of a point variable",
+                    "write distribution = \"flat\" with the bounds, or leave the bounds out",
+                );
+            }
+            *bound = Some(self.single(id, node)? as f32);
+        }
+        let transform = match (lower, upper) {
+            (None, None) => Transform::Identity,
+            (Some(lower), None) => Transform::Above(lower),
+            (None, Some(upper)) => Transform::Below(upper),
+            (Some(lower), Some(upper)) => Transform::Between(lower, upper),
+        };
+        // Several unbounded numbers start apart, so that a product of two of them has a gradient.
+        let initial =
+            if transform == Transform::Identity && width > 1 { Initial::Uniform(0.1) } else { Initial::Constant(0.0) };
+        let sizes: Vec<usize> = axes.iter().map(|&axis| graph.axis(axis).size).collect();
+        let view = self.program.layout.allocate(variable.name.clone(), &sizes, initial);
+        if let Some(start) = &variable.initial {
+            let tensor = start.broadcast_to(&axes, &sizes);
+            let values: Option<Vec<f32>> = tensor
+                .and_then(|tensor| tensor.values.iter().map(|&x| transform.inverse(x as f32)).collect());
+            let Some(values) = values else {
+                return self.refuse_variable(
+                    id,
+                    "its `initial` value is outside its support or has other axes",
+                    "give a value strictly between the bounds, with the variable's own axes",
+                );
+            };
+            self.program.starts.push((view, values));
+        }
+        let output = self.slot(Level::Global, width);
+        self.program.operations.push(Operation::Point { view, transform, output });
+        self.program.points.push(Point {
+            name: variable.name.clone(),
+            view,
+            transform,
+            axes: axes.iter().map(|&axis| (graph.axis(axis).name.clone(), graph.axis(axis).size)).collect(),
+            prior,
+        });
+        Ok(Value { slot: output, axes })
+    }
+
+    /// The value of a parameter that must be one number.
+    fn single(&self, id: VariableId, node: NodeId) -> Result<f64, SgviError> {
+        if self.graph.is_data(node) {
+            let tensor = self.graph.evaluate_data(node, 0..0)?;
+            if let [value] = tensor.values[..] {
+                return Ok(value);
+            }
+        }
+        self.refuse_variable(
+            id,
+            "the prior of a point variable must have constant parameters here",
+            "write numbers, or distribution = \"flat\"",
+        )
+    }
+
+    /// The prior's density of a point variable and the bounds of its support.
+    #[allow(clippy::type_complexity)]
+    fn prior(
+        &self,
+        id: VariableId,
+    ) -> Result<(Option<(Kernel, [f64; 5])>, Option<f32>, Option<f32>), SgviError> {
+        let value = |node| self.single(id, node);
+        let (kernel, parameters, lower, upper): (Kernel, Vec<f64>, Option<f32>, Option<f32>) =
+            match &self.graph.variable(id).distribution {
+                Distribution::Flat => return Ok((None, None, None)),
+                Distribution::Normal { mean, spread, .. } => {
+                    let (kernel, node) = match spread {
+                        Spread::StandardDeviation(node) => (Kernel::NormalSd, node),
+                        Spread::Variance(node) => (Kernel::NormalVariance, node),
+                        Spread::Precision(node) => (Kernel::NormalPrecision, node),
+                        Spread::Covariance(_) => {
+                            return self.refuse_variable(id, "a matrix prior of a point", "write `sd`");
+                        }
+                    };
+                    (kernel, vec![value(*mean)?, value(*node)?], None, None)
+                }
+                Distribution::Laplace { location, scale } => {
+                    (Kernel::Laplace, vec![value(*location)?, value(*scale)?], None, None)
+                }
+                Distribution::Cauchy { location, scale } => {
+                    (Kernel::Cauchy, vec![value(*location)?, value(*scale)?], None, None)
+                }
+                Distribution::HalfNormal { sd } => (Kernel::HalfNormal, vec![value(*sd)?], Some(0.0), None),
+                Distribution::HalfCauchy { scale } => (Kernel::HalfCauchy, vec![value(*scale)?], Some(0.0), None),
+                Distribution::Exponential { rate } => (Kernel::Exponential, vec![value(*rate)?], Some(0.0), None),
+                Distribution::LogNormal { mean, sd } => {
+                    (Kernel::LogNormal, vec![value(*mean)?, value(*sd)?], Some(0.0), None)
+                }
+                Distribution::Gamma { shape, rate } => {
+                    let shape = value(*shape)?;
+                    let rate = match rate {
+                        vi_model::graph::RateOrScale::Rate(node) => value(*node)?,
+                        vi_model::graph::RateOrScale::Scale(node) => 1.0 / value(*node)?,
+                    };
+                    let normalizer = vi_families::special::ln_gamma(shape);
+                    (Kernel::Gamma, vec![shape, rate, normalizer], Some(0.0), None)
+                }
+                Distribution::InverseGamma { shape, scale } => {
+                    let shape = value(*shape)?;
+                    let normalizer = vi_families::special::ln_gamma(shape);
+                    (Kernel::InverseGamma, vec![shape, value(*scale)?, normalizer], Some(0.0), None)
+                }
+                Distribution::Uniform { lower, upper } => {
+                    let (a, b) = (value(*lower)?, value(*upper)?);
+                    (Kernel::Uniform, vec![a, b], Some(a as f32), Some(b as f32))
+                }
+                _ => {
+                    return self.refuse_variable(
+                        id,
+                        "this prior of a point variable does not go together with amortised variables",
+                        "write distribution = \"flat\" with `lower` or `upper`, or normal, gamma, half-normal, log-normal, …",
+                    );
+                }
+            };
+        let mut arguments = [0.0; 5];
+        arguments[1..=parameters.len()].copy_from_slice(&parameters);
+        Ok((Some((kernel, arguments)), lower, upper))
+    }
+
+    fn observed(&mut self, id: VariableId) -> Result<(), SgviError> {
+        let graph = self.graph;
+        let variable = graph.variable(id);
+        if !graph.is_local(id) {
+            return self.refuse_variable(
+                id,
+                "an observed variable outside the rows' plate does not go together with amortised variables",
+                "put it in the rows' plate",
+            );
+        }
+        if variable.lower.is_some() || variable.upper.is_some() {
+            return self.refuse_variable(
+                id,
+                "truncated observations do not go together with amortised variables",
+                "leave out `lower` and `upper`",
+            );
+        }
+        let axes = self.without_rows(&graph.value_axes(id));
+        let width = self.size(&axes);
+        let data = match variable.observed {
+            Some(Observation::Numeric(node)) => {
+                let value = self.value(node)?;
+                self.align(&value, &axes, Level::Row)
+            }
+            Some(Observation::Levels { column, axis }) => {
+                self.source(DataNode::Codes(column, axis), 1, Vec::new()).slot
+            }
+            Some(Observation::LevelsBlock { block, axis }) => {
+                self.source(DataNode::BlockCodes(block, axis), width, axes.clone()).slot
+            }
+            None => return Ok(()),
+        };
+        let (likelihood, nodes) = self.likelihood(id)?;
+        let mut parameters = Vec::with_capacity(nodes.len() + 1);
+        for value in nodes {
+            // A single number serves every element as it is.
+            let slot = if value.axes.is_empty() {
+                value.slot
+            } else if let Likelihood::Categorical { .. } = likelihood {
+                let Distribution::Categorical { range, .. } = variable.distribution else { continue };
+                let axes: Vec<AxisId> = axes.iter().copied().chain([range]).collect();
+                self.align(&value, &axes, Level::Global)
+            } else {
+                self.align(&value, &axes, Level::Global)
+            };
+            parameters.push(slot);
+        }
+        match likelihood {
+            Likelihood::PoissonLogRate | Likelihood::Other(Kernel::PoissonRate | Kernel::NegativeBinomial) => {
+                let source = self.program.operations.iter().find_map(|operation| match operation {
+                    Operation::Data { source, output } if *output == data => Some(*source),
+                    _ => None,
+                });
+                let Some(source) = source else {
+                    return self.refuse_variable(
+                        id,
+                        "counts must be columns of the data in their own order",
+                        "observe a column or a block",
+                    );
+                };
+                let factorials = self.source(DataNode::LogFactorial(source), width, axes);
+                parameters.push(factorials.slot);
+            }
+            _ => {}
+        }
+        self.program.observed.push(Observed { name: variable.name.clone(), likelihood, data, parameters });
+        Ok(())
+    }
+
+    /// The density of an observed variable and the values of its parameters.
+    fn likelihood(&mut self, id: VariableId) -> Result<(Likelihood, Vec<Value>), SgviError> {
+        let graph = self.graph;
+        let mut values = |compiler: &mut Self, nodes: &[NodeId]| {
+            nodes.iter().map(|&node| compiler.value(node)).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(match &graph.variable(id).distribution {
+            Distribution::Bernoulli { probability } => match *probability {
+                Probability::Logit(node) => (Likelihood::BernoulliLogit, values(self, &[node])?),
+                Probability::Probability(node) => {
+                    (Likelihood::Other(Kernel::BernoulliProbability), values(self, &[node])?)
+                }
+                Probability::Probit(node) => (Likelihood::Other(Kernel::BernoulliProbit), values(self, &[node])?),
+            },
+            Distribution::Normal { mean, spread, form } if *form != SpreadForm::Matrix => {
+                let mean = self.value(*mean)?;
+                let sd = self.sd(*spread)?;
+                (Likelihood::Normal, vec![mean, sd])
+            }
+            Distribution::Poisson { rate, log: true } => (Likelihood::PoissonLogRate, values(self, &[*rate])?),
+            Distribution::Poisson { rate, log: false } => {
+                (Likelihood::Other(Kernel::PoissonRate), values(self, &[*rate])?)
+            }
+            Distribution::NegativeBinomial { mean, dispersion } => {
+                (Likelihood::Other(Kernel::NegativeBinomial), values(self, &[*mean, *dispersion])?)
+            }
+            Distribution::Categorical { probabilities, range, logits: true } => {
+                let size = graph.axis(*range).size;
+                (Likelihood::Categorical { size }, values(self, &[*probabilities])?)
+            }
+            Distribution::Exponential { rate } => (Likelihood::Other(Kernel::Exponential), values(self, &[*rate])?),
+            Distribution::Laplace { location, scale } => {
+                (Likelihood::Other(Kernel::Laplace), values(self, &[*location, *scale])?)
+            }
+            Distribution::Cauchy { location, scale } => {
+                (Likelihood::Other(Kernel::Cauchy), values(self, &[*location, *scale])?)
+            }
+            Distribution::Logistic { location, scale } => {
+                (Likelihood::Other(Kernel::Logistic), values(self, &[*location, *scale])?)
+            }
+            Distribution::LogNormal { mean, sd } => {
+                (Likelihood::Other(Kernel::LogNormal), values(self, &[*mean, *sd])?)
+            }
+            Distribution::HalfNormal { sd } => (Likelihood::Other(Kernel::HalfNormal), values(self, &[*sd])?),
+            Distribution::StudentT { degrees_of_freedom, mean, spread: PrecisionOrSd::StandardDeviation(sd) }
+                if graph.is_data(*degrees_of_freedom) =>
+            {
+                let nu = self.single(id, *degrees_of_freedom)?;
+                let ln_gamma = vi_families::special::ln_gamma;
+                let normalizer =
+                    ln_gamma(0.5 * (nu + 1.0)) - ln_gamma(0.5 * nu) - 0.5 * (nu * std::f64::consts::PI).ln();
+                let df = self.constant(vec![nu as f32], Vec::new());
+                let mut all = vec![df];
+                all.extend(values(self, &[*mean, *sd])?);
+                all.push(self.constant(vec![normalizer as f32], Vec::new()));
+                (Likelihood::Other(Kernel::StudentT), all)
+            }
+            _ => {
+                return self.refuse_variable(
+                    id,
+                    "this observed distribution does not go together with amortised variables",
+                    "use bernoulli, normal, poisson, negative-binomial, categorical with `logits`, laplace, cauchy, \
+                     logistic, log-normal, exponential, half-normal, or student-t with constant degrees of freedom and `sd`",
+                );
+            }
+        })
+    }
+}
+
+/// The description of a network as written in the model file.
+fn describe(network: &Network) -> Result<Description, SgviError> {
+    let refuse = |reason: String, help: &str| SgviError::Unsupported {
+        variable: network.name.clone(),
+        reason,
+        help: help.to_owned(),
+        span: network.span.clone(),
+    };
+    let Some(activation) = Activation::named(&network.activation) else {
+        let help = format!("choose one of {}", Activation::NAMES.join(", "));
+        return Err(refuse(format!("there is no activation {:?}", network.activation), &help));
+    };
+    let integers = |key: &str| -> Vec<usize> {
+        network.options.get(key).and_then(toml_integers).unwrap_or_default()
+    };
+    let integer = |key: &str, default| integers(key).first().copied().unwrap_or(default);
+    let image = match integers("image")[..] {
+        [] => None,
+        [height, width] | [height, width, _] => {
+            let layers = integers("channels");
+            Some(Image {
+                size: [height, width],
+                channels: integers("image").get(2).copied().unwrap_or(1),
+                layers: if layers.is_empty() { vec![16, 32] } else { layers },
+                kernel: integer("kernel", 3),
+                stride: integer("stride", 2),
+            })
+        }
+        _ => {
+            return Err(refuse("`image` is not two or three sizes".to_owned(), "write image = [height, width]"));
+        }
+    };
+    let number = |key: &str| network.options.get(key).and_then(|v| v.as_float().or(v.as_integer().map(|i| i as f64)));
+    Ok(Description {
+        name: network.name.clone(),
+        layers: if network.linear { Vec::new() } else { network.layers.clone() },
+        activation,
+        layer_norm: network.options.get("layer_norm").and_then(|v| v.as_bool()).unwrap_or(false),
+        dropout: number("dropout").unwrap_or(0.0) as f32,
+        image,
+    })
+}
+
+/// An integer or a list of integers.
+fn toml_integers(value: &toml::Value) -> Option<Vec<usize>> {
+    let one = |value: &toml::Value| value.as_integer().and_then(|i| usize::try_from(i).ok());
+    match value {
+        toml::Value::Array(values) => values.iter().map(one).collect(),
+        other => one(other).map(|value| vec![value]),
+    }
+}

@@ -1,0 +1,567 @@
+//! One part of a batch: its buffers, and the forward and backward sweep of the row program over them.
+
+use super::posterior;
+use super::program::{Binary, Level, Operation, Program, Slot, SlotId, Unary};
+use crate::network::kernels::Kernels;
+use crate::network::layer::Scratch;
+use crate::network::noise::StepNoise;
+use crate::network::vectorize::vectorized;
+use crate::network::{exp, softplus_and_logistic};
+use rand_distr::{Distribution, StandardNormal};
+
+/// A table of data, one value per row of the file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// Numbers per row.
+    pub width: usize,
+    /// `[num_rows, width]`
+    pub values: Vec<f32>,
+}
+
+/// Where the draws of latent variables come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drawing {
+    /// The amortised factor.
+    Posterior,
+    /// The mean of the amortised factor.
+    PosteriorMean,
+    /// The prior.
+    Prior,
+    /// What the caller wrote into the slots of the draws.
+    Given,
+}
+
+/// What a sweep over a part reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a> {
+    /// The program.
+    pub program: &'a Program,
+    /// All parameters.
+    pub parameters: &'a [f32],
+    /// Data, by index of the source.
+    pub sources: &'a [Source],
+    /// The device's kernels.
+    pub kernels: &'a dyn Kernels,
+    /// Random numbers of this step.
+    pub noise: &'a StepNoise,
+    /// Whether layers may drop units.
+    pub training: bool,
+    /// Where draws come from.
+    pub drawing: Drawing,
+    /// Which operations to run; all where absent.
+    pub needed: Option<&'a [bool]>,
+}
+
+/// Buffers of one part of a batch.
+#[derive(Debug)]
+pub struct Part {
+    /// Numbers of the data rows in this part.
+    pub rows: Vec<u32>,
+    /// How many times each of them occurs.
+    pub weights: Vec<f32>,
+    /// Monte Carlo draws per row.
+    pub draws: usize,
+    /// One buffer per slot.
+    pub values: Vec<Vec<f32>>,
+    /// The adjoint of each slot that reaches a parameter.
+    pub adjoints: Vec<Vec<f32>>,
+    /// Memory of layers.
+    pub scratches: Vec<Scratch>,
+    /// The noise of each latent variable's draws.
+    pub noise: Vec<Vec<f32>>,
+    /// For each observed variable its log density, per draw.
+    pub log_likelihoods: Vec<Vec<f64>>,
+    /// For each latent variable the analytic divergence per row (or draw), or the negative log ratio per draw.
+    pub divergences: Vec<Vec<f64>>,
+    /// Gradient of each point variable's unconstrained numbers.
+    pub point_gradients: Vec<Vec<f32>>,
+    /// Weight of each draw's contribution to the latent variables' factors (doubly reparameterised gradient).
+    pub(super) path_weights: Vec<f32>,
+    /// Scratch rows of the densities.
+    pub(super) row_parameters: [Vec<f32>; super::likelihood::MAX_PARAMETERS],
+    /// Scratch rows of the densities' derivatives.
+    pub(super) row_gradients: [Vec<f32>; super::likelihood::MAX_PARAMETERS],
+}
+
+impl Part {
+    /// Buffers for at most `rows` rows with `draws` draws each.
+    #[must_use]
+    pub fn new(program: &Program, rows: usize, draws: usize, with_adjoints: bool) -> Self {
+        let count = |level| match level {
+            Level::Global => 1,
+            Level::Row => rows,
+            Level::Sample => rows * draws,
+        };
+        let buffer = |slot: &Slot| vec![0.0; count(slot.level) * slot.width];
+        let widest = program
+            .observed
+            .iter()
+            .flat_map(|o| o.parameters.iter().chain([&o.data]))
+            .map(|&slot| program.slots[slot].width)
+            .max()
+            .unwrap_or(0);
+        Self {
+            rows: Vec::with_capacity(rows),
+            weights: Vec::with_capacity(rows),
+            draws,
+            values: program.slots.iter().map(buffer).collect(),
+            adjoints: program
+                .slots
+                .iter()
+                .map(|slot| if with_adjoints && slot.differentiable { buffer(slot) } else { Vec::new() })
+                .collect(),
+            scratches: program.scratches.iter().map(|&(layer, level)| program.layers[layer].scratch(count(level))).collect(),
+            noise: program.latents.iter().map(|l| vec![0.0; rows * draws * l.width]).collect(),
+            log_likelihoods: vec![vec![0.0; rows * draws]; program.observed.len()],
+            divergences: vec![vec![0.0; rows * draws]; program.latents.len()],
+            point_gradients: program
+                .points
+                .iter()
+                .map(|point| vec![0.0; program.layout.views()[point.view].range.len()])
+                .collect(),
+            path_weights: vec![1.0; rows * draws],
+            row_parameters: std::array::from_fn(|_| vec![0.0; widest]),
+            row_gradients: std::array::from_fn(|_| vec![0.0; widest]),
+        }
+    }
+
+    /// Number of values at a level.
+    #[must_use]
+    pub fn count(&self, level: Level) -> usize {
+        match level {
+            Level::Global => 1,
+            Level::Row => self.rows.len(),
+            Level::Sample => self.rows.len() * self.draws,
+        }
+    }
+
+    /// The values of a slot.
+    #[must_use]
+    pub fn value(&self, program: &Program, slot: SlotId) -> &[f32] {
+        let s = &program.slots[slot];
+        &self.values[slot][..self.count(s.level) * s.width]
+    }
+
+    /// Computes every slot from the parameters, the data and the noise.
+    pub fn forward(&mut self, pass: &Pass<'_>) {
+        for (index, operation) in pass.program.operations.iter().enumerate() {
+            if pass.needed.is_none_or(|needed| needed[index]) {
+                self.forward_one(pass, operation);
+            }
+        }
+    }
+
+    fn forward_one(&mut self, pass: &Pass<'_>, operation: &Operation) {
+        let program = pass.program;
+        let output = operation.output();
+        let slot = program.slots[output];
+        let count = self.count(slot.level);
+        let draws = self.draws;
+        let (before, rest) = self.values.split_at_mut(output);
+        let target = &mut rest[0][..count * slot.width];
+        let levels = [1, self.rows.len(), self.rows.len() * draws];
+        let read = |id: SlotId| {
+            let s = &program.slots[id];
+            &before[id][..levels[s.level as usize] * s.width]
+        };
+        match operation {
+            Operation::Data { source, .. } => {
+                let source = &pass.sources[*source];
+                for (row, &number) in target.chunks_exact_mut(slot.width).zip(&self.rows) {
+                    let start = number as usize * source.width;
+                    row.copy_from_slice(&source.values[start..start + source.width]);
+                }
+            }
+            Operation::Point { view, transform, .. } => {
+                for (value, &theta) in target.iter_mut().zip(program.layout.slice(pass.parameters, *view)) {
+                    *value = transform.value_and_slope(theta).0;
+                }
+            }
+            Operation::Constant { values, .. } => target.copy_from_slice(values),
+            Operation::Repeat { input, .. } => {
+                let source = read(*input);
+                let copies = count / levels[program.slots[*input].level as usize].max(1);
+                for (block, row) in
+                    target.chunks_exact_mut(copies * slot.width).zip(source.chunks_exact(slot.width))
+                {
+                    for copy in block.chunks_exact_mut(slot.width) {
+                        copy.copy_from_slice(row);
+                    }
+                }
+            }
+            Operation::Gather { input, map, .. } => {
+                let width = program.slots[*input].width;
+                for (row, source) in target.chunks_exact_mut(slot.width).zip(read(*input).chunks_exact(width)) {
+                    for (value, &position) in row.iter_mut().zip(map) {
+                        *value = source[position as usize];
+                    }
+                }
+            }
+            Operation::LookUp { table, codes, map, stride, .. } => {
+                let table = read(*table);
+                for (row, &code) in target.chunks_exact_mut(slot.width).zip(read(*codes)) {
+                    for (value, &position) in row.iter_mut().zip(map) {
+                        *value = table[position as usize + code as usize * stride];
+                    }
+                }
+            }
+            Operation::Concatenate { inputs, .. } => {
+                let mut offset = 0;
+                for &input in inputs {
+                    let width = program.slots[input].width;
+                    for (row, source) in target.chunks_exact_mut(slot.width).zip(read(input).chunks_exact(width)) {
+                        row[offset..offset + width].copy_from_slice(source);
+                    }
+                    offset += width;
+                }
+            }
+            Operation::Layer { layer, scratch, input, .. } => {
+                let level = program.slots[*input].level;
+                let rows = &self.rows;
+                // Draws of one row drop different units.
+                let number = move |index: usize| match level {
+                    Level::Sample => u64::from(rows[index / draws]) | ((index % draws) as u64) << 32,
+                    _ => rows.get(index).map_or(0, |&row| u64::from(row)),
+                };
+                let purpose = (1 << 15) | *scratch as u16;
+                let noise: Option<(&StepNoise, &dyn Fn(usize) -> u64, u16)> =
+                    if pass.training { Some((pass.noise, &number, purpose)) } else { None };
+                program.layers[*layer].forward(
+                    pass.kernels,
+                    &program.layout,
+                    pass.parameters,
+                    read(*input),
+                    target,
+                    &mut self.scratches[*scratch],
+                    noise,
+                );
+            }
+            Operation::Draw { latent: index, .. } => {
+                if pass.drawing == Drawing::Given {
+                    return;
+                }
+                let latent = &program.latents[*index];
+                let d = latent.width;
+                let noise = &mut self.noise[*index][..count * d];
+                if pass.drawing == Drawing::PosteriorMean {
+                    noise.fill(0.0);
+                } else {
+                    for (row, block) in noise.chunks_exact_mut(d * draws).enumerate() {
+                        let mut generator = pass.noise.row(u64::from(self.rows[row]), *index as u16);
+                        block.fill_with(|| StandardNormal.sample(&mut generator));
+                    }
+                }
+                let at = |id: SlotId, sample: usize| {
+                    let s = &program.slots[id];
+                    let row = match s.level {
+                        Level::Global => 0,
+                        Level::Row => sample / draws,
+                        Level::Sample => sample,
+                    };
+                    &before[id][row * s.width..(row + 1) * s.width]
+                };
+                for (sample, (z, noise)) in target.chunks_exact_mut(d).zip(noise.chunks_exact(d)).enumerate() {
+                    if pass.drawing == Drawing::Prior {
+                        let (mean, sd) = (at(latent.prior_mean, sample), at(latent.prior_sd, sample));
+                        for i in 0..d {
+                            z[i] = mean[i] + sd[i] * noise[i];
+                        }
+                    } else {
+                        posterior::draw(latent, at(latent.parameters, sample), noise, z);
+                    }
+                }
+            }
+            Operation::Unary { function, input, .. } => unary(target, read(*input), *function),
+            Operation::Binary { operator, left, right, .. } => binary(target, read(*left), read(*right), *operator),
+            Operation::Contract { left, right, length, left_map, right_map, .. } => {
+                let (left_width, right_width) = (program.slots[*left].width, program.slots[*right].width);
+                for ((row, a), b) in target
+                    .chunks_exact_mut(slot.width)
+                    .zip(read(*left).chunks_exact(left_width))
+                    .zip(read(*right).chunks_exact(right_width))
+                {
+                    for ((value, at_a), at_b) in
+                        row.iter_mut().zip(left_map.chunks_exact(*length)).zip(right_map.chunks_exact(*length))
+                    {
+                        *value = at_a.iter().zip(at_b).map(|(&i, &j)| a[i as usize] * b[j as usize]).sum();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sets to zero what the backward sweep adds to.
+    pub(super) fn clear_adjoints(&mut self, program: &Program) {
+        for ((adjoint, slot), levels) in self
+            .adjoints
+            .iter_mut()
+            .zip(&program.slots)
+            .zip(std::iter::repeat([1, self.rows.len(), self.rows.len() * self.draws]))
+        {
+            if !adjoint.is_empty() && !slot.exclusive {
+                adjoint[..levels[slot.level as usize] * slot.width].fill(0.0);
+            }
+        }
+        for gradient in &mut self.point_gradients {
+            gradient.fill(0.0);
+        }
+    }
+
+    /// Carries the adjoints that the terms left back to the parameters of layers and points.
+    pub fn backward(&mut self, pass: &Pass<'_>) {
+        for operation in pass.program.operations.iter().rev() {
+            if pass.program.slots[operation.output()].differentiable {
+                self.backward_one(pass, operation);
+            }
+        }
+    }
+
+    fn backward_one(&mut self, pass: &Pass<'_>, operation: &Operation) {
+        let program = pass.program;
+        let output = operation.output();
+        let slot = program.slots[output];
+        let count = self.count(slot.level);
+        let levels = [1, self.rows.len(), self.rows.len() * self.draws];
+        let draws = self.draws;
+        let (before, rest) = self.adjoints.split_at_mut(output);
+        let slopes = &mut rest[0][..count * slot.width];
+        let values = &self.values;
+        let read = |id: SlotId| {
+            let s = &program.slots[id];
+            &values[id][..levels[s.level as usize] * s.width]
+        };
+        // The adjoint of an input, cleared first where nothing else adds to it.
+        let open = |adjoints: &mut [Vec<f32>], id: SlotId| -> Option<std::ops::Range<usize>> {
+            let s = &program.slots[id];
+            if adjoints[id].is_empty() {
+                return None;
+            }
+            let range = 0..levels[s.level as usize] * s.width;
+            if s.exclusive {
+                adjoints[id][range.clone()].fill(0.0);
+            }
+            Some(range)
+        };
+        match operation {
+            Operation::Data { .. } | Operation::Constant { .. } => {}
+            Operation::Point { view, transform, .. } => {
+                if let Some(index) = program.points.iter().position(|point| point.view == *view) {
+                    let theta = program.layout.slice(pass.parameters, *view);
+                    for ((gradient, &slope), &theta) in self.point_gradients[index].iter_mut().zip(slopes.iter()).zip(theta) {
+                        *gradient += slope * transform.value_and_slope(theta).1;
+                    }
+                }
+            }
+            Operation::Repeat { input, .. } => {
+                if let Some(range) = open(before, *input) {
+                    let copies = count / levels[program.slots[*input].level as usize].max(1);
+                    for (row, block) in before[*input][range]
+                        .chunks_exact_mut(slot.width)
+                        .zip(slopes.chunks_exact(copies * slot.width))
+                    {
+                        for copy in block.chunks_exact(slot.width) {
+                            add(row, copy);
+                        }
+                    }
+                }
+            }
+            Operation::Gather { input, map, .. } => {
+                if let Some(range) = open(before, *input) {
+                    let width = program.slots[*input].width;
+                    for (row, slopes) in
+                        before[*input][range].chunks_exact_mut(width).zip(slopes.chunks_exact(slot.width))
+                    {
+                        for (&slope, &position) in slopes.iter().zip(map) {
+                            row[position as usize] += slope;
+                        }
+                    }
+                }
+            }
+            Operation::LookUp { table, codes, map, stride, .. } => {
+                if let Some(range) = open(before, *table) {
+                    let table = &mut before[*table][range];
+                    for (slopes, &code) in slopes.chunks_exact(slot.width).zip(read(*codes)) {
+                        for (&slope, &position) in slopes.iter().zip(map) {
+                            table[position as usize + code as usize * stride] += slope;
+                        }
+                    }
+                }
+            }
+            Operation::Concatenate { inputs, .. } => {
+                let mut offset = 0;
+                for &input in inputs {
+                    let width = program.slots[input].width;
+                    if let Some(range) = open(before, input) {
+                        for (row, slopes) in
+                            before[input][range].chunks_exact_mut(width).zip(slopes.chunks_exact(slot.width))
+                        {
+                            add(row, &slopes[offset..offset + width]);
+                        }
+                    }
+                    offset += width;
+                }
+            }
+            Operation::Layer { layer, scratch, input, .. } => {
+                let s = &program.slots[*input];
+                let length = levels[s.level as usize] * s.width;
+                let target = &mut before[*input];
+                let adjoint = if target.is_empty() { None } else { Some((&mut target[..length], !s.exclusive)) };
+                program.layers[*layer].backward(
+                    pass.kernels,
+                    &program.layout,
+                    pass.parameters,
+                    &values[output][..count * slot.width],
+                    slopes,
+                    &mut self.scratches[*scratch],
+                    adjoint,
+                );
+            }
+            Operation::Draw { latent: index, .. } => {
+                let latent = &program.latents[*index];
+                let s = program.slots[latent.parameters];
+                if before[latent.parameters].is_empty() {
+                    return;
+                }
+                let d = latent.width;
+                let noise = &self.noise[*index];
+                for (sample, slopes) in slopes.chunks_exact_mut(d).enumerate() {
+                    let weight = self.path_weights[sample];
+                    if weight != 1.0 {
+                        for slope in slopes.iter_mut() {
+                            *slope *= weight;
+                        }
+                    }
+                    let row = match s.level {
+                        Level::Global => 0,
+                        Level::Row => sample / draws,
+                        Level::Sample => sample,
+                    };
+                    let range = row * s.width..(row + 1) * s.width;
+                    posterior::draw_backward(
+                        latent,
+                        &values[latent.parameters][range.clone()],
+                        &noise[sample * d..(sample + 1) * d],
+                        slopes,
+                        &mut before[latent.parameters][range],
+                    );
+                }
+            }
+            Operation::Unary { function, input, .. } => {
+                if let Some(range) = open(before, *input) {
+                    let y = &values[output][..count * slot.width];
+                    unary_backward(&mut before[*input][range], slopes, read(*input), y, *function);
+                }
+            }
+            Operation::Binary { operator, left, right, .. } => {
+                let (a, b) = (read(*left), read(*right));
+                if let Some(range) = open(before, *left) {
+                    let target = &mut before[*left][range];
+                    match operator {
+                        Binary::Add | Binary::Subtract => add(target, slopes),
+                        Binary::Multiply => add_product(target, slopes, b),
+                        Binary::Divide => {
+                            for ((t, &slope), &y) in target.iter_mut().zip(slopes.iter()).zip(b) {
+                                *t += slope / y;
+                            }
+                        }
+                    }
+                }
+                if let Some(range) = open(before, *right) {
+                    let target = &mut before[*right][range];
+                    match operator {
+                        Binary::Add => add(target, slopes),
+                        Binary::Subtract => {
+                            for (t, &slope) in target.iter_mut().zip(slopes.iter()) {
+                                *t -= slope;
+                            }
+                        }
+                        Binary::Multiply => add_product(target, slopes, a),
+                        Binary::Divide => {
+                            for (((t, &slope), &x), &y) in target.iter_mut().zip(slopes.iter()).zip(a).zip(b) {
+                                *t -= slope * x / (y * y);
+                            }
+                        }
+                    }
+                }
+            }
+            Operation::Contract { left, right, length, left_map, right_map, .. } => {
+                for (this, this_map, other, other_map) in
+                    [(*left, left_map, *right, right_map), (*right, right_map, *left, left_map)]
+                {
+                    let Some(range) = open(before, this) else { continue };
+                    let (width, other_width) = (program.slots[this].width, program.slots[other].width);
+                    for ((target, slopes), factors) in before[this][range]
+                        .chunks_exact_mut(width)
+                        .zip(slopes.chunks_exact(slot.width))
+                        .zip(read(other).chunks_exact(other_width))
+                    {
+                        for (at, (&i, &j)) in this_map.iter().zip(other_map).enumerate() {
+                            target[i as usize] += slopes[at / length] * factors[j as usize];
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+vectorized! {
+    /// target += source
+    pub(super) fn add(target: &mut [f32], source: &[f32]) {
+        for (t, &s) in target.iter_mut().zip(source) {
+            *t += s;
+        }
+    }
+}
+
+vectorized! {
+    /// target += a·b
+    fn add_product(target: &mut [f32], a: &[f32], b: &[f32]) {
+        for ((t, &a), &b) in target.iter_mut().zip(a).zip(b) {
+            *t += a * b;
+        }
+    }
+}
+
+vectorized! {
+    fn unary(target: &mut [f32], input: &[f32], function: Unary) {
+        let pairs = target.iter_mut().zip(input);
+        match function {
+            Unary::Affine { scale, shift } => pairs.for_each(|(y, &x)| *y = scale * x + shift),
+            Unary::Reciprocal => pairs.for_each(|(y, &x)| *y = 1.0 / x),
+            Unary::Exp => pairs.for_each(|(y, &x)| *y = exp::<FUSED>(x)),
+            Unary::Log => pairs.for_each(|(y, &x)| *y = x.ln()),
+            Unary::Sqrt => pairs.for_each(|(y, &x)| *y = x.sqrt()),
+            Unary::Square => pairs.for_each(|(y, &x)| *y = x * x),
+            Unary::Logistic => pairs.for_each(|(y, &x)| *y = softplus_and_logistic::<FUSED>(x).1),
+            Unary::Softplus => pairs.for_each(|(y, &x)| *y = softplus_and_logistic::<FUSED>(x).0),
+        }
+    }
+}
+
+vectorized! {
+    /// target += slope·f′(x), with y = f(x).
+    fn unary_backward(target: &mut [f32], slopes: &[f32], input: &[f32], output: &[f32], function: Unary) {
+        let all = target.iter_mut().zip(slopes).zip(input.iter().zip(output));
+        match function {
+            Unary::Affine { scale, .. } => all.for_each(|((t, &s), _)| *t += s * scale),
+            Unary::Reciprocal => all.for_each(|((t, &s), (_, &y))| *t -= s * y * y),
+            Unary::Exp => all.for_each(|((t, &s), (_, &y))| *t += s * y),
+            Unary::Log => all.for_each(|((t, &s), (&x, _))| *t += s / x),
+            Unary::Sqrt => all.for_each(|((t, &s), (_, &y))| *t += 0.5 * s / y),
+            Unary::Square => all.for_each(|((t, &s), (&x, _))| *t += 2.0 * s * x),
+            Unary::Logistic => all.for_each(|((t, &s), (_, &y))| *t += s * y * (1.0 - y)),
+            Unary::Softplus => all.for_each(|((t, &s), (_, &y))| *t += s * (1.0 - exp::<FUSED>(-y))),
+        }
+    }
+}
+
+fn binary(target: &mut [f32], left: &[f32], right: &[f32], operator: Binary) {
+    let all = target.iter_mut().zip(left.iter().zip(right));
+    match operator {
+        Binary::Add => all.for_each(|(t, (&a, &b))| *t = a + b),
+        Binary::Subtract => all.for_each(|(t, (&a, &b))| *t = a - b),
+        Binary::Multiply => all.for_each(|(t, (&a, &b))| *t = a * b),
+        Binary::Divide => all.for_each(|(t, (&a, &b))| *t = a / b),
+    }
+}

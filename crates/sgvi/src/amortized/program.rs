@@ -1,0 +1,461 @@
+//! The row program: what an amortised model computes for every row, as a list of operations over named buffers.
+
+use crate::density::Kernel;
+use crate::network::layer::{Kind, Layer};
+use crate::network::parameters::{Layout, ViewId};
+
+/// How often a value exists in a part of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Level {
+    /// Once: point variables and constants.
+    Global,
+    /// Once per row: data and what is computed from them alone.
+    Row,
+    /// Once per row and Monte Carlo draw; the draws of a row are neighbours.
+    Sample,
+}
+
+/// Index of a buffer in [`Program::slots`].
+pub type SlotId = usize;
+
+/// A buffer of `[count of its level, width]` numbers, written by exactly one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// How often the value exists.
+    pub level: Level,
+    /// Numbers per value.
+    pub width: usize,
+    /// Whether a parameter of the model can be reached from it.
+    pub differentiable: bool,
+    /// Whether exactly one operation or term reads it, which may then write its adjoint instead of adding to it.
+    pub exclusive: bool,
+}
+
+/// Functions of one number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Unary {
+    /// scale·x + shift
+    Affine {
+        /// Factor.
+        scale: f32,
+        /// Summand.
+        shift: f32,
+    },
+    /// 1 / x
+    Reciprocal,
+    /// eˣ
+    Exp,
+    /// ln x
+    Log,
+    /// √x
+    Sqrt,
+    /// x²
+    Square,
+    /// 1 / (1 + e⁻ˣ)
+    Logistic,
+    /// ln(1 + eˣ)
+    Softplus,
+}
+
+/// Functions of two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Binary {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+}
+
+/// How a point variable's unconstrained number becomes its value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Transform {
+    /// θ
+    Identity,
+    /// lower + e^θ
+    Above(f32),
+    /// upper − e^θ
+    Below(f32),
+    /// lower + (upper − lower)·logistic(θ)
+    Between(f32, f32),
+}
+
+impl Transform {
+    /// The value at θ and its derivative.
+    #[must_use]
+    pub fn value_and_slope(self, theta: f32) -> (f32, f32) {
+        match self {
+            Self::Identity => (theta, 1.0),
+            Self::Above(lower) => (lower + theta.exp(), theta.exp()),
+            Self::Below(upper) => (upper - theta.exp(), -theta.exp()),
+            Self::Between(lower, upper) => {
+                let s = 1.0 / (1.0 + (-theta).exp());
+                (lower + (upper - lower) * s, (upper - lower) * s * (1.0 - s))
+            }
+        }
+    }
+
+    /// The θ whose value this is; `None` outside the support.
+    #[must_use]
+    pub fn inverse(self, value: f32) -> Option<f32> {
+        let theta = match self {
+            Self::Identity => value,
+            Self::Above(lower) => (value - lower).ln(),
+            Self::Below(upper) => (upper - value).ln(),
+            Self::Between(lower, upper) => {
+                let s = (value - lower) / (upper - lower);
+                (s / (1.0 - s)).ln()
+            }
+        };
+        theta.is_finite().then_some(theta)
+    }
+}
+
+/// One operation; it reads slots with smaller numbers than the one it writes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operation {
+    /// Copies the rows of the batch from a data source.
+    Data {
+        /// Index of the source.
+        source: usize,
+        /// `[rows, width]`
+        output: SlotId,
+    },
+    /// The value of a point variable.
+    Point {
+        /// Its unconstrained numbers.
+        view: ViewId,
+        /// To its own scale.
+        transform: Transform,
+        /// `[width]`
+        output: SlotId,
+    },
+    /// Numbers of the model file.
+    Constant {
+        /// The numbers.
+        values: Vec<f32>,
+        /// `[width]`
+        output: SlotId,
+    },
+    /// The same value for every row, or for every draw of a row.
+    Repeat {
+        /// At a lower level.
+        input: SlotId,
+        /// At a higher level.
+        output: SlotId,
+    },
+    /// `output[j] = input[map[j]]` within a value: broadcasting and transposition.
+    Gather {
+        /// What is read.
+        input: SlotId,
+        /// At the same level.
+        output: SlotId,
+        /// Positions in the input.
+        map: Vec<u32>,
+    },
+    /// `output[row, j] = table[code(row)·stride + …]`: a look-up of a global value by a data column.
+    LookUp {
+        /// The global value.
+        table: SlotId,
+        /// A slot with one code per row.
+        codes: SlotId,
+        /// At row level.
+        output: SlotId,
+        /// Position in the table of output element j at code 0.
+        map: Vec<u32>,
+        /// Distance in the table between neighbouring codes.
+        stride: usize,
+    },
+    /// Values side by side.
+    Concatenate {
+        /// At the same level.
+        inputs: Vec<SlotId>,
+        /// Their concatenation.
+        output: SlotId,
+    },
+    /// A layer of a network.
+    Layer {
+        /// Index in [`Program::layers`].
+        layer: usize,
+        /// Index of its scratch memory.
+        scratch: usize,
+        /// What goes in.
+        input: SlotId,
+        /// What comes out.
+        output: SlotId,
+    },
+    /// A draw of a latent variable.
+    Draw {
+        /// Index in [`Program::latents`].
+        latent: usize,
+        /// At sample level.
+        output: SlotId,
+    },
+    /// f(x), elementwise.
+    Unary {
+        /// f
+        function: Unary,
+        /// x
+        input: SlotId,
+        /// f(x)
+        output: SlotId,
+    },
+    /// x ∘ y, elementwise, at one level and width.
+    Binary {
+        /// ∘
+        operator: Binary,
+        /// x
+        left: SlotId,
+        /// y
+        right: SlotId,
+        /// x ∘ y
+        output: SlotId,
+    },
+    /// `output[j] = Σ_k left[left_map[j·length + k]] · right[right_map[j·length + k]]`, at one level.
+    Contract {
+        /// Left operand.
+        left: SlotId,
+        /// Right operand.
+        right: SlotId,
+        /// The sums.
+        output: SlotId,
+        /// Terms per sum.
+        length: usize,
+        /// Positions in the left operand.
+        left_map: Vec<u32>,
+        /// Positions in the right operand.
+        right_map: Vec<u32>,
+    },
+}
+
+impl Operation {
+    /// The slot that it writes.
+    #[must_use]
+    pub fn output(&self) -> SlotId {
+        match *self {
+            Self::Data { output, .. }
+            | Self::Point { output, .. }
+            | Self::Constant { output, .. }
+            | Self::Repeat { output, .. }
+            | Self::Gather { output, .. }
+            | Self::LookUp { output, .. }
+            | Self::Concatenate { output, .. }
+            | Self::Layer { output, .. }
+            | Self::Draw { output, .. }
+            | Self::Unary { output, .. }
+            | Self::Binary { output, .. }
+            | Self::Contract { output, .. } => output,
+        }
+    }
+
+    /// The slots that it reads; for a draw those of posterior and prior.
+    #[must_use]
+    pub fn inputs(&self, latents: &[Latent]) -> Vec<SlotId> {
+        match self {
+            Self::Data { .. } | Self::Point { .. } | Self::Constant { .. } => Vec::new(),
+            Self::Repeat { input, .. }
+            | Self::Gather { input, .. }
+            | Self::Layer { input, .. }
+            | Self::Unary { input, .. } => vec![*input],
+            Self::LookUp { table, codes, .. } => vec![*table, *codes],
+            Self::Concatenate { inputs, .. } => inputs.clone(),
+            Self::Draw { latent, .. } => {
+                let latent = &latents[*latent];
+                vec![latent.parameters, latent.prior_mean, latent.prior_sd]
+            }
+            Self::Binary { left, right, .. } | Self::Contract { left, right, .. } => vec![*left, *right],
+        }
+    }
+}
+
+/// An amortised latent variable: q(z | x) = Normal(μ, A·Aᵀ), with μ and A from a network.
+///
+/// `[μ_1 … μ_d, ρ_1 … ρ_d]` with A = diag(e^ρ) where diagonal; `[μ, a_11, a_21, a_22, a_31, …]`, the lower triangle row by
+/// row with e^a on the diagonal, where full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Latent {
+    /// Its name.
+    pub name: String,
+    /// Its number of dimensions d.
+    pub width: usize,
+    /// Whether A is a full lower triangle.
+    pub full: bool,
+    /// The slot of its parameters.
+    pub parameters: SlotId,
+    /// The slot of the prior's mean, width d.
+    pub prior_mean: SlotId,
+    /// The slot of the prior's sd, width d.
+    pub prior_sd: SlotId,
+    /// The slot of its draws.
+    pub output: SlotId,
+    /// The highest level among parameters and prior, at least [`Level::Row`]: where the analytic divergence lives.
+    pub level: Level,
+}
+
+impl Latent {
+    /// Numbers that the network gives per row.
+    #[must_use]
+    pub fn parameter_width(width: usize, full: bool) -> usize {
+        if full { width + width * (width + 1) / 2 } else { 2 * width }
+    }
+
+    /// The position among the parameters of the logarithm of A's diagonal element `index`.
+    #[must_use]
+    pub fn diagonal(&self, index: usize) -> usize {
+        if self.full { self.width + index * (index + 1) / 2 + index } else { self.width + index }
+    }
+}
+
+/// The density of an observed variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Likelihood {
+    /// x·l − softplus(l); parameters: l.
+    BernoulliLogit,
+    /// Parameters: mean, sd.
+    Normal,
+    /// x·l − eˡ − ln x!; parameters: l, ln x!.
+    PoissonLogRate,
+    /// l_x − ln Σ e^l; parameters: l with `size` logits per observed number.
+    Categorical {
+        /// Number of categories.
+        size: usize,
+    },
+    /// Any other scalar density; parameters: its arguments after x.
+    Other(Kernel),
+}
+
+/// An observed variable: its log density joins the objective.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    /// Its name.
+    pub name: String,
+    /// Its density.
+    pub likelihood: Likelihood,
+    /// The slot of its data; cells that are not a number are missing and count nothing.
+    pub data: SlotId,
+    /// The slots of the parameters: of the data's width or of width 1.
+    pub parameters: Vec<SlotId>,
+}
+
+/// A point variable.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Point {
+    /// Its name.
+    pub name: String,
+    /// Its unconstrained numbers.
+    pub view: ViewId,
+    /// To its own scale.
+    pub transform: Transform,
+    /// Names and lengths of its axes.
+    pub axes: Vec<(String, usize)>,
+    /// Its prior, a density of constants; `None` where it is flat.
+    pub prior: Option<(Kernel, [f64; 5])>,
+}
+
+/// A compiled amortised model.
+#[derive(Debug, Clone, Default)]
+pub struct Program {
+    /// Buffers.
+    pub slots: Vec<Slot>,
+    /// Operations, in the order of their outputs.
+    pub operations: Vec<Operation>,
+    /// Layers of all networks, each once however often it is used.
+    pub layers: Vec<Layer>,
+    /// For each scratch memory the layer that needs it and the level of its input.
+    pub scratches: Vec<(usize, Level)>,
+    /// Amortised latent variables, in the order in which they are drawn.
+    pub latents: Vec<Latent>,
+    /// Observed variables.
+    pub observed: Vec<Observed>,
+    /// Point variables.
+    pub points: Vec<Point>,
+    /// Names and places of all parameters.
+    pub layout: Layout,
+    /// Starting values that are not random, by view.
+    pub starts: Vec<(ViewId, Vec<f32>)>,
+    /// Data nodes, by index of the source.
+    pub sources: Vec<DataNode>,
+}
+
+/// What a data source holds for every row.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DataNode {
+    /// An expression of data alone, with these axes besides the rows.
+    Expression(vi_model::graph::NodeId, Vec<vi_model::graph::AxisId>),
+    /// Positions of a column's values along an axis.
+    Codes(vi_model::data::ColumnId, vi_model::graph::AxisId),
+    /// Positions of a block's values along an axis.
+    BlockCodes(vi_model::data::BlockId, vi_model::graph::AxisId),
+    /// ln x! of another source.
+    LogFactorial(usize),
+}
+
+impl Program {
+    /// All parameters at their starts.
+    #[must_use]
+    pub fn initialize(&self, seed: u64) -> Vec<f32> {
+        let mut parameters = self.layout.initialize(seed);
+        for (view, values) in &self.starts {
+            parameters[self.layout.views()[*view].range.clone()].copy_from_slice(values);
+        }
+        parameters
+    }
+
+    /// Marks which slots reach a parameter and which have one reader.
+    pub fn finish(&mut self) {
+        let mut readers = vec![0_usize; self.slots.len()];
+        for operation in &self.operations {
+            let differentiable = match operation {
+                Operation::Point { .. } => true,
+                Operation::Layer { layer, input, .. } => {
+                    !matches!(self.layers[*layer].kind, Kind::Dropout(_)) || self.slots[*input].differentiable
+                }
+                other => other.inputs(&self.latents).iter().any(|&slot| self.slots[slot].differentiable),
+            };
+            self.slots[operation.output()].differentiable = differentiable;
+            for slot in operation.inputs(&self.latents) {
+                // Posterior and prior of a latent variable are read by its divergence too.
+                readers[slot] += if matches!(operation, Operation::Draw { .. }) { 2 } else { 1 };
+            }
+        }
+        for latent in &self.latents {
+            // Its divergence adds to it whatever else does.
+            readers[latent.output] += 2;
+        }
+        for observed in &self.observed {
+            for &slot in &observed.parameters {
+                readers[slot] += 1;
+            }
+        }
+        for (slot, count) in self.slots.iter_mut().zip(readers) {
+            slot.exclusive = count == 1;
+        }
+    }
+
+    /// Which operations are needed for `targets`, where the draws of latent variables read the posterior or not.
+    #[must_use]
+    pub fn needed(&self, targets: &[SlotId], with_posterior: bool) -> Vec<bool> {
+        let mut slots = vec![false; self.slots.len()];
+        for &target in targets {
+            slots[target] = true;
+        }
+        let mut needed = vec![false; self.operations.len()];
+        for (index, operation) in self.operations.iter().enumerate().rev() {
+            if !slots[operation.output()] {
+                continue;
+            }
+            needed[index] = true;
+            if let Operation::Draw { latent, .. } = operation {
+                let latent = &self.latents[*latent];
+                slots[latent.prior_mean] = true;
+                slots[latent.prior_sd] = true;
+                slots[latent.parameters] |= with_posterior;
+            } else {
+                for input in operation.inputs(&self.latents) {
+                    slots[input] = true;
+                }
+            }
+        }
+        needed
+    }
+}
