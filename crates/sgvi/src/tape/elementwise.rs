@@ -115,7 +115,7 @@ impl Operation for Unary {
     }
 }
 
-pub use vi_model::graph::BinaryOperator as Operator;
+use vi_model::graph::BinaryOperator as Operator;
 
 /// c = a op b, broadcast by label.
 #[derive(Debug)]

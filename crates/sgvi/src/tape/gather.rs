@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::elementwise::buffer;
+use super::nest::Nest;
 use super::program::{Frame, Operation, Program};
 use super::shape::{Label, Shape, Value};
 
@@ -79,6 +80,59 @@ impl Operation for Gather {
                 }
             });
         }
+        frame.put_adjoint(base, adjoint);
+    }
+}
+
+/// out[i] = base[…, codes[i]]: positions with axes of their own; a NaN position gives zero.
+#[derive(Debug)]
+pub struct Select {
+    /// What is looked up.
+    pub base: Value,
+    /// The axis that the positions replace.
+    pub label: Label,
+    /// Positions (data).
+    pub codes: Value,
+    /// Over the axes of the positions and the other axes of the base.
+    pub output: Value,
+}
+
+impl Select {
+    fn nest(&self, frame: &Frame) -> Nest<3> {
+        Nest::over(&self.output.shape, [&self.output, &self.base, &self.codes], frame.draws, frame.start, frame.rows)
+    }
+}
+
+impl Operation for Select {
+    fn forward(&self, program: &Program, frame: &mut Frame, _theta: &[f64]) {
+        let Some(out) = buffer(&self.output) else { return };
+        let nest = self.nest(frame);
+        let mut y = frame.take(out);
+        let (x, codes) = (frame.read(program, &self.base), frame.read(program, &self.codes));
+        let stride = self.base.shape.stride(self.label);
+        nest.run(|[oy, ox, oc], n, [_, sx, sc]| {
+            for i in 0..n {
+                let code = codes[oc + i * sc];
+                y[oy + i] = if code.is_nan() { 0.0 } else { x[ox + i * sx + code as usize * stride] };
+            }
+        });
+        frame.put(out, y);
+    }
+
+    fn backward(&self, program: &Program, frame: &mut Frame, _theta: &[f64]) {
+        let (Some(out), Some(base)) = (buffer(&self.output), buffer(&self.base)) else { return };
+        let nest = self.nest(frame);
+        let mut adjoint = frame.take_adjoint(base);
+        let (g, codes) = (&frame.adjoints[out], frame.read(program, &self.codes));
+        let stride = self.base.shape.stride(self.label);
+        nest.run(|[oy, ox, oc], n, [_, sx, sc]| {
+            for i in 0..n {
+                let code = codes[oc + i * sc];
+                if !code.is_nan() {
+                    adjoint[ox + i * sx + code as usize * stride] += g[oy + i];
+                }
+            }
+        });
         frame.put_adjoint(base, adjoint);
     }
 }

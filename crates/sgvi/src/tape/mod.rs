@@ -27,7 +27,7 @@ pub use contraction::Dot;
 pub use density::ScalarDensity;
 pub use elementwise::{Binary, Unary, UnaryFunction};
 pub use evaluator::{Evaluation, Evaluator};
-pub use gather::{FillMissing, Gather};
+pub use gather::{FillMissing, Gather, Select};
 pub use matrix::{Inverse, LogDeterminant, QuadraticForm};
 pub use nest::Nest;
 pub use program::{DataArray, Frame, Operation, Program};

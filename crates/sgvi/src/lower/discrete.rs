@@ -1,0 +1,429 @@
+//! Discrete latent variables: their values become an axis, over which the joint density is summed exactly.
+
+use std::sync::Arc;
+
+use vi_model::data::ColumnId;
+use vi_model::graph::{AxisId, Distribution, NodeId, VariableId};
+
+use super::builder::relabel;
+use super::{Factor, Lowering, View};
+use crate::error::SgviError;
+use crate::tape::{ForwardRecursion, Label, Shape, Source, UnaryFunction, Value};
+
+/// A discrete latent variable whose values are an axis.
+#[derive(Debug, Clone)]
+pub(super) struct Enumerated {
+    pub(super) variable: VariableId,
+    /// The axis of its values, with their number.
+    pub(super) label: (Label, usize),
+    /// The same axis where the variable is looked up by a column: label, column, the plate that it replaces.
+    pub(super) look_ups: Vec<(Label, ColumnId, AxisId)>,
+    /// Log indicator of the observed values where some are observed.
+    pub(super) mask: Option<Value>,
+}
+
+/// Whether a distribution is over discrete values.
+pub(super) fn is_discrete(distribution: &Distribution) -> bool {
+    matches!(
+        distribution,
+        Distribution::Categorical { .. }
+            | Distribution::MarkovChain { .. }
+            | Distribution::Bernoulli { .. }
+            | Distribution::Binomial { .. }
+            | Distribution::Multinomial { .. }
+            | Distribution::Poisson { .. }
+            | Distribution::NegativeBinomial { .. }
+    )
+}
+
+impl Lowering<'_> {
+    /// Number of values of a discrete variable.
+    fn num_values(&mut self, v: VariableId) -> Result<usize, SgviError> {
+        let graph = self.graph;
+        let unbounded = |what: &str| {
+            SgviError::unsupported(
+                graph,
+                v,
+                format!("it is a latent {what} without a bound, which cannot be summed out"),
+                "observe it, or write a categorical or binomial variable with a finite number of values",
+            )
+        };
+        match &graph.variable(v).distribution {
+            Distribution::Categorical { range, .. } | Distribution::MarkovChain { range, .. } => {
+                Ok(graph.axis(*range).size)
+            }
+            Distribution::Bernoulli { .. } => Ok(2),
+            Distribution::Binomial { trials, .. } => {
+                let trials = self.node(*trials, View::Plain)?;
+                match self.b.number(&trials) {
+                    Some(n) if (0.0..=1e4).contains(&n) => Ok(n as usize + 1),
+                    _ => Err(unbounded("count whose number of trials varies")),
+                }
+            }
+            Distribution::Multinomial { .. } => Err(unbounded("vector of counts")),
+            _ => Err(unbounded("count")),
+        }
+    }
+
+    /// An observed discrete variable becomes data, a latent one an axis.
+    pub(super) fn add_discrete(&mut self, v: VariableId, observed: Option<Value>) -> Result<(), SgviError> {
+        let mut mask = None;
+        if let Some(value) = &observed {
+            let numbers = self.b.numbers(value).unwrap_or_default();
+            let missing = numbers.iter().any(|x| x.is_nan());
+            let chain = matches!(self.graph.variable(v).distribution, Distribution::MarkovChain { .. });
+            if !missing || !(self.is_used(v) || chain) {
+                self.variables.insert((v, View::Plain), value.clone());
+                return Ok(());
+            }
+            let size = self.num_values(v)?;
+            let label = self.b.fresh_label();
+            let mut shape = value.shape.clone();
+            shape.axes.push((label, size));
+            let indicators = numbers
+                .iter()
+                .flat_map(|x| {
+                    (0..size).map(move |k| if x.is_nan() || *x == k as f64 { 0.0 } else { f64::NEG_INFINITY })
+                })
+                .collect();
+            mask = Some((self.b.data(shape, indicators), label));
+        }
+        if self.graph.variable(v).point {
+            return Err(SgviError::unsupported(
+                self.graph,
+                v,
+                "a discrete variable cannot be a point estimate",
+                "leave out `point`: it is summed out exactly",
+            ));
+        }
+        let size = self.num_values(v)?;
+        let label = mask.as_ref().map_or_else(|| self.b.fresh_label(), |m| m.1);
+        let values = self.b.data(Shape { rows: false, axes: vec![(label, size)] }, (0..size).map(|k| k as f64).collect());
+        self.variables.insert((v, View::Plain), values);
+        self.enumerated.push(Enumerated { variable: v, label: (label, size), look_ups: Vec::new(), mask: mask.map(|m| m.0) });
+        Ok(())
+    }
+
+    /// The axis of a discrete variable's values as seen through a gate.
+    pub(super) fn enumeration_label(&mut self, v: VariableId, look_up: Option<ColumnId>) -> Result<Label, SgviError> {
+        let fresh = self.b.fresh_label();
+        let plates = self.graph.variable(v).plates.clone();
+        let Some(e) = self.enumerated.iter_mut().find(|e| e.variable == v) else { return Ok(fresh) };
+        let Some(column) = look_up else { return Ok(e.label.0) };
+        if let Some(known) = e.look_ups.iter().find(|l| l.1 == column) {
+            return Ok(known.0);
+        }
+        if plates.len() != 1 {
+            return Err(SgviError::unsupported(
+                self.graph,
+                v,
+                "a looked-up discrete variable must have exactly one plate",
+                "write one categorical variable for each plate",
+            ));
+        }
+        e.look_ups.push((fresh, column, plates[0]));
+        Ok(fresh)
+    }
+
+    /// Keeps a log density: at once where no discrete variable stands in it, after summation otherwise.
+    pub(super) fn keep(&mut self, v: VariableId, value: Value) {
+        let labels = self.enumeration_labels();
+        if value.shape.axes.iter().any(|a| labels.contains(&a.0)) {
+            self.pending.push(Factor { value, owner: None });
+        } else {
+            self.finish(v, &value);
+        }
+    }
+
+    fn enumeration_labels(&self) -> Vec<Label> {
+        self.enumerated.iter().flat_map(|e| std::iter::once(e.label.0).chain(e.look_ups.iter().map(|l| l.0))).collect()
+    }
+
+    /// Adds a log density over a variable's plates to its term.
+    fn finish(&mut self, v: VariableId, value: &Value) {
+        let plates = self.graph.variable(v).plates.clone();
+        let own = self.shape_of(&plates);
+        let mut multiplicity: f64 =
+            own.axes.iter().filter(|a| !value.shape.has(a.0)).map(|a| a.1 as f64).product();
+        if own.rows && !value.shape.rows {
+            multiplicity *= match &self.weights {
+                Some(weights) => weights.iter().sum(),
+                None => self.b.program.num_rows as f64,
+            };
+        }
+        let weights = if own.rows { self.weights.clone() } else { None };
+        self.b.accumulate(value, v.0, weights, multiplicity);
+    }
+
+    /// Sums every discrete variable out of the pending factors, the innermost first.
+    pub(super) fn eliminate(&mut self) -> Result<(), SgviError> {
+        for e in self.enumerated.clone() {
+            if !matches!(self.graph.variable(e.variable).distribution, Distribution::MarkovChain { .. }) {
+                let value = self.discrete_density(e.variable, &e)?;
+                self.pending.push(Factor { value, owner: Some(e.variable) });
+            }
+        }
+        let mut order = self.enumerated.clone();
+        order.sort_by_key(|e| {
+            let variable = self.graph.variable(e.variable);
+            (std::cmp::Reverse(variable.plates.len()), std::cmp::Reverse(e.variable.0))
+        });
+        for e in order {
+            let chain = matches!(self.graph.variable(e.variable).distribution, Distribution::MarkovChain { .. });
+            let mine = |value: &Value| {
+                value.shape.has(e.label.0) || e.look_ups.iter().any(|l| value.shape.has(l.0))
+            };
+            let (mut factors, rest): (Vec<_>, Vec<_>) = self.pending.drain(..).partition(|f| mine(&f.value));
+            self.pending = rest;
+            if let [Factor { value, owner: Some(owner) }] = &factors[..] {
+                let labels = self.enumeration_labels();
+                let alone = !value.shape.axes.iter().any(|a| a.0 != e.label.0 && labels.contains(&a.0));
+                if *owner == e.variable && alone && e.mask.is_none() {
+                    // Nothing depends on it: its probabilities sum to one.
+                    continue;
+                }
+            }
+            factors.extend(e.mask.clone().map(|value| Factor { value, owner: None }));
+            let mut total: Option<Value> = None;
+            for factor in factors {
+                let message = self.message(&e, &factor.value)?;
+                total = Some(match total {
+                    Some(total) => self.b.sum(&total, &message),
+                    None => message,
+                });
+            }
+            let Some(total) = total else { continue };
+            let summed = if chain { self.recursion(&e, &total)? } else { self.b.log_sum_exp(&total, e.label) };
+            if chain {
+                self.b.accumulate(&summed, e.variable.0, None, 1.0);
+            } else {
+                self.keep(e.variable, summed);
+            }
+        }
+        Ok(())
+    }
+
+    /// A factor brought to the plates of a discrete variable and the values of discrete variables.
+    fn message(&mut self, e: &Enumerated, value: &Value) -> Result<Value, SgviError> {
+        let labels = self.enumeration_labels();
+        let plates = self.graph.variable(e.variable).plates.clone();
+        let own = self.shape_of(&plates);
+        let seen: Vec<_> = e.look_ups.iter().filter(|l| value.shape.has(l.0)).copied().collect();
+        if seen.len() > 1 || (!seen.is_empty() && value.shape.has(e.label.0)) {
+            return Err(SgviError::unsupported(
+                self.graph,
+                e.variable,
+                "two of its elements stand in one factor, so they cannot be summed out one by one",
+                "run it with `cavi`",
+            ));
+        }
+        let looked_up = seen.first().copied();
+        let kept = |label: Label| labels.contains(&label) || own.has(label) && looked_up.is_none();
+        let drop_rows = value.shape.rows && !own.rows;
+        let mut value = value.clone();
+        if drop_rows && let Some(weights) = self.weights.clone() {
+            let weights = self.b.data(Shape { rows: true, axes: Vec::new() }, weights.to_vec());
+            value = self.b.product(&value, &weights);
+        }
+        let axes: Vec<_> = value.shape.axes.iter().copied().filter(|a| kept(a.0)).collect();
+        let rows = value.shape.rows && (own.rows || looked_up.is_some());
+        let reduced = self.b.sum_to(&value, &Shape { rows, axes });
+        let Some((label, column, plate)) = looked_up else { return Ok(reduced) };
+        let codes = self.graph.data.codes(column, self.graph.axis(plate))?;
+        if let Some(row) = codes.first_missing() {
+            return Err(vi_model::data::DataError::NotData {
+                reason: format!("column `{}` is missing in data row {}", self.graph.data.column(column).name, row + 1),
+            }
+            .into());
+        }
+        let rows_shape = Shape { rows: true, axes: reduced.shape.axes.clone() };
+        let reduced = if reduced.shape.rows {
+            reduced
+        } else {
+            let zeros = self.b.data(Shape { rows: true, axes: Vec::new() }, vec![0.0; self.b.program.num_rows]);
+            let sum = self.b.sum(&zeros, &reduced);
+            self.b.sum_to(&sum, &rows_shape)
+        };
+        let plate_label = (self.b.label(plate, 0), self.graph.axis(plate).size);
+        let scattered = self.b.scatter(&reduced, plate_label, Arc::new(codes.all().to_vec()));
+        Ok(relabel(&scattered, label, e.label.0))
+    }
+
+    /// Log probabilities of a discrete latent variable over its values.
+    fn discrete_density(&mut self, v: VariableId, e: &Enumerated) -> Result<Value, SgviError> {
+        match self.graph.variable(v).distribution.clone() {
+            Distribution::Categorical { probabilities, range, logits } => {
+                let (log, label) = self.log_probabilities(probabilities, range, logits)?;
+                Ok(relabel(&log, label, e.label.0))
+            }
+            _ => {
+                let Some(value) = self.variables.get(&(v, View::Plain)).cloned() else {
+                    return Ok(self.b.constant(0.0));
+                };
+                self.count_density(v, &value)
+            }
+        }
+    }
+
+    /// Log probabilities of a node over `range`, and the label of that axis.
+    pub(super) fn log_probabilities(
+        &mut self,
+        node: NodeId,
+        range: AxisId,
+        logits: bool,
+    ) -> Result<(Value, Label), SgviError> {
+        let axes = self.graph.node(node).axes.clone();
+        let occurrence = axes.iter().filter(|a| **a == range).count().saturating_sub(1);
+        let label = self.b.label(range, occurrence);
+        let size = self.graph.axis(range).size;
+        if !logits {
+            return Ok((self.node(node, View::Log)?, label));
+        }
+        let logits = self.node(node, View::Plain)?;
+        let normalizer = self.b.log_sum_exp(&logits, (label, size));
+        Ok((self.b.difference(&logits, &normalizer), label))
+    }
+
+    /// Rows at which a sequence starts.
+    pub(super) fn starts(&self, sequence: Option<ColumnId>) -> Result<Arc<Vec<bool>>, SgviError> {
+        let n = self.b.program.num_rows;
+        let mut starts = vec![false; n];
+        if let Some(first) = starts.first_mut() {
+            *first = true;
+        }
+        if let Some(column) = sequence {
+            let levels = self.graph.data.levels(column);
+            let axis = vi_model::graph::Axis {
+                name: format!("levels of {}", self.graph.data.column(column).name),
+                size: levels.len(),
+                kind: vi_model::graph::AxisKind::Levels { column, levels },
+            };
+            let codes = self.graph.data.codes(column, &axis)?;
+            for r in 1..n {
+                starts[r] = codes.all()[r] != codes.all()[r - 1];
+            }
+        }
+        Ok(Arc::new(starts))
+    }
+
+    /// Log initial `[k]` and transition `[from, to]` probabilities of a chain, matrix order guaranteed.
+    fn chain_parameters(&mut self, v: VariableId) -> Result<Option<(Value, Value, Arc<Vec<bool>>)>, SgviError> {
+        let Distribution::MarkovChain { initial, transition, range, sequence } =
+            self.graph.variable(v).distribution.clone()
+        else {
+            return Ok(None);
+        };
+        let starts = self.starts(sequence)?;
+        let (initial, _) = self.log_probabilities(initial, range, false)?;
+        let axes = self.graph.node(transition).axes.clone();
+        let transition = self.node(transition, View::Log)?;
+        let n = axes.len();
+        let labels: Vec<_> = (n.saturating_sub(2)..n)
+            .map(|i| {
+                let occurrence = axes[..i].iter().filter(|a| **a == axes[i]).count();
+                (self.b.label(axes[i], occurrence), self.graph.axis(axes[i]).size)
+            })
+            .collect();
+        if initial.shape.rows || transition.shape.rows || transition.shape.axes.len() != 2 || initial.shape.axes.len() != 1
+        {
+            return Err(SgviError::unsupported(
+                self.graph,
+                v,
+                "its initial and transition probabilities must be the same in every row and every sequence",
+                "use one transition matrix",
+            ));
+        }
+        let transition = self.b.sum_to(&transition, &Shape { rows: false, axes: labels });
+        Ok(Some((initial, transition, starts)))
+    }
+
+    /// The forward algorithm over a chain's unary log likelihoods.
+    fn recursion(&mut self, e: &Enumerated, emission: &Value) -> Result<Value, SgviError> {
+        if self.weights.is_some() {
+            return Err(SgviError::unsupported(
+                self.graph,
+                e.variable,
+                "rows of a chain cannot be counted several times",
+                "leave out `counts`",
+            ));
+        }
+        let shape = Shape { rows: true, axes: vec![e.label] };
+        if emission.shape != shape {
+            return Err(SgviError::unsupported(
+                self.graph,
+                e.variable,
+                "a chain's emissions must have the rows' plate and no other discrete variable",
+                "give the emission the plate of the rows only",
+            ));
+        }
+        let Some((initial, transition, starts)) = self.chain_parameters(e.variable)? else {
+            return Ok(emission.clone());
+        };
+        self.b.program.chunkable = false;
+        let k = e.label.1;
+        let emission = if emission.is_data() {
+            // The recursion reads one copy for each draw.
+            self.copied(emission)
+        } else {
+            emission.clone()
+        };
+        let filtered = Shape { rows: true, axes: vec![(self.b.fresh_label(), k + 1)] };
+        let filtered = self.b.buffer(&filtered, false, true);
+        let out = self.b.buffer(&Shape::default(), true, true);
+        let output = Value { source: Source::Latent(out), shape: Shape::default() };
+        let operation = ForwardRecursion {
+            emission,
+            log_initial: initial,
+            log_transition: transition,
+            starts,
+            size: k,
+            filtered,
+            output: output.clone(),
+        };
+        self.b.push(Box::new(operation), true);
+        Ok(output)
+    }
+
+    /// A copy of data in a buffer of its own.
+    fn copied(&mut self, value: &Value) -> Value {
+        let buffer = self.b.buffer(&value.shape, true, value.shape.rows);
+        let output = Value { source: Source::Latent(buffer), shape: value.shape.clone() };
+        let zero = self.b.constant(0.0);
+        let operation = crate::tape::Binary {
+            operator: vi_model::graph::BinaryOperator::Add,
+            left: value.clone(),
+            right: zero,
+            output: output.clone(),
+        };
+        self.b.push(Box::new(operation), value.shape.rows);
+        output
+    }
+
+    /// The log probability of an observed chain: counts of starts and transitions times their log probabilities.
+    pub(super) fn observed_chain(&mut self, v: VariableId, value: &Value) -> Result<(), SgviError> {
+        let Some((initial, transition, starts)) = self.chain_parameters(v)? else { return Ok(()) };
+        let numbers = self.b.numbers(value).unwrap_or_default();
+        let k = initial.shape.inner();
+        let (mut first, mut pairs) = (vec![0.0; k], vec![0.0; k * k]);
+        for (t, z) in numbers.iter().enumerate() {
+            if starts[t] {
+                first[*z as usize] += 1.0;
+            } else {
+                pairs[numbers[t - 1] as usize * k + *z as usize] += 1.0;
+            }
+        }
+        let first = self.b.data(initial.shape.clone(), first);
+        let pairs = self.b.data(transition.shape.clone(), pairs);
+        for (counts, log) in [(first, initial), (pairs, transition)] {
+            let product = self.b.product(&counts, &log);
+            self.b.accumulate(&product, v.0, None, 1.0);
+        }
+        Ok(())
+    }
+
+    /// log n! of a value.
+    pub(super) fn ln_factorial(&mut self, value: &Value) -> Value {
+        let next = self.b.shifted(1.0, value);
+        self.b.unary(UnaryFunction::LnGamma, &next)
+    }
+}

@@ -1,0 +1,245 @@
+//! Where the search starts: `initial` values or the centre of a constant prior, in unconstrained coordinates.
+
+use vi_families::special::logit;
+use vi_model::graph::{Distribution, NodeId, PrecisionOrSd, RateOrScale, Spread, VariableId, WishartScale};
+
+use super::latents::{Latent, Support};
+use super::{Lowering, View};
+use crate::error::SgviError;
+use crate::tape::{Shape, Value};
+
+impl Lowering<'_> {
+    /// Numbers of a data value over a shape, rows first.
+    pub(super) fn expand(&mut self, value: &Value, shape: &Shape) -> Option<Vec<f64>> {
+        let n = shape.elements(self.b.program.num_rows);
+        let zeros = self.b.data(shape.clone(), vec![0.0; n]);
+        let sum = self.b.binary(vi_model::graph::BinaryOperator::Add, &zeros, value);
+        self.b.numbers(&sum).filter(|v| v.len() == n).map(|v| v.to_vec())
+    }
+
+    /// A parameter's numbers over the variable's elements, where it is data.
+    fn known(&mut self, v: VariableId, node: NodeId, shape: &Shape) -> Result<Option<Vec<f64>>, SgviError> {
+        if !self.graph.is_data(node) {
+            return Ok(None);
+        }
+        let value = self.parameter(v, node, View::Plain)?;
+        Ok(self.expand(&value, shape))
+    }
+
+    /// A location and a scale of the prior on the variable's own scale, where they are data.
+    fn prior(&mut self, v: VariableId, shape: &Shape) -> Result<(Option<Vec<f64>>, Option<Vec<f64>>), SgviError> {
+        let graph = self.graph;
+        let map = |x: Option<Vec<f64>>, f: fn(f64) -> f64| x.map(|x| x.into_iter().map(f).collect::<Vec<_>>());
+        Ok(match graph.variable(v).distribution.clone() {
+            Distribution::Normal { mean, spread, form } => {
+                let scale = match (form, spread) {
+                    (vi_model::graph::SpreadForm::Matrix, _) => None,
+                    (_, Spread::StandardDeviation(n)) => self.known(v, n, shape)?,
+                    (_, Spread::Variance(n)) => map(self.known(v, n, shape)?, f64::sqrt),
+                    (_, Spread::Precision(n)) => map(self.known(v, n, shape)?, |p| 1.0 / p.sqrt()),
+                    (_, Spread::Covariance(_)) => None,
+                };
+                (self.known(v, mean, shape)?, scale)
+            }
+            Distribution::StudentT { mean, spread, .. } => {
+                let scale = match spread {
+                    PrecisionOrSd::StandardDeviation(n) => self.known(v, n, shape)?,
+                    PrecisionOrSd::Precision(n) => map(self.known(v, n, shape)?, |p| 1.0 / p.sqrt()),
+                };
+                (self.known(v, mean, shape)?, scale)
+            }
+            Distribution::Cauchy { location, scale }
+            | Distribution::Laplace { location, scale }
+            | Distribution::Logistic { location, scale } => {
+                (self.known(v, location, shape)?, self.known(v, scale, shape)?)
+            }
+            Distribution::HalfNormal { sd: scale }
+            | Distribution::HalfCauchy { scale }
+            | Distribution::HalfStudentT { scale, .. } => (self.known(v, scale, shape)?, None),
+            Distribution::LogNormal { mean, .. } => (map(self.known(v, mean, shape)?, f64::exp), None),
+            Distribution::Exponential { rate } => (map(self.known(v, rate, shape)?, |r| 1.0 / r), None),
+            Distribution::Gamma { shape: a, rate } => {
+                let a = self.known(v, a, shape)?;
+                let scale = match rate {
+                    RateOrScale::Rate(n) => map(self.known(v, n, shape)?, |r| 1.0 / r),
+                    RateOrScale::Scale(n) => self.known(v, n, shape)?,
+                };
+                (a.zip(scale).map(|(a, s)| a.iter().zip(s).map(|(a, s)| a.max(0.1) * s).collect()), None)
+            }
+            Distribution::InverseGamma { shape: a, scale } => {
+                let (a, s) = (self.known(v, a, shape)?, self.known(v, scale, shape)?);
+                (a.zip(s).map(|(a, s)| a.iter().zip(s).map(|(a, s)| s / (a + 1.0)).collect()), None)
+            }
+            Distribution::GaussianMarkovChain { .. } => (None, None),
+            _ => (None, None),
+        })
+    }
+
+    /// Starting coordinates and a scale for each.
+    pub(super) fn start_of(&mut self, v: VariableId, latent: &Latent) -> Result<(Vec<f64>, Vec<f64>), SgviError> {
+        let graph = self.graph;
+        let n = latent.count;
+        let mut scale = vec![1.0; n];
+        let shape = latent.shape.clone();
+        let initial = graph.variable(v).initial.clone();
+        let given = match &initial {
+            Some(tensor) => {
+                let value = self.tensor(tensor);
+                self.expand(&value, &shape)
+            }
+            None => None,
+        };
+        let outside = |reason: &str| {
+            SgviError::unsupported(graph, v, format!("its `initial` value is {reason}"), "give a value inside its support")
+        };
+        let was_given = given.is_some();
+        let rows = if latent.rows { self.b.program.num_rows } else { 1 };
+        let start = match &latent.support {
+            Support::Real => {
+                let (location, spread) = self.prior(v, &shape)?;
+                if let Some(spread) = spread {
+                    scale = spread;
+                }
+                given.or(location).unwrap_or_else(|| vec![0.0; n])
+            }
+            Support::Lower(_) | Support::Upper(_) | Support::Interval(..) => {
+                let centre = match given {
+                    Some(given) => Some(given),
+                    None => self.prior(v, &shape)?.0,
+                };
+                match centre {
+                    None => vec![0.0; n],
+                    Some(x) => {
+                        let bound = |l: &mut Self, b: &Value| l.expand(b, &shape).unwrap_or_else(|| vec![0.0; n]);
+                        let y: Vec<f64> = match &latent.support {
+                            Support::Lower(l) => {
+                                let l = bound(self, l);
+                                x.iter().zip(l).map(|(x, l)| (x - l).ln()).collect()
+                            }
+                            Support::Upper(u) => {
+                                let u = bound(self, u);
+                                x.iter().zip(u).map(|(x, u)| (u - x).ln()).collect()
+                            }
+                            Support::Interval(l, u) => {
+                                let (l, u) = (bound(self, l), bound(self, u));
+                                (0..n).map(|i| logit((x[i] - l[i]) / (u[i] - l[i]))).collect()
+                            }
+                            _ => x,
+                        };
+                        if was_given && y.iter().any(|y| !y.is_finite()) {
+                            return Err(outside("not between its bounds"));
+                        }
+                        y.into_iter().map(|y| if y.is_finite() { y } else { 0.0 }).collect()
+                    }
+                }
+            }
+            Support::Simplex { size, .. } => match given {
+                None => vec![0.0; n],
+                Some(x) => {
+                    let mut y = Vec::with_capacity(n);
+                    for p in x.chunks(*size) {
+                        let mut rest = p.iter().sum::<f64>();
+                        for (k, p) in p[..size - 1].iter().enumerate() {
+                            y.push(logit(p / rest) + ((size - 1 - k) as f64).ln());
+                            rest -= p;
+                        }
+                    }
+                    if y.iter().any(|y: &f64| !y.is_finite()) {
+                        return Err(outside("not a vector of positive probabilities"));
+                    }
+                    y
+                }
+            },
+            Support::Ordered { size, positive } => {
+                let (location, spread) = self.prior(v, &shape)?;
+                let x = match given {
+                    Some(x) => x,
+                    None => {
+                        // Evenly spaced around the prior's location.
+                        let location = location.unwrap_or_else(|| vec![0.0; n]);
+                        let spread = spread.unwrap_or_else(|| vec![1.0; n]);
+                        let k = *size as f64;
+                        (0..n)
+                            .map(|i| {
+                                let j = (i % size) as f64;
+                                if *positive {
+                                    location[i].max(1e-3) * (j + 1.0) / k
+                                } else {
+                                    location[i] + spread[i] * (j - 0.5 * (k - 1.0)) / k
+                                }
+                            })
+                            .collect()
+                    }
+                };
+                let mut y = Vec::with_capacity(n);
+                for x in x.chunks(*size) {
+                    for j in 0..*size {
+                        y.push(match (j, positive) {
+                            (0, false) => x[0],
+                            (0, true) => x[0].ln(),
+                            _ => (x[j] - x[j - 1]).ln(),
+                        });
+                    }
+                }
+                if y.iter().any(|y: &f64| !y.is_finite()) {
+                    return Err(outside("not increasing along the last axis"));
+                }
+                y
+            }
+            Support::PositiveDefinite(d) => self.matrix_start(v, *d, latent.elements * rows)?,
+            Support::NormalGamma => {
+                let mut y = given.unwrap_or_else(|| vec![0.0; n / 2]);
+                y.resize(n, 0.0);
+                y
+            }
+            Support::NormalWishart(d) => {
+                let mut y = given.unwrap_or_else(|| vec![0.0; latent.elements * d]);
+                y.extend(self.matrix_start(v, *d, latent.elements)?);
+                y
+            }
+        };
+        for s in &mut scale {
+            if !s.is_finite() || *s <= 0.0 {
+                *s = 1.0;
+            }
+        }
+        Ok((start, scale))
+    }
+
+    /// Coordinates of diag(E[Λ]) under a Wishart prior with constant scale; of the identity otherwise.
+    fn matrix_start(&mut self, v: VariableId, d: usize, elements: usize) -> Result<Vec<f64>, SgviError> {
+        let (degrees, scale) = match &self.graph.variable(v).distribution {
+            Distribution::Wishart { degrees_of_freedom, scale }
+            | Distribution::NormalWishart { degrees_of_freedom, scale, .. } => (*degrees_of_freedom, *scale),
+            _ => return Ok(vec![0.0; elements * d * (d + 1) / 2]),
+        };
+        let nu = if self.graph.is_data(degrees) {
+            let value = self.node(degrees, View::Plain)?;
+            self.b.number(&value).unwrap_or(d as f64)
+        } else {
+            d as f64
+        };
+        let (node, inverse) = match scale {
+            WishartScale::Scale(n) => (n, false),
+            WishartScale::InverseScale(n) => (n, true),
+        };
+        let mut diagonal = vec![1.0; d];
+        if self.graph.is_data(node) {
+            let value = self.node(node, View::Plain)?;
+            if let Some(numbers) = self.b.numbers(&value) {
+                for (i, x) in diagonal.iter_mut().enumerate() {
+                    let w = numbers.get(if numbers.len() == d * d { i * d + i } else { 0 }).copied().unwrap_or(1.0);
+                    *x = nu * if inverse { 1.0 / w } else { w };
+                }
+            }
+        }
+        let mut y = Vec::new();
+        for _ in 0..elements {
+            for (i, x) in diagonal.iter().enumerate() {
+                y.extend(std::iter::repeat_n(0.0, i));
+                y.push(0.5 * x.max(1e-300).ln());
+            }
+        }
+        Ok(y)
+    }
+}
