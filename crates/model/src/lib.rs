@@ -3,17 +3,22 @@
 mod builder;
 mod check;
 pub mod data;
+mod describe;
 pub mod diagnostic;
 pub mod evaluate;
 pub mod expression;
 pub mod graph;
 pub mod inference;
 mod load;
+mod reference;
 pub mod registry;
 mod resolve;
+mod schema;
 pub mod spec;
 pub mod support;
 pub mod tensor;
 
 pub use builder::{ModelBuilder, VariableBuilder};
 pub use load::{load, load_str, parse_str};
+pub use reference::reference_markdown;
+pub use schema::schema;

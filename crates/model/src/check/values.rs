@@ -2,11 +2,8 @@
 //! not positive definite.
 
 use crate::diagnostic::Diagnostic;
-use crate::graph::{
-    Distribution, Graph, NodeId, NodeKind, PrecisionOrSd, Probability, RateOrScale, Spread, SpreadForm, Variable,
-    WishartScale,
-};
-use crate::registry::Domain;
+use crate::graph::{Distribution, Graph, NodeId, NodeKind, SpreadForm, Variable};
+use crate::registry::{self, Domain};
 
 /// Largest departure of probabilities' sum from 1 that counts as rounding.
 const SIMPLEX_TOLERANCE: f64 = 1e-6;
@@ -15,7 +12,11 @@ const SIMPLEX_TOLERANCE: f64 = 1e-6;
 pub(crate) fn check(graph: &Graph) -> Vec<Diagnostic> {
     let mut mistakes = Vec::new();
     for variable in &graph.variables {
-        for (key, node, domain, matrix) in parameters(&variable.distribution) {
+        let distribution = &variable.distribution;
+        let entry = registry::distribution(distribution.name());
+        for (key, node) in distribution.parameters() {
+            let domain = entry.and_then(|e| e.parameter(key)).map_or(Domain::Real, |p| p.domain);
+            let matrix = is_matrix(distribution, key);
             let Some((values, shape)) = constant(graph, node) else {
                 continue;
             };
@@ -127,116 +128,17 @@ fn not_positive_definite(values: &[f64], d: usize) -> Option<String> {
     None
 }
 
-/// The parameters with a domain, and whether they are matrices.
-fn parameters(distribution: &Distribution) -> Vec<(&'static str, NodeId, Domain, bool)> {
-    use Domain::{Count, DegreesOfFreedom, Positive, Real, Simplex, Unit};
-    let scale_of = |scale: &WishartScale| match scale {
-        WishartScale::Scale(n) => ("scale", *n, Positive, true),
-        WishartScale::InverseScale(n) => ("inverse_scale", *n, Positive, true),
-    };
-    let probability_of = |p: &Probability| match p {
-        Probability::Probability(n) => ("probability", *n, Unit, false),
-        Probability::Logit(n) => ("logit", *n, Real, false),
-        Probability::Probit(n) => ("probit", *n, Real, false),
-    };
+/// Whether a parameter is a matrix that must be positive definite.
+fn is_matrix(distribution: &Distribution, key: &str) -> bool {
     match distribution {
-        Distribution::Normal { mean, spread, form } => {
-            let (key, node) = match spread {
-                Spread::Precision(n) => ("precision", *n),
-                Spread::Variance(n) => ("variance", *n),
-                Spread::StandardDeviation(n) => ("sd", *n),
-                Spread::Covariance(n) => ("covariance", *n),
-            };
-            vec![("mean", *mean, Real, false), (key, node, Positive, *form == SpreadForm::Matrix)]
-        }
-        Distribution::NormalJoint { .. } | Distribution::Flat => Vec::new(),
-        Distribution::NormalGamma { mean, mean_precision, shape, rate } => vec![
-            ("mean", *mean, Real, false),
-            ("mean_precision", *mean_precision, Positive, false),
-            ("shape", *shape, Positive, false),
-            ("rate", *rate, Positive, false),
-        ],
-        Distribution::NormalWishart { mean, mean_precision, degrees_of_freedom, scale } => vec![
-            ("mean", *mean, Real, false),
-            ("mean_precision", *mean_precision, Positive, false),
-            ("degrees_of_freedom", *degrees_of_freedom, DegreesOfFreedom, false),
-            scale_of(scale),
-        ],
-        Distribution::Gamma { shape, rate } => vec![
-            ("shape", *shape, Positive, false),
-            match rate {
-                RateOrScale::Rate(n) => ("rate", *n, Positive, false),
-                RateOrScale::Scale(n) => ("scale", *n, Positive, false),
-            },
-        ],
-        Distribution::InverseGamma { shape, scale } => {
-            vec![("shape", *shape, Positive, false), ("scale", *scale, Positive, false)]
-        }
-        Distribution::Wishart { degrees_of_freedom, scale } => {
-            vec![("degrees_of_freedom", *degrees_of_freedom, DegreesOfFreedom, false), scale_of(scale)]
-        }
-        Distribution::Beta { alpha, beta } => {
-            vec![("alpha", *alpha, Positive, false), ("beta", *beta, Positive, false)]
-        }
-        Distribution::Dirichlet { concentration } | Distribution::StickBreaking { concentration } => {
-            vec![("concentration", *concentration, Positive, false)]
-        }
-        Distribution::Bernoulli { probability } => vec![probability_of(probability)],
-        Distribution::Binomial { trials, probability } => {
-            vec![("trials", *trials, Count, false), probability_of(probability)]
-        }
-        Distribution::Categorical { probabilities, logits, .. } => {
-            vec![if *logits {
-                ("logits", *probabilities, Real, false)
-            } else {
-                ("probabilities", *probabilities, Simplex, false)
-            }]
-        }
-        Distribution::Multinomial { probabilities, .. } => vec![("probabilities", *probabilities, Simplex, false)],
-        Distribution::Poisson { rate, log } => {
-            vec![if *log { ("log_rate", *rate, Real, false) } else { ("rate", *rate, Positive, false) }]
-        }
-        Distribution::Exponential { rate } => vec![("rate", *rate, Positive, false)],
-        Distribution::StudentT { degrees_of_freedom, mean, spread } => vec![
-            ("degrees_of_freedom", *degrees_of_freedom, Positive, false),
-            ("mean", *mean, Real, false),
-            match spread {
-                PrecisionOrSd::Precision(n) => ("precision", *n, Positive, false),
-                PrecisionOrSd::StandardDeviation(n) => ("sd", *n, Positive, false),
-            },
-        ],
-        Distribution::MarkovChain { initial, transition, .. } => {
-            vec![("initial", *initial, Simplex, false), ("transition", *transition, Simplex, false)]
-        }
-        Distribution::GaussianMarkovChain {
-            initial_mean,
-            initial_precision,
-            initial_form,
-            transition,
-            innovation_precision,
-            innovation_form,
-            ..
-        } => vec![
-            ("initial_mean", *initial_mean, Real, false),
-            ("initial_precision", *initial_precision, Positive, *initial_form == SpreadForm::Matrix),
-            ("transition", *transition, Real, false),
-            ("innovation_precision", *innovation_precision, Positive, *innovation_form == SpreadForm::Matrix),
-        ],
-        Distribution::HalfNormal { sd } => vec![("sd", *sd, Positive, false)],
-        Distribution::HalfCauchy { scale } => vec![("scale", *scale, Positive, false)],
-        Distribution::HalfStudentT { degrees_of_freedom, scale } => {
-            vec![("degrees_of_freedom", *degrees_of_freedom, Positive, false), ("scale", *scale, Positive, false)]
-        }
-        Distribution::Cauchy { location, scale }
-        | Distribution::Laplace { location, scale }
-        | Distribution::Logistic { location, scale } => {
-            vec![("location", *location, Real, false), ("scale", *scale, Positive, false)]
-        }
-        Distribution::LogNormal { mean, sd } => vec![("mean", *mean, Real, false), ("sd", *sd, Positive, false)],
-        Distribution::Uniform { lower, upper } => vec![("lower", *lower, Real, false), ("upper", *upper, Real, false)],
-        Distribution::NegativeBinomial { mean, dispersion } => {
-            vec![("mean", *mean, Positive, false), ("dispersion", *dispersion, Positive, false)]
-        }
+        Distribution::Normal { form, .. } => key != "mean" && *form == SpreadForm::Matrix,
+        Distribution::NormalWishart { .. } | Distribution::Wishart { .. } => matches!(key, "scale" | "inverse_scale"),
+        Distribution::GaussianMarkovChain { initial_form, innovation_form, .. } => match key {
+            "initial_precision" => *initial_form == SpreadForm::Matrix,
+            "innovation_precision" => *innovation_form == SpreadForm::Matrix,
+            _ => false,
+        },
+        _ => false,
     }
 }
 

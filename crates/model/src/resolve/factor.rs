@@ -76,12 +76,19 @@ impl Resolver<'_> {
                 self.report(refuse("needs the rows' plate", "only variables of the data rows have amortised factors"))
             );
         }
-        let node = self.parameter(field, Shape::Vector, &context)?;
+        let node = match field.value.text() {
+            Some(text) => {
+                let syntax = self.parse(&field.value, text)?;
+                self.expression(&syntax, &context)?
+            }
+            None => self.parameter(field, Shape::Vector, &context)?,
+        };
         if !matches!(self.nodes[node.0].kind, NodeKind::Network { .. }) {
             return Err(
                 self.report(refuse("is not a network", "write a network of the data, such as \"encoder(pixels)\""))
             );
         }
+        self.contained(node, Shape::Vector, field, &context)?;
         let mut latent = None;
         self.each_variable(node, &mut |id| latent = Some(id));
         if latent.is_some() {

@@ -141,7 +141,13 @@ impl Resolver<'_> {
     }
 
     /// Checks that an expression has no axis that its variable lacks.
-    fn contained(&mut self, node: NodeId, shape: Shape, entry: &Entry, context: &Context) -> Result<(), Reported> {
+    pub(super) fn contained(
+        &mut self,
+        node: NodeId,
+        shape: Shape,
+        entry: &Entry,
+        context: &Context,
+    ) -> Result<(), Reported> {
         let mut free: Vec<AxisId> = context.plates.clone();
         let copies = match shape {
             Shape::Scalar | Shape::Range | Shape::Transition => 0,

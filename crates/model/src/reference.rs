@@ -1,0 +1,158 @@
+//! The reference documentation of the language, generated from the registry.
+
+use std::fmt::Write as _;
+
+use crate::registry::{
+    CONSTANT, DATA, DISTRIBUTIONS, DimensionRule, DistributionEntry, Domain, FUNCTIONS, INFERENCE, INFERENCE_OPTIONS,
+    Key, KeyKind, NETWORK, PLATE, Section, TOP, VARIABLE,
+};
+
+/// The reference as Markdown: every section, key, distribution, parameter and function.
+pub fn reference_markdown() -> String {
+    let mut text = String::from("# The model language: reference\n\n");
+    line(&mut text, TOP.summary);
+    section(&mut text, "Top level", &TOP, TOP.keys);
+    section(&mut text, "`[data]`", &DATA, DATA.keys);
+    section(&mut text, "Constant arrays in `[data.values]`", &CONSTANT, CONSTANT.keys);
+    section(&mut text, "`[plates]`", &PLATE, PLATE.keys);
+    section(&mut text, "`[variables.NAME]`", &VARIABLE, VARIABLE.keys);
+    line(&mut text, "## Distributions\n");
+    for entry in DISTRIBUTIONS {
+        distribution(&mut text, entry);
+    }
+    line(&mut text, "## Expressions\n");
+    line(
+        &mut text,
+        "Names, numbers, `+ - * /`, parentheses, indexing `a[b]` and `a[b, c]`, `NETWORK(x)` and functions. A name with \
+         characters other than letters, digits, `_` and `.` is put between backquotes.\n",
+    );
+    line(&mut text, "| function | value |\n|---|---|");
+    for (name, value) in FUNCTIONS {
+        line(&mut text, &format!("| `{name}` | {} |", escaped(value)));
+    }
+    text.push('\n');
+    section(&mut text, "`[networks.NAME]`", &NETWORK, NETWORK.keys);
+    section(&mut text, "`[inference]`", &INFERENCE, INFERENCE.keys);
+    section(&mut text, "`[inference]`, further keys", &INFERENCE_OPTIONS, INFERENCE_OPTIONS.keys);
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+    text
+}
+
+fn line(text: &mut String, words: &str) {
+    text.push_str(words);
+    text.push('\n');
+}
+
+fn escaped(words: &str) -> String {
+    words.replace('|', "\\|")
+}
+
+fn section(text: &mut String, title: &str, section: &Section, keys: &[Key]) {
+    line(text, &format!("\n## {title}\n"));
+    line(text, &format!("{}\n", section.summary));
+    line(text, "| key | value | meaning |\n|---|---|---|");
+    for key in keys {
+        line(text, &format!("| `{}` | {} | {} |", key.name, kind(key.kind), escaped(key.summary)));
+    }
+    text.push('\n');
+}
+
+fn distribution(text: &mut String, entry: &DistributionEntry) {
+    let engine = if entry.sgvi_only { " (sgvi)" } else { "" };
+    line(text, &format!("### `{}`{engine}\n", entry.name));
+    let mut about = format!("Value: {}.", entry.value);
+    match entry.dimension {
+        DimensionRule::Required => about.push_str(" Needs `dimension`."),
+        DimensionRule::Optional => about.push_str(" May have `dimension`."),
+        DimensionRule::Range => {
+            about.push_str(" `dimension` may name the axis that it ranges over, where the parameters do not tell.")
+        }
+        DimensionRule::Never => {}
+    }
+    if entry.truncatable {
+        about.push_str(" As a scalar it takes `lower` and `upper`.");
+    }
+    let forms: Vec<String> = entry
+        .forms
+        .iter()
+        .map(|form| {
+            let groups: Vec<String> = form
+                .iter()
+                .map(|group| {
+                    let names: Vec<String> = group.iter().map(|n| format!("`{n}`")).collect();
+                    if names.len() == 1 { names[0].clone() } else { format!("one of {}", names.join(", ")) }
+                })
+                .collect();
+            groups.join("; ")
+        })
+        .filter(|form| !form.is_empty())
+        .collect();
+    if !forms.is_empty() {
+        let _ = write!(about, " Parameters: {}.", forms.join("; or "));
+    }
+    line(text, &format!("{about}\n"));
+    if entry.parameters.is_empty() {
+        return;
+    }
+    line(text, "| parameter | values | meaning |\n|---|---|---|");
+    for parameter in entry.parameters {
+        let optional = if entry.optional.contains(&parameter.name) { ", may be left out" } else { "" };
+        let values = format!("{}{optional}", domain(parameter.domain));
+        line(text, &format!("| `{}` | {values} | {} |", parameter.name, escaped(parameter.summary)));
+    }
+    text.push('\n');
+}
+
+fn domain(domain: Domain) -> &'static str {
+    match domain {
+        Domain::Real => "real",
+        Domain::Positive => "positive",
+        Domain::Unit => "from 0 to 1",
+        Domain::Simplex => "0 or greater, sum 1",
+        Domain::Count => "whole, 0 or greater",
+        Domain::DegreesOfFreedom => "greater than dimension − 1",
+        Domain::Name => "a name",
+    }
+}
+
+fn kind(kind: KeyKind) -> String {
+    match kind {
+        KeyKind::Text => "text".into(),
+        KeyKind::OneOf(options) => {
+            let quoted: Vec<String> = options.iter().map(|o| format!("`\"{o}\"`")).collect();
+            quoted.join(", ")
+        }
+        KeyKind::Boolean => "`true` or `false`".into(),
+        KeyKind::Integer(least) => format!("integer, at least {least}"),
+        KeyKind::PositiveNumber => "number greater than 0".into(),
+        KeyKind::NonNegativeNumber => "number, 0 or greater".into(),
+        KeyKind::UnitNumber => "number from 0 to 1".into(),
+        KeyKind::Texts => "list of names".into(),
+        KeyKind::PositiveIntegers => "list of positive integers".into(),
+        KeyKind::TextLists => "list of lists of names".into(),
+        KeyKind::Parameter => "number, array or expression".into(),
+        KeyKind::Numbers => "number, array or name of a constant".into(),
+        KeyKind::Column => "column".into(),
+        KeyKind::Axis => "integer, plate or block".into(),
+        KeyKind::Observed => "column, block, list of columns, or expression of data".into(),
+        KeyKind::Names => "table".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_everything_in_the_registry() {
+        let text = reference_markdown();
+        for entry in DISTRIBUTIONS {
+            assert!(text.contains(&format!("### `{}`", entry.name)), "{}", entry.name);
+        }
+        let sections = [TOP, DATA, CONSTANT, PLATE, VARIABLE, NETWORK, INFERENCE, INFERENCE_OPTIONS];
+        for key in sections.iter().flat_map(|s| s.keys) {
+            assert!(text.contains(&format!("| `{}` |", key.name)), "{}", key.name);
+        }
+    }
+}
