@@ -246,6 +246,9 @@ impl DiscreteChainScratch {
             buffer.clear();
             buffer.resize(length, 0.0);
         }
+        tables.bound.clear();
+        tables.bound.resize(num_states, f64::INFINITY);
+        tables.bound.resize(width, f64::NEG_INFINITY);
         for (state, log) in log_initial.iter().enumerate() {
             tables.initial[state] = (log - initial_shift).exp();
         }
@@ -423,6 +426,15 @@ impl Sequence<'_> {
     /// The recursions in logarithms.
     fn in_logarithms(self, shared: &Shared<'_>, block: &mut Block) -> Result<(), ChainError> {
         let num_states = shared.tables.num_states;
+        let not_finite = |value: &f64| value.is_nan() || *value == f64::INFINITY;
+        if let Some(row) = self.unary.chunks_exact(num_states).position(|row| row.iter().any(not_finite)) {
+            return Err(ChainError::NotFinite { row: self.first_row + row });
+        }
+        let tables = self.per_row.as_ref().map_or(&[][..], |tables| tables);
+        let first_step = num_states * num_states;
+        if tables.iter().skip(first_step).any(not_finite) {
+            return Err(ChainError::ParametersNotFinite { array: "transition" });
+        }
         block.log_pairs.resize(num_states * num_states, 0.0);
         let transition = match (self.per_row, shared.log_transition) {
             (Some(tables), _) => LogTransition::PerRow(tables),

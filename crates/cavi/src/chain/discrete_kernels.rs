@@ -5,6 +5,10 @@
 
 use std::ops::Range;
 
+#[cfg(target_arch = "x86_64")]
+use super::lanes::{Avx2, Avx512};
+use super::lanes::{Baseline, Lanes};
+
 /// Rows whose pairwise products are added to the transition counts at once.
 const PAIR_ROWS: usize = 8;
 
@@ -29,6 +33,8 @@ pub(super) struct Tables {
     pub(super) transposed: Vec<f64>,
     /// exp(log π − max), `[width]`, padded with zeros.
     pub(super) initial: Vec<f64>,
+    /// +∞ for states, −∞ for padding, `[width]`.
+    pub(super) bound: Vec<f64>,
 }
 
 /// Lanes of the kernel for `num_states` states, and the number of states rounded up to a multiple of them.
@@ -37,8 +43,7 @@ pub(super) fn lanes_and_width(num_states: usize) -> (usize, usize) {
         0..=2 => 2,
         3..=4 => 4,
         5..=8 => 8,
-        9..=12 => 12,
-        13..=16 => 16,
+        9..=16 => 16,
         17..=24 => 24,
         _ => 32,
     };
@@ -81,14 +86,6 @@ impl Counts {
     }
 }
 
-/// One block of lanes that begins at `offset`.
-#[inline(always)]
-fn block<const L: usize>(values: &[f64], offset: usize) -> [f64; L] {
-    let mut lanes = [0.0; L];
-    lanes.copy_from_slice(&values[offset..offset + L]);
-    lanes
-}
-
 /// exp(x) for x ≤ 0 within 2 units in the last place, without branches; zero below −708, NaN for NaN.
 ///
 /// ```text
@@ -129,63 +126,149 @@ fn exp_of_non_positive(x: f64) -> f64 {
     if x < -708.0 { 0.0 } else { value * power }
 }
 
-/// Sum over lanes by halving.
+/// M vectors that cover one block of columns.
+type Block<S, const M: usize> = [<S as Lanes>::Vector; M];
+
+/// Most numbers in a block.
+const MOST_LANES: usize = 32;
+
+/// The block of columns that begins at the front of `values`.
 #[inline(always)]
-fn sum<const L: usize>(mut lanes: [f64; L]) -> f64 {
-    let mut length = L;
+fn load<S: Lanes, const M: usize>(simd: S, values: &[f64]) -> Block<S, M> {
+    let values = &values[..M * S::LENGTH];
+    std::array::from_fn(|part| simd.load(&values[part * S::LENGTH..]))
+}
+
+/// Writes a block of columns to the front of `values`.
+#[inline(always)]
+fn store<S: Lanes, const M: usize>(simd: S, block: Block<S, M>, values: &mut [f64]) {
+    let values = &mut values[..M * S::LENGTH];
+    for part in 0..M {
+        simd.store(block[part], &mut values[part * S::LENGTH..]);
+    }
+}
+
+/// The same number in every place.
+#[inline(always)]
+fn splat<S: Lanes, const M: usize>(simd: S, value: f64) -> Block<S, M> {
+    [simd.splat(value); M]
+}
+
+/// a · b.
+#[inline(always)]
+fn multiply<S: Lanes, const M: usize>(simd: S, a: Block<S, M>, b: Block<S, M>) -> Block<S, M> {
+    std::array::from_fn(|part| simd.multiply(a[part], b[part]))
+}
+
+/// a + b.
+#[inline(always)]
+fn add<S: Lanes, const M: usize>(simd: S, a: Block<S, M>, b: Block<S, M>) -> Block<S, M> {
+    std::array::from_fn(|part| simd.add(a[part], b[part]))
+}
+
+/// Joins the numbers of a block: eights one after the other, then the eight by halving.
+#[inline(always)]
+fn reduce<S: Lanes, const M: usize>(
+    simd: S,
+    block: Block<S, M>,
+    vectors: impl Fn(S::Vector, S::Vector) -> S::Vector,
+    numbers: impl Fn(f64, f64) -> f64,
+) -> f64 {
+    let mut length = (M * S::LENGTH).min(8);
+    let parts = length / S::LENGTH;
+    let mut joined = block;
+    for part in parts..M {
+        joined[part % parts] = vectors(joined[part % parts], block[part]);
+    }
+    let mut lanes = [0.0; 8];
+    for part in 0..parts {
+        simd.store(joined[part], &mut lanes[part * S::LENGTH..]);
+    }
     while length > 1 {
-        let half = length.div_ceil(2);
-        for lane in 0..length / 2 {
-            lanes[lane] += lanes[lane + half];
+        length /= 2;
+        for lane in 0..length {
+            lanes[lane] = numbers(lanes[lane], lanes[lane + length]);
         }
-        length = half;
     }
     lanes[0]
 }
 
+/// Sum over the lanes of a block.
+#[inline(always)]
+fn sum<S: Lanes, const M: usize>(simd: S, block: Block<S, M>) -> f64 {
+    reduce::<S, M>(simd, block, |a, b| simd.add(a, b), |a, b| a + b)
+}
+
+/// Σ_k a(k) b(k) over rows of length `width`.
+#[inline(always)]
+fn dot<S: Lanes, const M: usize>(simd: S, a: &[f64], b: &[f64]) -> f64 {
+    let mut total = splat::<S, M>(simd, 0.0);
+    for (a, b) in a.chunks_exact(M * S::LENGTH).zip(b.chunks_exact(M * S::LENGTH)) {
+        total = add::<S, M>(simd, total, multiply::<S, M>(simd, load::<S, M>(simd, a), load::<S, M>(simd, b)));
+    }
+    sum::<S, M>(simd, total)
+}
+
 /// One block of columns of vector · matrix, `matrix` of shape `[rows, width]` with an even number of rows.
 #[inline(always)]
-fn vector_matrix<const L: usize>(vector: &[f64], matrix: &[f64], width: usize, column: usize) -> [f64; L] {
-    let (mut even, mut odd) = ([0.0; L], [0.0; L]);
+fn vector_matrix<S: Lanes, const M: usize>(
+    simd: S,
+    vector: &[f64],
+    matrix: &[f64],
+    width: usize,
+    column: usize,
+) -> Block<S, M> {
+    let (mut even, mut odd) = (splat::<S, M>(simd, 0.0), splat::<S, M>(simd, 0.0));
     for (pair, rows) in vector.chunks_exact(2).zip(matrix.chunks_exact(2 * width)) {
         let (first, second) = rows.split_at(width);
-        let (first, second) = (&first[column..column + L], &second[column..column + L]);
-        for lane in 0..L {
-            even[lane] += pair[0] * first[lane];
-            odd[lane] += pair[1] * second[lane];
-        }
+        let (weight, other) = (splat::<S, M>(simd, pair[0]), splat::<S, M>(simd, pair[1]));
+        even = add::<S, M>(simd, even, multiply::<S, M>(simd, weight, load::<S, M>(simd, &first[column..])));
+        odd = add::<S, M>(simd, odd, multiply::<S, M>(simd, other, load::<S, M>(simd, &second[column..])));
     }
-    for lane in 0..L {
-        even[lane] += odd[lane];
-    }
-    even
+    add::<S, M>(simd, even, odd)
 }
 
 /// b_t(k) = exp(u_t(k) − max_k u_t(k)), padded with zeros; `shift` receives the maxima.
 ///
-/// Returns the first row whose maximum is −∞ or that holds NaN or +∞.
+/// Returns the first row whose maximum is −∞ or +∞; NaN stays NaN.
 #[inline(always)]
-fn emission_body<const L: usize>(
+fn emission_body<S: Lanes, const M: usize>(
+    simd: S,
     tables: &Tables,
     unary: &[f64],
     emission: &mut [f64],
     shift: &mut [f64],
 ) -> Result<(), usize> {
-    let (num_states, width) = (tables.num_states, tables.width);
+    let (num_states, width, lanes) = (tables.num_states, tables.width, M * S::LENGTH);
     let blocks = unary.chunks(EXP_ROWS * num_states).zip(emission.chunks_mut(EXP_ROWS * width));
     for (block, ((unary, emission), shift)) in blocks.zip(shift.chunks_mut(EXP_ROWS)).enumerate() {
-        let rows = unary.chunks_exact(num_states).zip(emission.chunks_exact_mut(width)).zip(shift);
-        for (row, ((unary, emission), shift)) in rows.enumerate() {
-            let maximum = unary.iter().fold(f64::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-            let mut comparable = maximum.is_finite();
-            for (emission, &unary) in emission.iter_mut().zip(unary) {
-                comparable &= unary <= maximum;
-                *emission = unary - maximum;
+        for (row, (emission, shift)) in emission.chunks_exact_mut(width).zip(shift).enumerate() {
+            let unary = &unary[row * num_states..];
+            let mut largest = splat::<S, M>(simd, f64::NEG_INFINITY);
+            for offset in (0..width).step_by(lanes) {
+                let values = if unary.len() >= offset + lanes {
+                    load::<S, M>(simd, &unary[offset..])
+                } else {
+                    let mut values = [0.0; MOST_LANES];
+                    let present = (unary.len() - offset).min(lanes);
+                    values[..present].copy_from_slice(&unary[offset..offset + present]);
+                    load::<S, M>(simd, &values)
+                };
+                // What was read beyond the row gives way to −∞.
+                let bound = load::<S, M>(simd, &tables.bound[offset..]);
+                let values: Block<S, M> = std::array::from_fn(|part| simd.smaller(bound[part], values[part]));
+                largest = std::array::from_fn(|part| simd.larger(values[part], largest[part]));
+                store::<S, M>(simd, values, &mut emission[offset..]);
             }
-            if !comparable {
+            let maximum = reduce::<S, M>(simd, largest, |a, b| simd.larger(a, b), |a, b| if a > b { a } else { b });
+            if !maximum.is_finite() {
                 return Err(block * EXP_ROWS + row);
             }
-            emission[num_states..].fill(f64::NEG_INFINITY);
+            let minus = splat::<S, M>(simd, -maximum);
+            for values in emission.chunks_exact_mut(M * S::LENGTH) {
+                let shifted = add::<S, M>(simd, load::<S, M>(simd, values), minus);
+                store::<S, M>(simd, shifted, values);
+            }
             *shift = maximum;
         }
         for values in emission.iter_mut() {
@@ -203,39 +286,39 @@ fn emission_body<const L: usize>(
 ///
 /// so that Π_t s_t is the normaliser. Returns whether every s_t is large enough to be trusted.
 #[inline(always)]
-fn forward_body<const L: usize>(tables: &Tables, emission: &[f64], filtered: &mut [f64], scale: &mut [f64]) -> bool {
-    let width = tables.width;
+fn forward_body<S: Lanes, const M: usize>(
+    simd: S,
+    tables: &Tables,
+    emission: &[f64],
+    filtered: &mut [f64],
+    scale: &mut [f64],
+) -> bool {
+    let (width, lanes) = (tables.width, M * S::LENGTH);
     let even_states = tables.num_states.next_multiple_of(2);
     let matrix = &tables.transition[..even_states * width];
-    let mut smallest = f64::INFINITY;
+    let mut trusted = true;
     for row in 0..scale.len() {
         let (done, rest) = filtered.split_at_mut(row * width);
         let (next, emission) = (&mut rest[..width], &emission[row * width..(row + 1) * width]);
-        let mut total = [0.0; L];
-        if row == 0 {
-            for (offset, next) in (0..width).step_by(L).zip(next.chunks_exact_mut(L)) {
-                for lane in 0..L {
-                    next[lane] = tables.initial[offset + lane] * emission[offset + lane];
-                    total[lane] += next[lane];
-                }
-            }
-        } else {
-            let previous = &done[(row - 1) * width..][..even_states];
-            let inverse = 1.0 / scale[row - 1];
-            for (offset, next) in (0..width).step_by(L).zip(next.chunks_exact_mut(L)) {
-                let emission = block::<L>(emission, offset);
-                let predicted = vector_matrix::<L>(previous, matrix, width, offset);
-                for lane in 0..L {
-                    next[lane] = predicted[lane] * (emission[lane] * inverse);
-                    total[lane] += next[lane];
-                }
-            }
+        let inverse = if row == 0 { 1.0 } else { 1.0 / scale[row - 1] };
+        let inverse = splat::<S, M>(simd, inverse);
+        let mut total = splat::<S, M>(simd, 0.0);
+        for offset in (0..width).step_by(lanes) {
+            let predicted = if row == 0 {
+                load::<S, M>(simd, &tables.initial[offset..])
+            } else {
+                let previous = &done[(row - 1) * width..][..even_states];
+                vector_matrix::<S, M>(simd, previous, matrix, width, offset)
+            };
+            let factor = multiply::<S, M>(simd, load::<S, M>(simd, &emission[offset..]), inverse);
+            let message = multiply::<S, M>(simd, predicted, factor);
+            store::<S, M>(simd, message, &mut next[offset..]);
+            total = add::<S, M>(simd, total, message);
         }
-        let total = sum(total);
-        scale[row] = total;
-        smallest = if total < smallest { total } else { smallest };
+        scale[row] = sum::<S, M>(simd, total);
+        trusted &= scale[row] >= SMALLEST_SCALE;
     }
-    smallest >= SMALLEST_SCALE
+    trusted
 }
 
 /// Backward messages of one sequence with scales of their own (PRML eq. 13.38), so that they need no forward pass:
@@ -246,76 +329,75 @@ fn forward_body<const L: usize>(tables: &Tables, emission: &[f64], filtered: &mu
 ///
 /// `product` is scratch of length `width`. Returns whether every scale is large enough to be trusted.
 #[inline(always)]
-fn backward_body<const L: usize>(tables: &Tables, emission: &[f64], backward: &mut [f64], product: &mut [f64]) -> bool {
-    let width = tables.width;
+fn backward_body<S: Lanes, const M: usize>(
+    simd: S,
+    tables: &Tables,
+    emission: &[f64],
+    backward: &mut [f64],
+    product: &mut [f64],
+) -> bool {
+    let (width, lanes) = (tables.width, M * S::LENGTH);
     let even_states = tables.num_states.next_multiple_of(2);
     let matrix = &tables.transposed[..even_states * width];
     let num_rows = backward.len() / width;
-    let mut smallest = f64::INFINITY;
+    let mut trusted = true;
     let mut inverse = 1.0;
-    for row in (0..num_rows).rev() {
-        let (before, rest) = backward.split_at_mut(row * width);
-        let current = &mut rest[..width];
-        if row + 1 == num_rows {
-            current[..tables.num_states].fill(1.0);
-            current[tables.num_states..].fill(0.0);
-        }
-        if row == 0 {
-            break;
-        }
-        let emission = &emission[row * width..(row + 1) * width];
-        for (offset, product) in (0..width).step_by(L).zip(product.chunks_exact_mut(L)) {
-            for lane in 0..L {
-                product[lane] = current[offset + lane] * emission[offset + lane];
-            }
+    if let Some(last) = backward.chunks_exact_mut(width).next_back() {
+        last.fill(0.0);
+        last[..tables.num_states].fill(1.0);
+    }
+    for row in (1..num_rows).rev() {
+        let (before, current) = backward.split_at_mut(row * width);
+        let (current, emission) = (&current[..width], &emission[row * width..(row + 1) * width]);
+        for offset in (0..width).step_by(lanes) {
+            let (message, emission) = (load::<S, M>(simd, &current[offset..]), load::<S, M>(simd, &emission[offset..]));
+            store::<S, M>(simd, multiply::<S, M>(simd, message, emission), &mut product[offset..]);
         }
         let next = &mut before[(row - 1) * width..];
-        let mut total = [0.0; L];
-        for (offset, next) in (0..width).step_by(L).zip(next.chunks_exact_mut(L)) {
-            let message = vector_matrix::<L>(&product[..even_states], matrix, width, offset);
-            for lane in 0..L {
-                next[lane] = message[lane] * inverse;
-                total[lane] += next[lane];
-            }
+        let factor = splat::<S, M>(simd, inverse);
+        let mut total = splat::<S, M>(simd, 0.0);
+        for offset in (0..width).step_by(lanes) {
+            let message = vector_matrix::<S, M>(simd, &product[..even_states], matrix, width, offset);
+            let message = multiply::<S, M>(simd, message, factor);
+            store::<S, M>(simd, message, &mut next[offset..]);
+            total = add::<S, M>(simd, total, message);
         }
-        let total = sum(total);
-        smallest = if total < smallest { total } else { smallest };
+        let total = sum::<S, M>(simd, total);
+        trusted &= total >= SMALLEST_SCALE;
         inverse = 1.0 / total;
     }
-    smallest >= SMALLEST_SCALE
+    trusted
 }
 
 /// Whether the messages of every row overlap enough, Σ_k x_t(k) y_t(k) ≥ [`SMALLEST_SCALE`], for the marginals to be trusted.
 #[inline(always)]
-fn overlap_body<const L: usize>(tables: &Tables, filtered: &[f64], backward: &[f64]) -> bool {
-    filtered.chunks_exact(tables.width).zip(backward.chunks_exact(tables.width)).all(|(filtered, backward)| {
-        let mut total = [0.0; L];
-        for (filtered, backward) in filtered.chunks_exact(L).zip(backward.chunks_exact(L)) {
-            for lane in 0..L {
-                total[lane] += filtered[lane] * backward[lane];
-            }
-        }
-        sum(total) >= SMALLEST_SCALE
-    })
+fn overlap_body<S: Lanes, const M: usize>(simd: S, tables: &Tables, filtered: &[f64], backward: &[f64]) -> bool {
+    let rows = filtered.chunks_exact(tables.width).zip(backward.chunks_exact(tables.width));
+    rows.fold(true, |trusted, (filtered, backward)| trusted & (dot::<S, M>(simd, filtered, backward) >= SMALLEST_SCALE))
 }
 
 /// Adds Σ_r x_{first + r}(i) w_r(j) of the waiting rows to the pairwise sums.
 #[inline(always)]
-fn add_pairs<const L: usize>(tables: &Tables, filtered: &[f64], first: usize, count: usize, counts: &mut Counts) {
-    let width = tables.width;
+fn add_pairs<S: Lanes, const M: usize>(
+    simd: S,
+    tables: &Tables,
+    filtered: &[f64],
+    first: usize,
+    count: usize,
+    counts: &mut Counts,
+) {
+    let (width, lanes) = (tables.width, M * S::LENGTH);
     let filtered = &filtered[first * width..(first + count) * width];
     let waiting = &counts.waiting[..count * width];
     for (state, pairs) in counts.pairs.chunks_exact_mut(width).enumerate() {
-        for (offset, pairs) in (0..width).step_by(L).zip(pairs.chunks_exact_mut(L)) {
-            let mut total = block::<L>(pairs, 0);
+        for (offset, pairs) in (0..width).step_by(lanes).zip(pairs.chunks_exact_mut(lanes)) {
+            let mut total = load::<S, M>(simd, pairs);
             for (filtered, waiting) in filtered.chunks_exact(width).zip(waiting.chunks_exact(width)) {
-                let weight = filtered[state];
-                let waiting = &waiting[offset..offset + L];
-                for lane in 0..L {
-                    total[lane] += weight * waiting[lane];
-                }
+                let weight = splat::<S, M>(simd, filtered[state]);
+                let product = multiply::<S, M>(simd, weight, load::<S, M>(simd, &waiting[offset..]));
+                total = add::<S, M>(simd, total, product);
             }
-            pairs.copy_from_slice(&total);
+            store::<S, M>(simd, total, pairs);
         }
     }
 }
@@ -329,57 +411,65 @@ fn add_pairs<const L: usize>(tables: &Tables, filtered: &[f64], first: usize, co
 ///
 /// `marginals` are those rows, `[rows, K]`. Returns whether every d_t is large enough to be trusted.
 #[inline(always)]
-fn join_body<const L: usize>(
+fn join_body<S: Lanes, const M: usize>(
+    simd: S,
     tables: &Tables,
     recursions: Recursions<'_>,
     rows: Range<usize>,
     marginals: &mut [f64],
     counts: &mut Counts,
 ) -> bool {
-    let (width, num_states) = (tables.width, tables.num_states);
-    let mut smallest = f64::INFINITY;
+    let (width, num_states, lanes) = (tables.width, tables.num_states, M * S::LENGTH);
+    let mut trusted = true;
     let mut waiting = 0;
     let end = rows.end;
-    for (row, marginals) in rows.zip(marginals.chunks_exact_mut(num_states)) {
+    let first = rows.start;
+    for row in rows {
+        // Writing a whole block spills zeros into the next row, which is written afterwards.
+        let marginals = &mut marginals[(row - first) * num_states..];
         let filtered = &recursions.filtered[row * width..(row + 1) * width];
         let backward = &recursions.backward[row * width..(row + 1) * width];
-        let mut total = [0.0; L];
-        for (filtered, backward) in filtered.chunks_exact(L).zip(backward.chunks_exact(L)) {
-            for lane in 0..L {
-                total[lane] += filtered[lane] * backward[lane];
+        let overlap = dot::<S, M>(simd, filtered, backward);
+        trusted &= overlap >= SMALLEST_SCALE;
+        let inverse = 1.0 / overlap;
+        let factor = splat::<S, M>(simd, inverse);
+        for offset in (0..width).step_by(lanes) {
+            let filtered = load::<S, M>(simd, &filtered[offset..]);
+            let joint = multiply::<S, M>(simd, filtered, load::<S, M>(simd, &backward[offset..]));
+            let joint = multiply::<S, M>(simd, joint, factor);
+            if marginals.len() >= offset + lanes {
+                store::<S, M>(simd, joint, &mut marginals[offset..]);
+            } else {
+                let mut values = [0.0; MOST_LANES];
+                store::<S, M>(simd, joint, &mut values);
+                let present = marginals.len() - offset;
+                marginals[offset..].copy_from_slice(&values[..present]);
             }
         }
-        let total = sum(total);
-        smallest = if total < smallest { total } else { smallest };
-        let inverse = 1.0 / total;
-        for (marginal, (filtered, backward)) in marginals.iter_mut().zip(filtered.iter().zip(backward)) {
-            *marginal = filtered * backward * inverse;
-        }
         if row == 0 {
-            for (sum, marginal) in counts.initial.iter_mut().zip(&*marginals) {
+            for (sum, marginal) in counts.initial.iter_mut().zip(&marginals[..num_states]) {
                 *sum += marginal;
             }
             continue;
         }
-        let factor = inverse / recursions.scale[row - 1];
+        let factor = splat::<S, M>(simd, inverse / recursions.scale[row - 1]);
         let emission = &recursions.emission[row * width..(row + 1) * width];
         let target = &mut counts.waiting[waiting * width..(waiting + 1) * width];
-        let blocks = emission.chunks_exact(L).zip(backward.chunks_exact(L));
-        for (target, (emission, backward)) in target.chunks_exact_mut(L).zip(blocks) {
-            for lane in 0..L {
-                target[lane] = emission[lane] * backward[lane] * factor;
-            }
+        for offset in (0..width).step_by(lanes) {
+            let emission = load::<S, M>(simd, &emission[offset..]);
+            let message = multiply::<S, M>(simd, emission, load::<S, M>(simd, &backward[offset..]));
+            store::<S, M>(simd, multiply::<S, M>(simd, message, factor), &mut target[offset..]);
         }
         waiting += 1;
         if waiting == PAIR_ROWS {
-            add_pairs::<L>(tables, recursions.filtered, row - PAIR_ROWS, PAIR_ROWS, counts);
+            add_pairs::<S, M>(simd, tables, recursions.filtered, row - PAIR_ROWS, PAIR_ROWS, counts);
             waiting = 0;
         }
     }
     if waiting > 0 {
-        add_pairs::<L>(tables, recursions.filtered, end - 1 - waiting, waiting, counts);
+        add_pairs::<S, M>(simd, tables, recursions.filtered, end - 1 - waiting, waiting, counts);
     }
-    smallest >= SMALLEST_SCALE
+    trusted
 }
 
 /// Defines a function that runs a loop body with the vector instructions that the processor has.
@@ -387,40 +477,49 @@ macro_rules! on_this_processor {
     ($(#[$document:meta])* $name:ident = $body:ident ( $tables:ident : &Tables, $($argument:ident : $type:ty),* ) -> $output:ty) => {
         $(#[$document])*
         pub(super) fn $name($tables: &Tables, $($argument: $type),*) -> $output {
-            fn with_lanes<const L: usize>($tables: &Tables, $($argument: $type),*) -> $output {
-                #[cfg(target_arch = "x86_64")]
-                {
-                    #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
-                    fn avx512<const L: usize>($tables: &Tables, $($argument: $type),*) -> $output {
-                        $body::<L>($tables, $($argument),*)
-                    }
-                    #[target_feature(enable = "avx2,fma")]
-                    fn avx2<const L: usize>($tables: &Tables, $($argument: $type),*) -> $output {
-                        $body::<L>($tables, $($argument),*)
-                    }
-                    if is_x86_feature_detected!("avx512f")
-                        && is_x86_feature_detected!("avx512dq")
-                        && is_x86_feature_detected!("avx512vl")
-                    {
-                        // SAFETY: the features that the function is compiled for were just detected; a processor with
-                        // AVX-512F has AVX2 and FMA.
-                        return unsafe { avx512::<L>($tables, $($argument),*) };
-                    }
-                    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                        // SAFETY: the features that the function is compiled for were just detected.
-                        return unsafe { avx2::<L>($tables, $($argument),*) };
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512dq")]
+                fn avx512<const M: usize>(simd: Avx512, $tables: &Tables, $($argument: $type),*) -> $output {
+                    $body::<Avx512, M>(simd, $tables, $($argument),*)
+                }
+                #[target_feature(enable = "avx2")]
+                fn avx2<const M: usize>(simd: Avx2, $tables: &Tables, $($argument: $type),*) -> $output {
+                    $body::<Avx2, M>(simd, $tables, $($argument),*)
+                }
+                if let Some(simd) = Avx512::detect() {
+                    // SAFETY: `simd` proves that the processor has the instructions.
+                    unsafe {
+                        match $tables.lanes {
+                            8 => return avx512::<1>(simd, $tables, $($argument),*),
+                            16 => return avx512::<2>(simd, $tables, $($argument),*),
+                            24 => return avx512::<3>(simd, $tables, $($argument),*),
+                            32 => return avx512::<4>(simd, $tables, $($argument),*),
+                            _ => {}
+                        }
                     }
                 }
-                $body::<L>($tables, $($argument),*)
+                if let Some(simd) = Avx2::detect() {
+                    // SAFETY: `simd` proves that the processor has the instructions.
+                    unsafe {
+                        match $tables.lanes {
+                            4 => return avx2::<1>(simd, $tables, $($argument),*),
+                            8 => return avx2::<2>(simd, $tables, $($argument),*),
+                            16 => return avx2::<4>(simd, $tables, $($argument),*),
+                            24 => return avx2::<6>(simd, $tables, $($argument),*),
+                            32 => return avx2::<8>(simd, $tables, $($argument),*),
+                            _ => {}
+                        }
+                    }
+                }
             }
             match $tables.lanes {
-                2 => with_lanes::<2>($tables, $($argument),*),
-                4 => with_lanes::<4>($tables, $($argument),*),
-                8 => with_lanes::<8>($tables, $($argument),*),
-                12 => with_lanes::<12>($tables, $($argument),*),
-                16 => with_lanes::<16>($tables, $($argument),*),
-                24 => with_lanes::<24>($tables, $($argument),*),
-                _ => with_lanes::<32>($tables, $($argument),*),
+                2 => $body::<Baseline, 1>(Baseline, $tables, $($argument),*),
+                4 => $body::<Baseline, 2>(Baseline, $tables, $($argument),*),
+                8 => $body::<Baseline, 4>(Baseline, $tables, $($argument),*),
+                16 => $body::<Baseline, 8>(Baseline, $tables, $($argument),*),
+                24 => $body::<Baseline, 12>(Baseline, $tables, $($argument),*),
+                _ => $body::<Baseline, 16>(Baseline, $tables, $($argument),*),
             }
         }
     };

@@ -14,6 +14,7 @@ pub mod gaussian;
 mod gaussian_kernels;
 #[cfg(test)]
 mod gaussian_tests;
+mod lanes;
 mod sum;
 
 use thiserror::Error;
