@@ -85,6 +85,9 @@ struct Parser<'t> {
     depth: usize,
 }
 
+/// Most names, numbers and signs in an expression; sums nest as deeply as they are long.
+const MAX_TOKENS: usize = 4000;
+
 /// Deepest nesting of an expression.
 const MAX_DEPTH: usize = 200;
 
@@ -95,6 +98,11 @@ const MAX_DEPTH: usize = 200;
 /// primary = number | name | name "(" expression {, expression} ")" | "(" expression ")"
 pub(crate) fn parse(text: &str, place: &Place) -> Result<Syntax, Diagnostic> {
     let mut parser = Parser { tokens: tokenize(text, place)?, next: 0, text, place, depth: 0 };
+    if parser.tokens.len() > MAX_TOKENS {
+        return Err(Diagnostic::new("expression-length", format!("the expression has more than {MAX_TOKENS} parts"))
+            .at(place.whole.clone(), "too long")
+            .help("name parts of it in [expressions], or write a sum over columns as dot(a, b) with a block"));
+    }
     let tree = parser.expression()?;
     match parser.peek() {
         None => Ok(tree),

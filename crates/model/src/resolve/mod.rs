@@ -130,13 +130,17 @@ pub(crate) struct Resolver<'s> {
     checked_numeric: HashMap<ColumnId, bool>,
 }
 
+/// Plates, dimension and range of the variable that uses an expression.
+type Reader = (Vec<AxisId>, Option<AxisId>, Option<AxisId>);
+
 /// A parsed entry of `[expressions]`.
 #[derive(Debug, Clone)]
 struct Named {
     syntax: Syntax,
     node: Option<NodeId>,
     has_network: bool,
-    cache: Vec<((Vec<AxisId>, Option<AxisId>, Option<AxisId>), NodeId)>,
+    /// What it became for each reader: plates, dimension and range, and the node.
+    cache: Vec<(Reader, NodeId)>,
     failed: bool,
 }
 
