@@ -1,1 +1,21 @@
-//! Coordinate-ascent variational inference.
+//! Coordinate-ascent variational inference for declared conjugate models.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod chain;
+mod engine;
+mod error;
+mod factor;
+mod fit;
+mod kernel;
+mod lower;
+mod plan;
+mod posterior;
+mod program;
+mod save;
+
+#[cfg(feature = "cli")]
+pub mod cli;
+
+pub use error::CaviError;
+pub use fit::{Ascent, FitError, executor, fit, fit_with};
+pub use save::SaveError;

@@ -80,7 +80,9 @@ fn check_against_enumeration(log_initial: &[f64], table: &[f64], unary: &[f64], 
 #[test]
 fn agrees_with_enumeration_over_all_paths() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
-    for (num_states, num_rows) in [(1, 5), (2, 9), (3, 8), (4, 6), (5, 5), (7, 5), (9, 5), (13, 4), (18, 4), (33, 3)] {
+    for (num_states, num_rows) in
+        [(1, 5), (2, 9), (3, 8), (4, 6), (5, 5), (7, 5), (9, 5), (13, 4), (18, 4), (33, 3), (70, 3)]
+    {
         let (initial, table) = (random(&mut rng, num_states, 3.0), random(&mut rng, num_states * num_states, 3.0));
         let unary = random(&mut rng, num_rows * num_states, 9.0);
         for starts in [&[0][..], &[0, 1], &[0, 2], &[0, 1, 2]] {

@@ -1,0 +1,57 @@
+//! `cavi run`: fit a model and leave the results in a folder.
+
+use vi_model::graph::Graph;
+
+use vi_run::cli::{ProgressLine, RunArguments, conclude, interrupt_on_ctrl_c};
+use vi_run::output::RunDirectory;
+use vi_run::record::Record;
+
+use super::CommandError;
+use crate::fit::{Ascent, executor, fit_with};
+
+/// Runs the command; the exit status.
+pub(super) fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
+    let mut graph = vi_model::load(&arguments.file)?;
+    apply(&mut graph, arguments);
+    if let Some(threads) = arguments.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()
+            .map_err(|e| CommandError::Usage(format!("--threads {threads}: {e}")))?;
+    }
+    let ascent = Ascent::new(&graph)?;
+    for name in &arguments.output.save {
+        ascent.check_saveable(name).map_err(CommandError::Usage)?;
+    }
+    let mut directory = RunDirectory::create(&arguments.output_folder())?;
+    let seed = graph.inference.seed.unwrap_or(0);
+    let mut record = Record::new("cavi", &arguments.file.display().to_string(), env!("CARGO_PKG_VERSION"), seed);
+    let quiet = arguments.output.quiet || arguments.output.json;
+    let mut executor = executor(&graph)
+        .observe(ProgressLine::new(quiet).rows_per_iteration(graph.data.num_rows()))
+        .interruption(interrupt_on_ctrl_c(quiet).map_err(|e| CommandError::Usage(e.to_string()))?);
+    match fit_with(&ascent, &mut executor) {
+        Ok(mut fit) => {
+            record.set_outcome(&fit.outcome);
+            record.elbo_terms = fit.algorithm.elbo_terms().into_iter().collect();
+            record.posterior = fit.algorithm.posterior().into_iter().collect();
+            if fit.algorithm.is_bounded() {
+                record.extra.insert("elbo_is".into(), "the Jaakkola-Jordan bound, which lies below the ELBO".into());
+            }
+            for name in &arguments.output.save {
+                fit.algorithm.save_rows(name, &mut directory, arguments.output.save_format.into())?;
+            }
+        }
+        Err(failure) => record.set_failure(&failure),
+    }
+    Ok(conclude(&record, &mut directory, &arguments.output)?)
+}
+
+/// Options of the command line override the file.
+fn apply(graph: &mut Graph, arguments: &RunArguments) {
+    let inference = &mut graph.inference;
+    inference.seed = arguments.seed.or(inference.seed);
+    inference.restarts = arguments.restarts.or(inference.restarts);
+    inference.max_iterations = arguments.max_iterations.or(inference.max_iterations);
+    inference.tolerance = arguments.tolerance.or(inference.tolerance);
+}

@@ -1,0 +1,135 @@
+//! Chains as joint factors over the rows: messages of the rows in, exact marginals and sums of pairs out.
+
+use super::{Engine, Start};
+use crate::chain::discrete::{Transition, forward_backward};
+use crate::chain::gaussian::{GaussianChainMoments, GaussianChainTerms, UnaryPrecision, smooth};
+use crate::error::CaviError;
+use crate::factor::Family;
+use crate::program::FactorId;
+
+impl Engine {
+    /// Updates a chain whose rows' messages stand where its statistics are kept.
+    pub(super) fn update_chain(&mut self, f: FactorId, start: Option<&Start>) -> Result<(), CaviError> {
+        self.gather(f, false);
+        let name = self.lowered.program.factors[f].name.clone();
+        match self.lowered.program.factors[f].family {
+            Family::MarkovChain(k) => {
+                if start.is_some_and(|s| s.assigns(f)) {
+                    self.sums_of_assignments(f, k);
+                    self.entropy[f] = 0.0;
+                    return Ok(());
+                }
+                self.update_markov(f).map_err(|e| CaviError::Chain { factor: name, reason: e.to_string() })
+            }
+            Family::GaussianMarkovChain(d) => {
+                self.update_gaussian(f, d).map_err(|e| CaviError::Chain { factor: name, reason: e.to_string() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Forward–backward; the entropy is log Z less the expected potentials.
+    fn update_markov(&mut self, f: FactorId) -> Result<(), crate::chain::ChainError> {
+        let unary = &mut self.stored[f][0];
+        let potentials = unary.clone();
+        let (log_transition, log_initial) = (&self.natural[f][1], &self.natural[f][2]);
+        forward_backward(
+            log_initial,
+            Transition::Shared(log_transition),
+            unary,
+            &self.starts[f],
+            &mut self.chains.discrete,
+            &mut self.chains.discrete_summary,
+        )?;
+        let summary = &self.chains.discrete_summary;
+        let expected =
+            |p: &[f64], log: &[f64]| -> f64 { p.iter().zip(log).filter(|(p, _)| **p > 0.0).map(|(p, l)| p * l).sum() };
+        self.entropy[f] = summary.log_normalizer
+            - expected(unary, &potentials)
+            - expected(&summary.pair_sum, log_transition)
+            - expected(&summary.initial_sum, log_initial);
+        self.statistics[f][1].clone_from(&summary.pair_sum);
+        self.statistics[f][2].clone_from(&summary.initial_sum);
+        Ok(())
+    }
+
+    /// Sums of pairs of an assignment of states to rows.
+    fn sums_of_assignments(&mut self, f: FactorId, k: usize) {
+        let states = &self.stored[f][0];
+        let rows = states.len() / k;
+        let mut pairs = vec![0.0; k * k];
+        let mut first = vec![0.0; k];
+        for row in 0..rows {
+            let now = &states[row * k..(row + 1) * k];
+            if self.starts[f].binary_search(&row).is_ok() {
+                first.iter_mut().zip(now).for_each(|(a, b)| *a += b);
+                continue;
+            }
+            let before = &states[(row - 1) * k..row * k];
+            for i in 0..k {
+                for j in 0..k {
+                    pairs[i * k + j] += before[i] * now[j];
+                }
+            }
+        }
+        self.statistics[f][1] = pairs;
+        self.statistics[f][2] = first;
+    }
+
+    /// The Gaussian smoother.
+    fn update_gaussian(&mut self, f: FactorId, d: usize) -> Result<(), crate::chain::ChainError> {
+        let square = d * d;
+        let symmetric = |m: &[f64]| -> Vec<f64> { (0..square).map(|at| -(m[at] + m[(at % d) * d + at / d])).collect() };
+        let natural = &self.natural[f];
+        let (innovation, quadratic) = (symmetric(&natural[2]), symmetric(&natural[3]));
+        let (initial, transition) = (symmetric(&natural[6]), natural[4].clone());
+        let initial_linear = natural[5].clone();
+        let (linear_store, rest) = self.stored[f].split_at_mut(1);
+        let (means, seconds) = (&mut linear_store[0], &mut rest[0]);
+        let rows = means.len() / d.max(1);
+        let linear = means.clone();
+        let mut precision = vec![0.0; rows * square];
+        for (target, source) in precision.chunks_exact_mut(square).zip(seconds.chunks_exact(square)) {
+            for i in 0..d {
+                for j in 0..d {
+                    target[i * d + j] = -(source[i * d + j] + source[j * d + i]);
+                }
+            }
+        }
+        let terms = GaussianChainTerms {
+            dimension: d,
+            initial_precision: &initial,
+            initial_linear: &initial_linear,
+            innovation_precision: &innovation,
+            transition_quadratic: &quadratic,
+            transition_linear: &transition,
+        };
+        let moments = GaussianChainMoments { means, covariances: seconds, lag_covariances: None };
+        smooth(
+            terms,
+            UnaryPrecision::PerRow(&precision),
+            &linear,
+            &self.starts[f],
+            moments,
+            &mut self.chains.gaussian,
+            &mut self.chains.gaussian_summary,
+        )?;
+        let (means, rest) = self.stored[f].split_at_mut(1);
+        for (mean, second) in means[0].chunks_exact(d).zip(rest[0].chunks_exact_mut(square)) {
+            for i in 0..d {
+                for j in 0..d {
+                    second[i * d + j] += mean[i] * mean[j];
+                }
+            }
+        }
+        let summary = &self.chains.gaussian_summary;
+        self.entropy[f] = summary.entropy;
+        let statistics = &mut self.statistics[f];
+        statistics[2].clone_from(&summary.current_sum);
+        statistics[3].clone_from(&summary.previous_sum);
+        statistics[4].clone_from(&summary.cross_sum);
+        statistics[5].clone_from(&summary.initial_mean_sum);
+        statistics[6].clone_from(&summary.initial_second_moment_sum);
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! The global step: coefficients of the rows' products, updates of the global factors, and the ELBO.
+
+use std::ops::Range;
+
+use super::{Engine, Start};
+use crate::error::CaviError;
+use crate::factor::update;
+use crate::plan::GlobalTerm;
+use crate::program::{FactorId, Operand, Source};
+
+impl Engine {
+    /// Summaries of data alone, once.
+    pub(super) fn static_summaries(&mut self) -> Result<(), CaviError> {
+        let rows = self.lowered.program.num_rows;
+        let mut chunk = super::rows::ChunkData::default();
+        for g in 0..self.plan.groups.len() {
+            if self.plan.groups[g].dynamic {
+                continue;
+            }
+            let group = &self.plan.groups[g];
+            let mut summary = vec![0.0; group.size()];
+            let mut at = 0;
+            while at < rows {
+                let range: Range<usize> = at..(at + 4096).min(rows);
+                self.reader.read(range.clone(), &mut chunk)?;
+                let inputs: Vec<&[f64]> = group
+                    .operands
+                    .iter()
+                    .map(|o| match o.source {
+                        Source::Data(i) => self.reader.array(i, &range, &chunk),
+                        _ => &[],
+                    })
+                    .collect();
+                let codes = self.reader.codes(range.clone());
+                group.summary.run(range.len(), &codes, &inputs, 1.0, self.reader.weights(&range, &chunk), &mut summary);
+                at = range.end;
+            }
+            self.summaries[g] = summary;
+        }
+        Ok(())
+    }
+
+    /// The array behind an operand of a global product.
+    fn array(&self, operand: &Operand) -> &[f64] {
+        match operand.source {
+            Source::Statistic { factor, statistic } => &self.statistics[factor][statistic],
+            Source::Constant(i) => &self.lowered.program.constants[i].values,
+            Source::Summary(g) => &self.summaries[g],
+            Source::Data(_) => &[],
+        }
+    }
+
+    /// Runs a product without one operand (or whole) over the combinations of look-ups it needs.
+    fn contract(&self, term: &GlobalTerm, except: Option<usize>, out: &mut [f64]) {
+        let inputs: Vec<&[f64]> =
+            term.operands.iter().enumerate().filter(|(i, _)| Some(*i) != except).map(|(_, o)| self.array(o)).collect();
+        let nest = match except {
+            Some(i) => &term.derivatives[i],
+            None => &term.value,
+        };
+        match term.pairs {
+            None => nest.run(1, &[], &inputs, term.coefficient, None, out),
+            Some(p) => {
+                let table = &self.plan.pairs[p];
+                let codes: Vec<&[u32]> = table.code_arrays.iter().map(Vec::as_slice).collect();
+                nest.run(table.len(), &codes, &inputs, term.coefficient, None, out);
+            }
+        }
+    }
+
+    /// Coefficients of the groups that row-level factors are in.
+    pub(super) fn compute_coefficients(&mut self) {
+        let mut coefficients = std::mem::take(&mut self.coefficients);
+        for (g, coefficient) in coefficients.iter_mut().enumerate() {
+            if self.plan.groups[g].dynamic {
+                coefficient.fill(0.0);
+            }
+        }
+        for term in &self.plan.terms {
+            let Some(g) = term.group else { continue };
+            if !self.plan.groups[g].dynamic {
+                continue;
+            }
+            let position = term.operands.iter().position(|o| o.source == Source::Summary(g));
+            self.contract(term, position, &mut coefficients[g]);
+        }
+        self.coefficients = coefficients;
+    }
+
+    /// Natural parameters of a factor from all its neighbours.
+    pub(super) fn gather(&mut self, f: FactorId, own_prior: bool) {
+        let mut natural = std::mem::take(&mut self.natural[f]);
+        for (s, array) in natural.iter_mut().enumerate() {
+            array.fill(0.0);
+            let Some(uses) = self.plan.uses.get(&(f, s)) else { continue };
+            for &(t, position) in uses {
+                let term = &self.plan.terms[t];
+                let owned = || {
+                    let factor = &self.lowered.program.factors[f];
+                    term.group.is_none() && factor.members.iter().any(|m| m.variable.is_some_and(|v| v.0 == term.owner))
+                };
+                if !own_prior || owned() {
+                    self.contract(term, Some(position), array);
+                }
+            }
+        }
+        self.natural[f] = natural;
+    }
+
+    /// Updates the global factors one after another.
+    pub(super) fn global_step(&mut self, start: Option<&Start>) -> Result<(), CaviError> {
+        for f in self.plan.global_order.clone() {
+            if start.is_some_and(|s| s.holds(f)) {
+                continue;
+            }
+            self.update_global(f)?;
+        }
+        Ok(())
+    }
+
+    /// Updates one global factor; elements that meet in a product follow one another.
+    pub(super) fn update_global(&mut self, f: FactorId) -> Result<(), CaviError> {
+        let elements = self.lowered.program.factors[f].elements();
+        if self.lowered.program.factors[f].coupled && elements > 1 {
+            for element in 0..elements {
+                self.gather(f, false);
+                self.update_elements(f, element..element + 1)?;
+            }
+            return Ok(());
+        }
+        self.gather(f, false);
+        self.update_elements(f, 0..elements)
+    }
+
+    /// Expected statistics of some elements from the natural parameters gathered.
+    pub(super) fn update_elements(&mut self, f: FactorId, elements: Range<usize>) -> Result<(), CaviError> {
+        let factor = &self.lowered.program.factors[f];
+        let sizes: Vec<usize> = (0..factor.family.num_statistics()).map(|s| factor.family.statistic_size(s)).collect();
+        let natural = &self.natural[f];
+        let statistics = &mut self.statistics[f];
+        for e in elements {
+            let own: Vec<&[f64]> = natural.iter().zip(&sizes).map(|(n, &w)| &n[e * w..(e + 1) * w]).collect();
+            let mut expected: Vec<&mut [f64]> =
+                statistics.iter_mut().zip(&sizes).map(|(array, &w)| &mut array[e * w..(e + 1) * w]).collect();
+            let entropy =
+                update(factor.family, factor.point, &own, &mut expected).map_err(|error| CaviError::Factor {
+                    factor: factor.name.clone(),
+                    element: if factor.elements() > 1 { format!(" at element {e}") } else { String::new() },
+                    iteration: self.iteration,
+                    reason: error.0,
+                })?;
+            self.element_entropy[f][e] = entropy;
+        }
+        self.entropy[f] = self.element_entropy[f].iter().sum();
+        Ok(())
+    }
+
+    /// Each variable's part of the ELBO: its expected log density given its parents plus the entropy of its factor.
+    pub(crate) fn elbo_terms(&self) -> Vec<(String, f64)> {
+        let mut terms = vec![0.0; self.lowered.program.owners.len()];
+        let mut value = [0.0];
+        for term in &self.plan.terms {
+            value[0] = 0.0;
+            self.contract(term, None, &mut value);
+            terms[term.owner] += value[0];
+        }
+        for (factor, entropy) in self.lowered.program.factors.iter().zip(&self.entropy) {
+            terms[factor.owner] += entropy;
+        }
+        self.lowered.program.owners.iter().cloned().zip(terms).collect()
+    }
+
+    /// Σ |term|: the size against which rounding of the ELBO is judged.
+    pub(crate) fn magnitude(&self) -> f64 {
+        self.elbo_terms().iter().map(|(_, v)| v.abs()).sum()
+    }
+
+    /// The global factor whose update lowers the ELBO most, tried from the present state.
+    pub(crate) fn falling_factor(&self) -> Option<String> {
+        let mut worst: Option<(f64, String)> = None;
+        for &f in &self.plan.global_order {
+            let mut trial = self.clone();
+            let before = trial.elbo();
+            if trial.update_global(f).is_err() {
+                continue;
+            }
+            let change = trial.elbo() - before;
+            if change < 0.0 && worst.as_ref().is_none_or(|w| change < w.0) {
+                worst = Some((change, self.lowered.program.factors[f].name.clone()));
+            }
+        }
+        worst.map(|w| w.1)
+    }
+
+    /// The ELBO, all constants included.
+    pub(crate) fn elbo(&self) -> f64 {
+        self.elbo_terms().iter().map(|(_, v)| v).sum()
+    }
+
+    /// Mean or second moment of a derived quantity: Σ coefficient · Π operands at the given indices.
+    pub(crate) fn derived(&self, products: &[(f64, Vec<Operand>)], output: &Operand, shape: &[usize], out: &mut [f64]) {
+        let program = &self.lowered.program;
+        for (coefficient, operands) in products {
+            let inputs: Vec<&Operand> = operands.iter().collect();
+            let shapes = |o: &Operand| {
+                if matches!(o.source, Source::Summary(_)) { shape.to_vec() } else { program.shape(o.source) }
+            };
+            let nest = crate::plan::contraction(program, &inputs, Some(output), None, &shapes, &|_| false);
+            let arrays: Vec<&[f64]> = operands.iter().map(|o| self.array(o)).collect();
+            nest.run(1, &[], &arrays, *coefficient, None, out);
+        }
+    }
+}

@@ -1,0 +1,557 @@
+//! The local step: factors of the rows updated chunk by chunk, in parallel, and their summaries merged in order.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use vi_families::rows::softmax_rows_row_major;
+
+use super::rows::ChunkData;
+use super::{Engine, Start};
+use crate::error::CaviError;
+use crate::factor::{Family, NaturalError, update};
+use crate::kernel::matrix::{product, transposed_product};
+use crate::plan::{MatrixPath, RowGroup, RowMessage};
+use crate::program::{FactorId, Source};
+
+/// What one task brings back.
+#[derive(Debug, Default)]
+pub(super) struct TaskResult {
+    /// Summaries by group (empty where static).
+    pub(super) summaries: Vec<Vec<f64>>,
+    /// Weighted entropy of each row-level factor.
+    pub(super) entropy: Vec<f64>,
+}
+
+/// Buffers of one task.
+#[derive(Debug, Default)]
+pub(super) struct Workspace {
+    pub(super) data: ChunkData,
+    /// Messages to row-level statistics, `[factor][statistic]`.
+    pub(super) natural: Vec<Vec<Vec<f64>>>,
+    /// Expected statistics of row-level factors, `[factor][statistic]`.
+    pub(super) statistics: Vec<Vec<Vec<f64>>>,
+    features: Vec<f64>,
+    feature_owner: Option<(usize, usize)>,
+    packed: Vec<f64>,
+    logits: Vec<f64>,
+    normalizer: Vec<f64>,
+    weighted: Vec<f64>,
+}
+
+/// Row-level statistics kept between iterations: mutable parts of one task, `[factor][statistic]`.
+pub(super) type StoredPart<'a> = Vec<Vec<&'a mut [f64]>>;
+
+/// What a pass over the rows does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// Update the row-level factors (chains excepted) and summarise.
+    Whole,
+    /// Update the factors (chains excepted) and leave the messages to a chain where its statistics are kept.
+    Unary(FactorId),
+    /// Summarise what is kept.
+    Summarise,
+}
+
+impl Engine {
+    /// One pass over all rows; results do not depend on the number of threads.
+    pub(super) fn pass(&mut self, pass: Pass, start: Option<&Start>) -> Result<(), CaviError> {
+        let rows = self.lowered.program.num_rows;
+        let task = self.plan.task;
+        let num_tasks = rows.div_ceil(task);
+        let mut stored = std::mem::take(&mut self.stored);
+        let mut parts: Vec<StoredPart<'_>> = (0..num_tasks).map(|_| Vec::new()).collect();
+        for (f, factor) in stored.iter_mut().enumerate() {
+            parts.iter_mut().for_each(|p| p.push(Vec::new()));
+            for (s, array) in factor.iter_mut().enumerate() {
+                let width = self.row_width(f, s);
+                if array.is_empty() || width == 0 {
+                    parts.iter_mut().for_each(|p| p[f].push(&mut []));
+                    continue;
+                }
+                for (part, slice) in parts.iter_mut().zip(array.chunks_mut(task * width)) {
+                    part[f].push(slice);
+                }
+            }
+        }
+        let engine = &*self;
+        let results: Vec<Result<TaskResult, CaviError>> = parts
+            .into_par_iter()
+            .enumerate()
+            .map(|(t, mut part)| {
+                let range = t * task..((t + 1) * task).min(rows);
+                engine.run_task(pass, range, &mut part, start)
+            })
+            .collect();
+        self.stored = stored;
+        let mut merged: Option<TaskResult> = None;
+        for result in results {
+            let result = result?;
+            match &mut merged {
+                None => merged = Some(result),
+                Some(total) => {
+                    for (sum, part) in total.summaries.iter_mut().zip(&result.summaries) {
+                        sum.iter_mut().zip(part).for_each(|(a, b)| *a += b);
+                    }
+                    total.entropy.iter_mut().zip(&result.entropy).for_each(|(a, b)| *a += b);
+                }
+            }
+        }
+        let Some(total) = merged else { return Ok(()) };
+        if !matches!(pass, Pass::Unary(_)) {
+            for (g, summary) in total.summaries.into_iter().enumerate() {
+                if self.plan.groups[g].dynamic {
+                    self.summaries[g] = summary;
+                }
+            }
+        }
+        for f in self.plan.local_order.clone() {
+            let chain = self.lowered.program.factors[f].family.is_chain();
+            if !chain && pass != Pass::Summarise {
+                self.entropy[f] = total.entropy[f];
+            }
+        }
+        Ok(())
+    }
+
+    /// Number of values per row of a row-level statistic.
+    pub(super) fn row_width(&self, factor: FactorId, statistic: usize) -> usize {
+        let factor = &self.lowered.program.factors[factor];
+        if factor.local && !factor.family.is_summed(statistic) {
+            factor.elements() * factor.family.statistic_size(statistic)
+        } else {
+            0
+        }
+    }
+
+    /// Number of values per row of a row-level statistic.
+    pub(crate) fn row_size(&self, factor: FactorId, statistic: usize) -> usize {
+        self.row_width(factor, statistic)
+    }
+
+    /// A row-level factor in some rows: its statistics, or for families whose moments are not statistics (gamma, beta,
+    /// Dirichlet, …) its natural parameters.
+    pub(crate) fn rows_of(&self, f: FactorId, rows: Range<usize>) -> Result<Vec<Vec<f64>>, CaviError> {
+        let family = self.lowered.program.factors[f].family;
+        let count = family.num_statistics();
+        if family.is_chain() {
+            return Ok((0..count)
+                .map(|s| {
+                    let width = self.row_width(f, s);
+                    self.stored[f][s].get(rows.start * width..rows.end * width).map_or_else(Vec::new, <[f64]>::to_vec)
+                })
+                .collect());
+        }
+        let mut workspace = Workspace::default();
+        self.reader.read(rows.clone(), &mut workspace.data)?;
+        let kept: Vec<Vec<Vec<f64>>> = (0..self.stored.len())
+            .map(|g| {
+                (0..self.stored[g].len())
+                    .map(|s| {
+                        let width = self.row_width(g, s);
+                        self.stored[g][s]
+                            .get(rows.start * width..rows.end * width)
+                            .map_or_else(Vec::new, <[f64]>::to_vec)
+                    })
+                    .collect()
+            })
+            .collect();
+        let mut kept = kept;
+        let part: StoredPart<'_> =
+            kept.iter_mut().map(|factor| factor.iter_mut().map(Vec::as_mut_slice).collect()).collect();
+        self.load(&mut workspace, rows.len(), &(0..rows.len()), &part);
+        let codes = self.reader.codes(rows.clone());
+        for &g in &self.plan.local_order {
+            if self.lowered.program.factors[g].family.is_chain() {
+                continue;
+            }
+            self.messages(g, &rows, &codes, &mut workspace);
+            self.update_rows(g, &rows, None, &mut workspace)?;
+            if g == f {
+                break;
+            }
+        }
+        let natural = matches!(family, Family::Gamma | Family::InverseGamma | Family::Beta | Family::Dirichlet(_));
+        Ok(if natural {
+            std::mem::take(&mut workspace.natural[f])
+        } else {
+            std::mem::take(&mut workspace.statistics[f])
+        })
+    }
+
+    fn run_task(
+        &self,
+        pass: Pass,
+        range: Range<usize>,
+        stored: &mut StoredPart<'_>,
+        start: Option<&Start>,
+    ) -> Result<TaskResult, CaviError> {
+        let mut workspace = Workspace::default();
+        let mut result = TaskResult {
+            summaries: self
+                .plan
+                .groups
+                .iter()
+                .map(|g| if g.dynamic { vec![0.0; g.size()] } else { Vec::new() })
+                .collect(),
+            entropy: vec![0.0; self.lowered.program.factors.len()],
+        };
+        let mut at = range.start;
+        while at < range.end {
+            let rows = at..(at + self.plan.chunk).min(range.end);
+            let local = rows.start - range.start..rows.end - range.start;
+            self.run_chunk(pass, rows.clone(), local, stored, start, &mut workspace, &mut result)?;
+            at = rows.end;
+        }
+        Ok(result)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn run_chunk(
+        &self,
+        pass: Pass,
+        rows: Range<usize>,
+        within: Range<usize>,
+        stored: &mut StoredPart<'_>,
+        start: Option<&Start>,
+        workspace: &mut Workspace,
+        result: &mut TaskResult,
+    ) -> Result<(), CaviError> {
+        self.reader.read(rows.clone(), &mut workspace.data)?;
+        workspace.feature_owner = None;
+        self.load(workspace, rows.len(), &within, stored);
+        let codes = self.reader.codes(rows.clone());
+        if pass != Pass::Summarise {
+            for &f in &self.plan.local_order {
+                let factor = &self.lowered.program.factors[f];
+                if factor.family.is_chain() {
+                    continue;
+                }
+                if let Some(start) = start
+                    && start.fill(f, &rows, self, &mut workspace.statistics[f])
+                {
+                    continue;
+                }
+                self.messages(f, &rows, &codes, workspace);
+                let weights = self.reader.weights(&rows, &workspace.data).map(<[f64]>::to_vec);
+                result.entropy[f] += self.update_rows(f, &rows, weights.as_deref(), workspace)?;
+            }
+        }
+        if let Pass::Unary(chain) = pass {
+            let begun = start.is_some_and(|s| s.fill(chain, &rows, self, &mut workspace.statistics[chain]));
+            if !begun {
+                self.messages(chain, &rows, &codes, workspace);
+                let Workspace { statistics, natural, .. } = workspace;
+                for (target, message) in statistics[chain].iter_mut().zip(&natural[chain]) {
+                    target.copy_from_slice(message);
+                }
+            }
+            self.store(workspace, rows.len(), &within, stored);
+            return Ok(());
+        }
+        if pass == Pass::Whole {
+            self.store(workspace, rows.len(), &within, stored);
+        }
+        for g in 0..self.plan.groups.len() {
+            if self.plan.groups[g].dynamic {
+                self.summarise(g, &rows, &codes, workspace, &mut result.summaries[g]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sizes the row-level buffers, and brings in what is kept between iterations.
+    fn load(&self, workspace: &mut Workspace, count: usize, within: &Range<usize>, stored: &StoredPart<'_>) {
+        let factors = &self.lowered.program.factors;
+        workspace.natural.resize(factors.len(), Vec::new());
+        workspace.statistics.resize(factors.len(), Vec::new());
+        for &f in &self.plan.local_order {
+            let family = factors[f].family;
+            workspace.natural[f].resize(family.num_statistics(), Vec::new());
+            workspace.statistics[f].resize(family.num_statistics(), Vec::new());
+            for s in 0..family.num_statistics() {
+                let width = self.row_width(f, s);
+                workspace.natural[f][s].resize(count * width, 0.0);
+                workspace.statistics[f][s].resize(count * width, 0.0);
+                if let Some(array) = stored.get(f).and_then(|p| p.get(s))
+                    && !array.is_empty()
+                {
+                    workspace.statistics[f][s].copy_from_slice(&array[within.start * width..within.end * width]);
+                }
+            }
+        }
+    }
+
+    fn store(&self, workspace: &Workspace, count: usize, within: &Range<usize>, stored: &mut StoredPart<'_>) {
+        for &f in &self.plan.local_order {
+            for s in 0..self.lowered.program.factors[f].family.num_statistics() {
+                let width = self.row_width(f, s);
+                if let Some(array) = stored.get_mut(f).and_then(|p| p.get_mut(s))
+                    && !array.is_empty()
+                {
+                    array[within.start * width..within.end * width]
+                        .copy_from_slice(&workspace.statistics[f][s][..count * width]);
+                }
+            }
+        }
+    }
+
+    /// Messages of all groups to a row-level factor, into its natural parameters.
+    fn messages(&self, f: FactorId, rows: &Range<usize>, codes: &[&[u32]], workspace: &mut Workspace) {
+        for array in &mut workspace.natural[f] {
+            array.fill(0.0);
+        }
+        for (g, group) in self.plan.groups.iter().enumerate() {
+            for (m, message) in group.messages.iter().enumerate() {
+                if message.factor == f {
+                    self.message(g, m, group, message, rows, codes, workspace);
+                }
+            }
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn message(
+        &self,
+        g: usize,
+        m: usize,
+        group: &RowGroup,
+        message: &RowMessage,
+        rows: &Range<usize>,
+        codes: &[&[u32]],
+        workspace: &mut Workspace,
+    ) {
+        let mut out = std::mem::take(&mut workspace.natural[message.factor][message.statistic]);
+        let coefficient = &self.coefficients[g];
+        if let Some(path) = &message.matrix {
+            let positions: Vec<usize> = path.inputs.iter().map(|&i| message.inputs[i]).collect();
+            let count = rows.len();
+            if path.direct {
+                let features = self.operand(group, positions[0], rows, workspace);
+                product(features, coefficient, count, path.num_features, path.width, 1.0, &mut out);
+            } else {
+                self.features(path, group, &positions, rows, codes, workspace, (g, m));
+                match path.symmetric {
+                    Some(d) => {
+                        pack_coefficient(coefficient, d, path.width, &mut workspace.packed);
+                        let packed = d * (d + 1) / 2;
+                        product(&workspace.features, &workspace.packed, count, packed, path.width, 1.0, &mut out);
+                    }
+                    None => {
+                        product(&workspace.features, coefficient, count, path.num_features, path.width, 1.0, &mut out);
+                    }
+                }
+            }
+        } else {
+            let mut inputs: Vec<&[f64]> =
+                message.inputs.iter().map(|&i| self.operand(group, i, rows, workspace)).collect();
+            inputs.push(coefficient);
+            message.nest.run(rows.len(), codes, &inputs, 1.0, None, &mut out);
+        }
+        workspace.natural[message.factor][message.statistic] = out;
+    }
+
+    /// The array of a group's operand in the chunk at hand.
+    fn operand<'a>(
+        &'a self,
+        group: &RowGroup,
+        position: usize,
+        rows: &Range<usize>,
+        workspace: &'a Workspace,
+    ) -> &'a [f64] {
+        match group.operands[position].source {
+            Source::Data(i) => self.reader.array(i, rows, &workspace.data),
+            Source::Statistic { factor, statistic } => &workspace.statistics[factor][statistic],
+            Source::Constant(_) | Source::Summary(_) => &[],
+        }
+    }
+
+    /// Builds the feature matrix of a product; products over the same data share it.
+    #[allow(clippy::too_many_arguments)]
+    fn features(
+        &self,
+        path: &MatrixPath,
+        group: &RowGroup,
+        positions: &[usize],
+        rows: &Range<usize>,
+        codes: &[&[u32]],
+        workspace: &mut Workspace,
+        owner: (usize, usize),
+    ) {
+        let pure = positions.iter().all(|&p| matches!(group.operands[p].source, Source::Data(_)));
+        if pure && workspace.feature_owner == Some((owner.0, 0)) {
+            return;
+        }
+        let mut features = std::mem::take(&mut workspace.features);
+        let count = rows.len();
+        match path.symmetric {
+            Some(d) => {
+                let x = self.operand(group, positions[0], rows, workspace);
+                symmetric_features(x, count, d, &mut features);
+            }
+            None => {
+                features.clear();
+                features.resize(count * path.num_features, 0.0);
+                let inputs: Vec<&[f64]> = positions.iter().map(|&p| self.operand(group, p, rows, workspace)).collect();
+                path.features.run(count, codes, &inputs, 1.0, None, &mut features);
+            }
+        }
+        workspace.features = features;
+        workspace.feature_owner = pure.then_some((owner.0, 0));
+    }
+
+    /// Adds a chunk's part of a group's summary.
+    fn summarise(&self, g: usize, rows: &Range<usize>, codes: &[&[u32]], workspace: &mut Workspace, out: &mut [f64]) {
+        let group = &self.plan.groups[g];
+        let count = rows.len();
+        if let Some(path) = &group.matrix_summary {
+            if !path.direct {
+                self.features(path, group, &path.inputs.clone(), rows, codes, workspace, (g, usize::MAX));
+            }
+            let mut weighted = std::mem::take(&mut workspace.weighted);
+            let statistic: &[f64] = {
+                let raw = self.operand(group, path.statistic, rows, workspace);
+                match self.reader.weights(rows, &workspace.data) {
+                    None => raw,
+                    Some(weights) => {
+                        weighted.clear();
+                        weighted.extend_from_slice(raw);
+                        for (row, w) in weighted.chunks_exact_mut(path.width).zip(weights) {
+                            row.iter_mut().for_each(|x| *x *= w);
+                        }
+                        &weighted
+                    }
+                }
+            };
+            if path.direct {
+                let features = self.operand(group, path.inputs[0], rows, workspace);
+                transposed_product(features, statistic, count, path.num_features, path.width, 1.0, out);
+            } else if let Some(d) = path.symmetric {
+                let packed_size = d * (d + 1) / 2;
+                let mut packed = vec![0.0; packed_size * path.width];
+                transposed_product(&workspace.features, statistic, count, packed_size, path.width, 1.0, &mut packed);
+                unpack_summary(&packed, d, path.width, out);
+            } else {
+                transposed_product(&workspace.features, statistic, count, path.num_features, path.width, 1.0, out);
+            }
+            workspace.weighted = weighted;
+            return;
+        }
+        let inputs: Vec<&[f64]> = (0..group.operands.len()).map(|i| self.operand(group, i, rows, workspace)).collect();
+        let weights = self.reader.weights(rows, &workspace.data);
+        group.summary.run(count, codes, &inputs, 1.0, weights, out);
+    }
+
+    /// Updates a row-level factor in a chunk from its natural parameters; returns its weighted entropy.
+    fn update_rows(
+        &self,
+        f: FactorId,
+        rows: &Range<usize>,
+        weights: Option<&[f64]>,
+        workspace: &mut Workspace,
+    ) -> Result<f64, CaviError> {
+        let factor = &self.lowered.program.factors[f];
+        let Workspace { natural, statistics, logits, normalizer, .. } = workspace;
+        let (natural, statistics) = (&natural[f], &mut statistics[f]);
+        let count = rows.len();
+        let elements = factor.elements();
+        let weight = |row: usize| weights.map_or(1.0, |w| w[row]);
+        if let (Family::Categorical(k), false) = (factor.family, factor.point) {
+            let probabilities = &mut statistics[0];
+            probabilities.copy_from_slice(&natural[0]);
+            logits.clear();
+            logits.extend_from_slice(&natural[0]);
+            normalizer.resize(count * elements, 0.0);
+            softmax_rows_row_major(probabilities, count * elements, k, normalizer);
+            let mut entropy = 0.0;
+            for (i, ((p, l), z)) in
+                probabilities.chunks_exact(k).zip(logits.chunks_exact(k)).zip(normalizer.iter()).enumerate()
+            {
+                if !z.is_finite() {
+                    return Err(self.broken(
+                        f,
+                        rows.start + i / elements,
+                        NaturalError::new("no category is possible"),
+                    ));
+                }
+                let mut h = *z;
+                for (p, l) in p.iter().zip(l) {
+                    if *p > 0.0 {
+                        h -= p * l;
+                    }
+                }
+                entropy += weight(i / elements) * h;
+            }
+            return Ok(entropy);
+        }
+        let sizes: Vec<usize> = (0..natural.len()).map(|s| factor.family.statistic_size(s)).collect();
+        let mut entropy = 0.0;
+        let mut expected: Vec<&mut [f64]> = statistics.iter_mut().map(Vec::as_mut_slice).collect();
+        for i in 0..count * elements {
+            let own: Vec<&[f64]> = natural.iter().zip(&sizes).map(|(n, &w)| &n[i * w..(i + 1) * w]).collect();
+            let mut rest = Vec::with_capacity(sizes.len());
+            for (array, &w) in expected.iter_mut().zip(&sizes) {
+                rest.push(&mut array[i * w..(i + 1) * w]);
+            }
+            let h = update(factor.family, factor.point, &own, &mut rest)
+                .map_err(|e| self.broken(f, rows.start + i / elements, e))?;
+            entropy += weight(i / elements) * h;
+        }
+        Ok(entropy)
+    }
+
+    /// The error of a row-level factor without a distribution.
+    fn broken(&self, f: FactorId, row: usize, error: NaturalError) -> CaviError {
+        CaviError::Factor {
+            factor: self.lowered.program.factors[f].name.clone(),
+            element: format!(" at row {}", row + 1),
+            iteration: self.iteration,
+            reason: error.0,
+        }
+    }
+}
+
+/// x_i x_j for i ≤ j, `[rows, d(d + 1)/2]`.
+fn symmetric_features(x: &[f64], rows: usize, d: usize, out: &mut Vec<f64>) {
+    let packed = d * (d + 1) / 2;
+    out.resize(rows * packed, 0.0);
+    for (x, out) in x.chunks_exact(d).zip(out.chunks_exact_mut(packed)) {
+        let mut at = 0;
+        for i in 0..d {
+            let xi = x[i];
+            for (o, xj) in out[at..at + d - i].iter_mut().zip(&x[i..]) {
+                *o = xi * xj;
+            }
+            at += d - i;
+        }
+    }
+}
+
+/// C_ij + C_ji for i < j and C_ii, `[d(d + 1)/2, width]`.
+fn pack_coefficient(full: &[f64], d: usize, width: usize, out: &mut Vec<f64>) {
+    out.clear();
+    for i in 0..d {
+        for j in i..d {
+            for w in 0..width {
+                let upper = full[(i * d + j) * width + w];
+                out.push(if i == j { upper } else { upper + full[(j * d + i) * width + w] });
+            }
+        }
+    }
+}
+
+/// Adds a packed summary to both triangles.
+fn unpack_summary(packed: &[f64], d: usize, width: usize, out: &mut [f64]) {
+    let mut at = 0;
+    for i in 0..d {
+        for j in i..d {
+            for w in 0..width {
+                let value = packed[at * width + w];
+                out[(i * d + j) * width + w] += value;
+                if i != j {
+                    out[(j * d + i) * width + w] += value;
+                }
+            }
+            at += 1;
+        }
+    }
+}

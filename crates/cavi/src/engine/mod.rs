@@ -1,0 +1,160 @@
+//! The state of one run and its iteration: local, summarise, merge, global.
+
+mod chains;
+mod global;
+mod initial;
+mod local;
+mod rows;
+
+use std::sync::Arc;
+
+use crate::chain::discrete::{DiscreteChainScratch, DiscreteChainSummary};
+use crate::chain::gaussian::{GaussianChainScratch, GaussianChainSummary};
+use crate::error::CaviError;
+use crate::lower::{Lowered, sequence_starts};
+use crate::plan::Plan;
+use vi_model::graph::Distribution;
+
+pub(crate) use initial::Start;
+use rows::RowReader;
+
+/// Buffers of the chains.
+#[derive(Debug, Clone, Default)]
+struct ChainBuffers {
+    discrete: DiscreteChainScratch,
+    discrete_summary: DiscreteChainSummary,
+    gaussian: GaussianChainScratch,
+    gaussian_summary: GaussianChainSummary,
+}
+
+/// A planned model with its data and the current factors; clones share model and data.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine {
+    pub(crate) lowered: Arc<Lowered>,
+    pub(crate) plan: Arc<Plan>,
+    reader: Arc<RowReader>,
+    /// First rows of the sequences of each chain factor, by factor.
+    starts: Vec<Vec<usize>>,
+    /// Expected statistics of global factors (and the summed ones of chains), `[factor][statistic]`.
+    pub(crate) statistics: Vec<Vec<Vec<f64>>>,
+    /// Their natural parameters.
+    pub(crate) natural: Vec<Vec<Vec<f64>>>,
+    /// Entropy of each factor, all elements and rows.
+    pub(crate) entropy: Vec<f64>,
+    /// Entropy of each element of the global factors.
+    element_entropy: Vec<Vec<f64>>,
+    /// Summaries of the groups.
+    summaries: Vec<Vec<f64>>,
+    /// Coefficients of the groups.
+    coefficients: Vec<Vec<f64>>,
+    /// Statistics of row-level factors that are kept between iterations.
+    stored: Vec<Vec<Vec<f64>>>,
+    chains: ChainBuffers,
+    /// Iterations done.
+    pub(crate) iteration: usize,
+}
+
+impl Engine {
+    /// Prepares a planned model: reads its data once and sums what depends on data alone.
+    pub(crate) fn new(lowered: Lowered, plan: Plan) -> Result<Self, CaviError> {
+        let reader = RowReader::new(&lowered, &plan)?;
+        let factors = &lowered.program.factors;
+        let mut starts = vec![Vec::new(); factors.len()];
+        for (v, &f) in &lowered.factor_of {
+            if let Distribution::MarkovChain { sequence, .. } | Distribution::GaussianMarkovChain { sequence, .. } =
+                lowered.graph.variable(*v).distribution
+            {
+                starts[f] = sequence_starts(&lowered.graph.data, sequence, lowered.program.num_rows)?;
+            }
+        }
+        let zeros = || -> Vec<Vec<Vec<f64>>> {
+            factors
+                .iter()
+                .map(|f| {
+                    (0..f.family.num_statistics())
+                        .map(|s| {
+                            let size = f.family.statistic_size(s);
+                            if !f.local {
+                                vec![0.0; f.elements() * size]
+                            } else if f.family.is_summed(s) {
+                                vec![0.0; size]
+                            } else {
+                                Vec::new()
+                            }
+                        })
+                        .collect()
+                })
+                .collect()
+        };
+        let (statistics, natural) = (zeros(), zeros());
+        let element_entropy = factors.iter().map(|f| if f.local { vec![] } else { vec![0.0; f.elements()] }).collect();
+        let summaries = plan.groups.iter().map(|g| vec![0.0; g.size()]).collect();
+        let coefficients = plan.groups.iter().map(|g| vec![0.0; g.size()]).collect();
+        let entropy = vec![0.0; factors.len()];
+        let mut engine = Self {
+            lowered: Arc::new(lowered),
+            plan: Arc::new(plan),
+            reader: Arc::new(reader),
+            starts,
+            statistics,
+            natural,
+            entropy,
+            element_entropy,
+            summaries,
+            coefficients,
+            stored: Vec::new(),
+            chains: ChainBuffers::default(),
+            iteration: 0,
+        };
+        engine.allocate_stored();
+        engine.static_summaries()?;
+        Ok(engine)
+    }
+
+    /// Row-sized arrays for the factors whose state must be kept.
+    fn allocate_stored(&mut self) {
+        let rows = self.lowered.program.num_rows;
+        self.stored = (0..self.lowered.program.factors.len())
+            .map(|f| {
+                let factor = &self.lowered.program.factors[f];
+                (0..factor.family.num_statistics())
+                    .map(|s| if self.plan.stored { vec![0.0; rows * self.row_width(f, s)] } else { Vec::new() })
+                    .collect()
+            })
+            .collect();
+    }
+
+    /// One iteration of coordinate ascent; returns the ELBO after it.
+    pub(crate) fn step(&mut self, start: Option<&Start>) -> Result<f64, CaviError> {
+        self.iteration += 1;
+        self.local_step(start)?;
+        self.global_step(start)?;
+        let elbo = self.elbo();
+        if elbo.is_finite() {
+            return Ok(elbo);
+        }
+        let terms = self.elbo_terms();
+        let term = terms.into_iter().find(|(_, v)| !v.is_finite()).map_or_else(String::new, |(name, _)| name);
+        Err(CaviError::NotFinite { elbo, iteration: self.iteration, term })
+    }
+
+    /// Updates the factors of the rows and sums what the others need of them.
+    pub(crate) fn local_step(&mut self, start: Option<&Start>) -> Result<(), CaviError> {
+        self.compute_coefficients();
+        let chains: Vec<usize> = self
+            .plan
+            .local_order
+            .iter()
+            .copied()
+            .filter(|&f| self.lowered.program.factors[f].family.is_chain())
+            .collect();
+        if chains.is_empty() {
+            return self.pass(local::Pass::Whole, start);
+        }
+        for chain in chains {
+            self.pass(local::Pass::Unary(chain), start)?;
+            self.update_chain(chain, start)?;
+        }
+        self.pass(local::Pass::Summarise, None)
+    }
+}

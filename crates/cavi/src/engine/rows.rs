@@ -1,0 +1,230 @@
+//! Data of the rows, chunk by chunk: the arrays that products name, and the codes of look-ups.
+
+use std::ops::Range;
+
+use vi_model::data::{Codes, ColumnId, MISSING_CODE};
+use vi_model::evaluate::DataEvaluator;
+use vi_model::graph::Tensor;
+
+use crate::error::CaviError;
+use crate::lower::Lowered;
+use crate::plan::Plan;
+use crate::program::{DataOperand, RowData};
+
+/// Bytes up to which row-level arrays are kept in memory instead of being read again in every pass.
+const CACHE_BYTES: usize = 256 << 20;
+
+/// Reads row-level arrays.
+#[derive(Debug)]
+pub(crate) struct RowReader {
+    operands: Vec<DataOperand>,
+    evaluator: DataEvaluator,
+    /// Which tensor of the evaluator each operand comes from.
+    tensor_of: Vec<Option<usize>>,
+    /// For each operand, how its layout follows from the tensor's: strides of the tensor for the operand's axes.
+    layouts: Vec<Vec<usize>>,
+    codes: Vec<Codes>,
+    block_codes: Vec<Vec<Codes>>,
+    pair_codes: Vec<Vec<u32>>,
+    counts: Option<ColumnId>,
+    data: std::sync::Arc<vi_model::data::Data>,
+    cache: Option<Vec<Vec<f64>>>,
+    cached_counts: Option<Vec<f64>>,
+}
+
+/// Row-level arrays of one chunk.
+#[derive(Debug, Default)]
+pub(crate) struct ChunkData {
+    /// One array per data operand, `[rows, …]`.
+    pub(crate) arrays: Vec<Vec<f64>>,
+    /// Multiplicity of each row.
+    pub(crate) weights: Option<Vec<f64>>,
+    tensors: Vec<Tensor>,
+}
+
+impl RowReader {
+    /// Prepares the reading of all row-level arrays of a plan.
+    pub(crate) fn new(lowered: &Lowered, plan: &Plan) -> Result<Self, CaviError> {
+        let program = &lowered.program;
+        let graph = &lowered.graph;
+        let mut nodes = Vec::new();
+        let mut tensor_of = Vec::new();
+        let mut layouts = Vec::new();
+        let mut block_codes = Vec::new();
+        for operand in &program.data {
+            let mut columns = Vec::new();
+            match &operand.data {
+                RowData::Expression { node, axes, .. } | RowData::Complete { node, axes } => {
+                    let at = nodes.iter().position(|n| n == node).unwrap_or_else(|| {
+                        nodes.push(*node);
+                        nodes.len() - 1
+                    });
+                    tensor_of.push(Some(at));
+                    // Positions of the layout's axes among the node's.
+                    let own = &graph.node(*node).axes;
+                    layouts.push(axes.iter().map(|a| own.iter().position(|o| o == a).unwrap_or(0)).collect());
+                }
+                RowData::OneHot { block, axis } => {
+                    for column in &graph.data.block(*block).columns {
+                        columns.push(graph.data.codes(*column, graph.axis(*axis))?);
+                    }
+                    tensor_of.push(None);
+                    layouts.push(vec![]);
+                }
+                RowData::SameCode { .. } | RowData::CodeIs { .. } => {
+                    tensor_of.push(None);
+                    layouts.push(vec![]);
+                }
+            }
+            block_codes.push(columns);
+        }
+        let evaluator = DataEvaluator::new(graph, &nodes)?;
+        let codes = program
+            .codes
+            .iter()
+            .map(|spec| graph.data.codes(spec.column, graph.axis(spec.axis)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut reader = Self {
+            operands: program.data.clone(),
+            evaluator,
+            tensor_of,
+            layouts,
+            codes,
+            block_codes,
+            pair_codes: plan.pairs.iter().map(|p| p.row_to_pair.clone()).collect(),
+            counts: program.counts,
+            data: graph.data.clone(),
+            cache: None,
+            cached_counts: None,
+        };
+        let width: usize = reader.operands.iter().map(|o| o.shape.iter().product::<usize>()).sum();
+        if program.num_rows * width * 8 <= CACHE_BYTES {
+            let mut chunk = ChunkData::default();
+            reader.fill(0..program.num_rows, &mut chunk)?;
+            reader.cache = Some(chunk.arrays);
+            reader.cached_counts = chunk.weights;
+        }
+        Ok(reader)
+    }
+
+    /// The codes of a chunk: look-ups, then tables of combinations.
+    pub(crate) fn codes(&self, rows: Range<usize>) -> Vec<&[u32]> {
+        self.codes
+            .iter()
+            .map(|c| c.rows(rows.clone()))
+            .chain(self.pair_codes.iter().map(|p| &p[rows.clone()]))
+            .collect()
+    }
+
+    /// The array of an operand in a chunk that was read.
+    pub(crate) fn array<'a>(&'a self, operand: usize, rows: &Range<usize>, chunk: &'a ChunkData) -> &'a [f64] {
+        let width = self.width(operand);
+        match &self.cache {
+            Some(cache) => &cache[operand][rows.start * width..rows.end * width],
+            None => &chunk.arrays[operand],
+        }
+    }
+
+    /// Multiplicities in a chunk that was read.
+    pub(crate) fn weights<'a>(&'a self, rows: &Range<usize>, chunk: &'a ChunkData) -> Option<&'a [f64]> {
+        match &self.cached_counts {
+            Some(counts) => Some(&counts[rows.clone()]),
+            None => chunk.weights.as_deref(),
+        }
+    }
+
+    /// Number of values per row of an operand.
+    pub(crate) fn width(&self, operand: usize) -> usize {
+        self.operands[operand].shape.iter().product()
+    }
+
+    /// Reads a chunk, unless everything is in memory.
+    pub(crate) fn read(&self, rows: Range<usize>, chunk: &mut ChunkData) -> Result<(), CaviError> {
+        if self.cache.is_some() { Ok(()) } else { self.fill(rows, chunk) }
+    }
+
+    fn fill(&self, rows: Range<usize>, chunk: &mut ChunkData) -> Result<(), CaviError> {
+        let count = rows.len();
+        self.evaluator.evaluate(rows.clone(), &mut chunk.tensors)?;
+        chunk.arrays.resize(self.operands.len(), Vec::new());
+        let codes = self.codes(rows.clone());
+        for (i, operand) in self.operands.iter().enumerate() {
+            let width = self.width(i);
+            let array = &mut chunk.arrays[i];
+            array.clear();
+            array.resize(count * width, 0.0);
+            match &operand.data {
+                RowData::Expression { transform, .. } => {
+                    if let Some(t) = self.tensor_of[i] {
+                        lay_out(&chunk.tensors[t], &self.layouts[i], array);
+                        array.iter_mut().for_each(|x| *x = transform.apply(*x));
+                    }
+                }
+                RowData::Complete { .. } => {
+                    if let Some(t) = self.tensor_of[i] {
+                        let dimension = chunk.tensors[t].values.len() / array.len().max(1);
+                        let mut whole = vec![0.0; chunk.tensors[t].values.len()];
+                        lay_out(&chunk.tensors[t], &self.layouts[i], &mut whole);
+                        for (x, row) in array.iter_mut().zip(whole.chunks_exact(dimension.max(1))) {
+                            *x = if row.iter().any(|v| v.is_nan()) { 0.0 } else { 1.0 };
+                        }
+                    }
+                }
+                RowData::OneHot { .. } => {
+                    let columns = self.block_codes[i].len();
+                    let size = width / columns.max(1);
+                    for (c, column) in self.block_codes[i].iter().enumerate() {
+                        for (r, code) in column.rows(rows.clone()).iter().enumerate() {
+                            if *code != MISSING_CODE {
+                                array[(r * columns + c) * size + *code as usize] = 1.0;
+                            }
+                        }
+                    }
+                }
+                RowData::SameCode { left, right, different } => {
+                    for (r, x) in array.iter_mut().enumerate() {
+                        *x = f64::from(u8::from((codes[*left][r] == codes[*right][r]) != *different));
+                    }
+                }
+                RowData::CodeIs { codes: which, size, different } => {
+                    for (r, row) in array.chunks_exact_mut(*size).enumerate() {
+                        let code = codes[*which][r];
+                        if code == MISSING_CODE {
+                            continue;
+                        }
+                        row.fill(if *different { 1.0 } else { 0.0 });
+                        row[code as usize] = if *different { 0.0 } else { 1.0 };
+                    }
+                }
+            }
+        }
+        if let Some(column) = self.counts {
+            let weights = chunk.weights.get_or_insert_with(Vec::new);
+            weights.resize(count, 0.0);
+            self.data.read(&[column], rows, weights)?;
+        }
+        Ok(())
+    }
+}
+
+/// Copies a tensor into another order of its axes.
+fn lay_out(tensor: &Tensor, order: &[usize], out: &mut [f64]) {
+    if order.iter().enumerate().all(|(i, o)| i == *o) {
+        out.copy_from_slice(&tensor.values);
+        return;
+    }
+    let mut strides = vec![1; tensor.shape.len()];
+    for i in (0..tensor.shape.len().saturating_sub(1)).rev() {
+        strides[i] = strides[i + 1] * tensor.shape[i + 1];
+    }
+    let sizes: Vec<usize> = order.iter().map(|&o| tensor.shape[o]).collect();
+    let steps: Vec<usize> = order.iter().map(|&o| strides[o]).collect();
+    for (flat, value) in out.iter_mut().enumerate() {
+        let (mut rest, mut offset) = (flat, 0);
+        for (size, step) in sizes.iter().zip(&steps).rev() {
+            offset += rest % size * step;
+            rest /= size;
+        }
+        *value = tensor.values[offset];
+    }
+}

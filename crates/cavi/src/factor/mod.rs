@@ -1,0 +1,143 @@
+//! Families of the factors of q: shapes of their statistics, and the update from natural parameters to expectations.
+
+mod gaussian;
+mod simplex;
+mod update;
+
+pub(crate) use gaussian::normal_gamma_parameters;
+pub(crate) use simplex::stick_parameters;
+pub(crate) use update::{NaturalError, update};
+
+/// The family of a factor of q.
+///
+/// The natural parameters of each are the coefficients of the listed statistics in log q.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// x, x²
+    Normal,
+    /// x `[d]`, xxᵀ `[d, d]`
+    NormalVector(usize),
+    /// x, log x
+    Gamma,
+    /// 1/x, log x
+    InverseGamma,
+    /// Λ `[d, d]`, log|Λ|
+    Wishart(usize),
+    /// τ, log τ, τμ, τμ²
+    NormalGamma,
+    /// Λ `[d, d]`, log|Λ|, Λμ `[d]`, μᵀΛμ
+    NormalWishart(usize),
+    /// log p, log(1 − p)
+    Beta,
+    /// log π `[k]`
+    Dirichlet(usize),
+    /// log π `[k]`, log v `[k − 1]`, log(1 − v) `[k − 1]` with π_k = v_k Π_{j<k}(1 − v_j)
+    StickBreaking(usize),
+    /// one-hot `[k]`
+    Categorical(usize),
+    /// x
+    Bernoulli,
+    /// x (its carrier measure 1/x! stands in p and q alike and cancels)
+    Poisson,
+    /// a, a² and the side of zero (whose message is ±1, 0 where nothing was observed)
+    TruncatedNormal,
+    /// x `[d]`, xxᵀ `[d, d]`, observed values `[d]`, which are present `[d]`, entropy: the missing coordinates of an observed vector
+    PartialNormal(usize),
+    /// λ(ξ), log σ(ξ) − ξ/2 + λ(ξ)ξ²: the parameter of the Jaakkola–Jordan bound
+    JaakkolaJordan,
+    /// one-hot of the rows `[k]`, pairs summed over rows `[k, k]`, first states `[k]`
+    MarkovChain(usize),
+    /// x `[d]`, xxᵀ `[d, d]` of the rows; sums over the rows that follow another: x xᵀ, x_prev x_prevᵀ, x x_prevᵀ; over first rows: x, xxᵀ
+    GaussianMarkovChain(usize),
+}
+
+impl Family {
+    /// Number of statistics.
+    pub(crate) fn num_statistics(self) -> usize {
+        match self {
+            Self::Dirichlet(_) | Self::Categorical(_) | Self::Bernoulli | Self::Poisson => 1,
+            Self::StickBreaking(_) | Self::TruncatedNormal | Self::MarkovChain(_) => 3,
+            Self::NormalGamma | Self::NormalWishart(_) => 4,
+            Self::PartialNormal(_) => 5,
+            Self::GaussianMarkovChain(_) => 7,
+            _ => 2,
+        }
+    }
+
+    /// Shape of one element's statistic.
+    pub(crate) fn statistic_shape(self, statistic: usize) -> Vec<usize> {
+        match (self, statistic) {
+            (Self::NormalVector(d), 0) | (Self::NormalWishart(d), 2) | (Self::PartialNormal(d), 0 | 2 | 3) => vec![d],
+            (Self::PartialNormal(d), 1) => vec![d, d],
+            (Self::NormalVector(d), 1) | (Self::Wishart(d) | Self::NormalWishart(d), 0) => vec![d, d],
+            (Self::Dirichlet(k) | Self::StickBreaking(k) | Self::Categorical(k), 0) => vec![k],
+            (Self::StickBreaking(k), _) => vec![k - 1],
+            (Self::MarkovChain(k), 0 | 2) => vec![k],
+            (Self::MarkovChain(k), _) => vec![k, k],
+            (Self::GaussianMarkovChain(d), 0 | 5) => vec![d],
+            (Self::GaussianMarkovChain(d), _) => vec![d, d],
+            _ => vec![],
+        }
+    }
+
+    /// Number of values in one element's statistic.
+    pub(crate) fn statistic_size(self, statistic: usize) -> usize {
+        self.statistic_shape(statistic).iter().product()
+    }
+
+    /// Whether a statistic of a chain is a sum over the rows instead of one value per row.
+    pub(crate) fn is_summed(self, statistic: usize) -> bool {
+        matches!(self, Self::MarkovChain(_) | Self::GaussianMarkovChain(_))
+            && statistic > 0
+            && !matches!((self, statistic), (Self::GaussianMarkovChain(_), 1))
+    }
+
+    /// Whether it is a joint block over the rows.
+    pub(crate) fn is_chain(self) -> bool {
+        matches!(self, Self::MarkovChain(_) | Self::GaussianMarkovChain(_))
+    }
+
+    /// Names of the statistics, for printing with the variable's name in place of `x`.
+    pub(crate) fn statistic_name(self, statistic: usize, x: &str) -> String {
+        let name: &str = match (self, statistic) {
+            (Self::Normal | Self::NormalVector(_) | Self::TruncatedNormal, 0)
+            | (Self::Gamma | Self::Bernoulli | Self::Poisson | Self::Wishart(_), 0) => "{x}",
+            (Self::Normal | Self::TruncatedNormal, 1) => "{x}²",
+            (Self::NormalVector(_), _) => "{x}{x}ᵀ",
+            (Self::Gamma | Self::InverseGamma, 1) => "log {x}",
+            (Self::InverseGamma, _) => "1/{x}",
+            (Self::Wishart(_), _) => "log|{x}|",
+            (Self::NormalGamma, 0) => "{x}.τ",
+            (Self::NormalGamma, 1) => "log {x}.τ",
+            (Self::NormalGamma, 2) => "{x}.τ{x}.μ",
+            (Self::NormalGamma, _) => "{x}.τ{x}.μ²",
+            (Self::NormalWishart(_), 0) => "{x}.Λ",
+            (Self::NormalWishart(_), 1) => "log|{x}.Λ|",
+            (Self::NormalWishart(_), 2) => "{x}.Λ{x}.μ",
+            (Self::NormalWishart(_), _) => "{x}.μᵀ{x}.Λ{x}.μ",
+            (Self::Beta, 0) | (Self::Dirichlet(_) | Self::StickBreaking(_), 0) => "log {x}",
+            (Self::Beta, _) => "log(1 − {x})",
+            (Self::StickBreaking(_), 1) => "log {x}.v",
+            (Self::StickBreaking(_), _) => "log(1 − {x}.v)",
+            (Self::Categorical(_) | Self::MarkovChain(_), 0) => "[{x} = k]",
+            (Self::MarkovChain(_), 1) => "Σ [{x}′ = j][{x} = k]",
+            (Self::MarkovChain(_), _) => "Σ [{x}₁ = k]",
+            (Self::JaakkolaJordan, 0) => "λ({x})",
+            (Self::JaakkolaJordan, _) => "c({x})",
+            (Self::TruncatedNormal, _) => "side({x})",
+            (Self::GaussianMarkovChain(_), 0) => "{x}",
+            (Self::GaussianMarkovChain(_), 1) => "{x}{x}ᵀ",
+            (Self::GaussianMarkovChain(_), 2) => "Σ {x}{x}ᵀ",
+            (Self::GaussianMarkovChain(_), 3) => "Σ {x}′{x}′ᵀ",
+            (Self::GaussianMarkovChain(_), 4) => "Σ {x}{x}′ᵀ",
+            (Self::GaussianMarkovChain(_), 5) => "Σ {x}₁",
+            (Self::GaussianMarkovChain(_), _) => "Σ {x}₁{x}₁ᵀ",
+            (Self::PartialNormal(_), 1) => "{x}{x}ᵀ",
+            (Self::PartialNormal(_), 2) => "observed({x})",
+            (Self::PartialNormal(_), 3) => "present({x})",
+            (Self::PartialNormal(_), 4) => "H[{x}]",
+            _ => "{x}",
+        };
+        name.replace("{x}", x)
+    }
+}

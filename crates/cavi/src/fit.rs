@@ -1,0 +1,126 @@
+//! Fitting: restarts of coordinate ascent under the common loop, and the best of them.
+
+use vi_model::graph::Graph;
+use vi_model::inference::Initialization;
+use vi_run::executor::{Algorithm, Executor, Failure, Fit, Progress, RelativeGain, Restart};
+
+use crate::engine::{Engine, Start};
+use crate::error::CaviError;
+use crate::lower::lower;
+use crate::plan::plan;
+
+/// Iterations per restart where the model does not say.
+const DEFAULT_MAX_ITERATIONS: usize = 1000;
+/// Relative gain at which a restart counts as converged where the model does not say.
+const DEFAULT_TOLERANCE: f64 = 1e-8;
+
+/// A model prepared for coordinate ascent: an algorithm whose step is one iteration over all factors.
+///
+/// Clones share the model and the data.
+#[derive(Debug, Clone)]
+pub struct Ascent {
+    pub(crate) engine: Engine,
+    start: Option<Start>,
+    initialization: Initialization,
+    last: f64,
+}
+
+impl Ascent {
+    /// Derives the updates of a model and reads its data once.
+    ///
+    /// # Errors
+    ///
+    /// Refuses models with a part that has no conjugate update, naming it.
+    pub fn new(graph: &Graph) -> Result<Self, CaviError> {
+        let mut lowered = lower(graph)?;
+        let plan = plan(&mut lowered)?;
+        let engine = Engine::new(lowered, plan)?;
+        let initialization = graph.inference.initialization.unwrap_or_default();
+        Ok(Self { engine, start: None, initialization, last: f64::NEG_INFINITY })
+    }
+
+    /// Puts the factors at the start of a restart.
+    ///
+    /// # Errors
+    ///
+    /// Fails when the data cannot be read.
+    pub fn restart(&mut self, restart: Restart) -> Result<(), CaviError> {
+        self.start = Some(self.engine.start(restart.seed, restart.index, self.initialization)?);
+        self.last = f64::NEG_INFINITY;
+        Ok(())
+    }
+
+    /// Each variable's part of the ELBO, in nats, in the order of the model file.
+    pub fn elbo_terms(&self) -> Vec<(String, f64)> {
+        self.engine.elbo_terms()
+    }
+
+    /// Whether the ELBO is that of the Jaakkola–Jordan bound on a logit, a bound on the ELBO.
+    pub fn is_bounded(&self) -> bool {
+        self.engine.lowered.bounded
+    }
+}
+
+impl Algorithm for Ascent {
+    type Error = CaviError;
+
+    fn step(&mut self) -> Result<Progress, CaviError> {
+        let start = self.start.take();
+        let elbo = self.engine.step(start.as_ref())?;
+        // Rounding moves a sum of many terms; a fall beyond that is an error.
+        let size: f64 = 1.0 + self.engine.magnitude();
+        if elbo < self.last - 1e-9 * size {
+            let factor = self.engine.falling_factor().unwrap_or_else(|| "the row-level factors".to_owned());
+            return Err(CaviError::Fall { factor, before: self.last, after: elbo, iteration: self.engine.iteration });
+        }
+        self.last = elbo;
+        Ok(Progress::new(elbo))
+    }
+}
+
+/// The loop that a model's `[inference]` asks for.
+///
+/// Add observers and an interruption as needed, then run it with [`fit_with`].
+pub fn executor(graph: &Graph) -> Executor<'static> {
+    let inference = &graph.inference;
+    Executor::new(
+        inference.seed.unwrap_or(0),
+        inference.max_iterations.unwrap_or(DEFAULT_MAX_ITERATIONS),
+        RelativeGain::new(inference.tolerance.unwrap_or(DEFAULT_TOLERANCE)),
+    )
+    .restarts(inference.restarts.unwrap_or(1))
+}
+
+/// Fits a model as its `[inference]` says and returns the best restart.
+///
+/// # Errors
+///
+/// Refuses models that are not conjugate; fails when a factor has no distribution.
+pub fn fit(graph: &Graph) -> Result<Fit<Ascent>, FitError> {
+    let ascent = Ascent::new(graph)?;
+    fit_with(&ascent, &mut executor(graph)).map_err(FitError::from)
+}
+
+/// Runs restarts of a prepared model under a loop of one's own.
+///
+/// # Errors
+///
+/// What ended the run, with what had been reached.
+pub fn fit_with(ascent: &Ascent, executor: &mut Executor<'_>) -> Result<Fit<Ascent>, Failure<CaviError>> {
+    executor.run(|restart| {
+        let mut own = ascent.clone();
+        own.restart(restart)?;
+        Ok(own)
+    })
+}
+
+/// Why a fit did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum FitError {
+    /// The model was refused.
+    #[error(transparent)]
+    Refused(#[from] CaviError),
+    /// The run failed.
+    #[error(transparent)]
+    Failed(#[from] Failure<CaviError>),
+}

@@ -1,0 +1,334 @@
+//! Expressions as sums of products of variables and data.
+
+use vi_model::data::ColumnId;
+use vi_model::diagnostic::Diagnostic;
+use vi_model::graph::{AxisId, BinaryOperator, IndexSource, NodeId, NodeKind, Observation, VariableId};
+
+use super::{Lowering, Scope};
+use crate::error::CaviError;
+use crate::program::{AxisIndex, FactorId, Label, Operand};
+
+/// What an atom of a product is.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum AtomKind {
+    /// A latent variable.
+    Variable(VariableId),
+    /// An expression of data.
+    Data(NodeId),
+    /// A factor that is no variable of the model; its index is that of its operands: rows, plates, dimension.
+    Factor(FactorId),
+}
+
+/// A variable or data array in a product, with how each of its axes is addressed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Atom {
+    pub(super) kind: AtomKind,
+    /// One index per axis of the variable's value or of the node.
+    pub(super) index: Vec<AxisIndex>,
+}
+
+/// A product with a constant.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Monomial {
+    pub(super) coefficient: f64,
+    pub(super) atoms: Vec<Atom>,
+    /// Labels summed inside the product (contractions).
+    pub(super) contracted: Vec<Label>,
+}
+
+impl Monomial {
+    pub(super) fn constant(coefficient: f64) -> Self {
+        Self { coefficient, ..Self::default() }
+    }
+
+    fn times(&self, other: &Self) -> Self {
+        Self {
+            coefficient: self.coefficient * other.coefficient,
+            atoms: self.atoms.iter().chain(&other.atoms).cloned().collect(),
+            contracted: self.contracted.iter().chain(&other.contracted).copied().collect(),
+        }
+    }
+}
+
+/// A gate in use: its summation index and the indicator operand that weights it.
+#[derive(Debug, Clone)]
+pub(super) struct Gate {
+    pub(super) variable: VariableId,
+    pub(super) plates: Vec<AxisIndex>,
+    pub(super) label: Label,
+    pub(super) operand: Operand,
+}
+
+impl Lowering {
+    /// Indices of a child node's axes, taken from those of the node that uses it, by axis name.
+    pub(super) fn inherit(
+        parent_axes: &[AxisId],
+        parent: &[AxisIndex],
+        child_axes: &[AxisId],
+    ) -> Option<Vec<AxisIndex>> {
+        let mut used = vec![false; parent_axes.len()];
+        child_axes
+            .iter()
+            .map(|axis| {
+                let at = (0..parent_axes.len())
+                    .find(|&i| parent_axes[i] == *axis && !used[i])
+                    .or_else(|| parent_axes.iter().position(|a| a == axis))?;
+                used[at] = true;
+                Some(parent[at].clone())
+            })
+            .collect()
+    }
+
+    fn child(&self, parent: NodeId, index: &[AxisIndex], child: NodeId) -> Result<Vec<AxisIndex>, CaviError> {
+        let (parent, child) = (self.graph.node(parent), self.graph.node(child));
+        Self::inherit(&parent.axes, index, &child.axes).ok_or_else(|| {
+            self.refusal(
+                Diagnostic::new("expression-axes", "an operand has an axis that the expression around it lacks")
+                    .at(child.span.clone(), "this operand"),
+            )
+        })
+    }
+
+    /// Writes a node as a sum of products; `index` says how each of the node's axes is addressed.
+    pub(super) fn expand(
+        &mut self,
+        id: NodeId,
+        index: &[AxisIndex],
+        scope: &mut Scope,
+    ) -> Result<Vec<Monomial>, CaviError> {
+        let node = self.graph.node(id).clone();
+        if let NodeKind::Number(value) = node.kind {
+            return Ok(vec![Monomial::constant(value)]);
+        }
+        if self.graph.is_data(id) {
+            let atom = Atom { kind: AtomKind::Data(id), index: index.to_vec() };
+            return Ok(vec![Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] }]);
+        }
+        match node.kind {
+            NodeKind::Variable(v) => {
+                let atom = self.variable_atom(v, index, &node.span)?;
+                Ok(vec![Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] }])
+            }
+            NodeKind::Negate(a) => {
+                let inner = self.child(id, index, a)?;
+                let mut sum = self.expand(a, &inner, scope)?;
+                sum.iter_mut().for_each(|m| m.coefficient = -m.coefficient);
+                Ok(sum)
+            }
+            NodeKind::Binary(operator, a, b) => {
+                let (left_index, right_index) = (self.child(id, index, a)?, self.child(id, index, b)?);
+                let mut left = self.expand(a, &left_index, scope)?;
+                match operator {
+                    BinaryOperator::Add | BinaryOperator::Subtract => {
+                        let sign = if operator == BinaryOperator::Add { 1.0 } else { -1.0 };
+                        let mut right = self.expand(b, &right_index, scope)?;
+                        right.iter_mut().for_each(|m| m.coefficient *= sign);
+                        left.extend(right);
+                        Ok(left)
+                    }
+                    BinaryOperator::Multiply => {
+                        let right = self.expand(b, &right_index, scope)?;
+                        Ok(left.iter().flat_map(|l| right.iter().map(|r| l.times(r))).collect())
+                    }
+                    BinaryOperator::Divide => {
+                        if !self.graph.is_data(b) {
+                            return Err(self.refusal(
+                                Diagnostic::new(
+                                    "not-conjugate",
+                                    "a mean that divides by a variable has no conjugate update",
+                                )
+                                .at(node.span.clone(), "division by a variable")
+                                .help("multiply by a normal variable instead, or run the model with sgvi"),
+                            ));
+                        }
+                        let inverse = self.reciprocal(b);
+                        let atom = Atom { kind: AtomKind::Data(inverse), index: right_index };
+                        left.iter_mut().for_each(|m| m.atoms.push(atom.clone()));
+                        Ok(left)
+                    }
+                }
+            }
+            NodeKind::Dot { left, right, left_axis, right_axis } => {
+                let size = self.graph.axis(left_axis).size;
+                let name = self.graph.axis(left_axis).name.clone();
+                let label = self.program.new_label(&name, size);
+                let extended = |axis: AxisId| {
+                    let mut axes = vec![axis];
+                    let mut indices = vec![AxisIndex::label(label)];
+                    axes.extend(&node.axes);
+                    indices.extend_from_slice(index);
+                    (axes, indices)
+                };
+                let (axes, indices) = extended(left_axis);
+                let left_index = Self::inherit(&axes, &indices, &self.graph.node(left).axes);
+                let (axes, indices) = extended(right_axis);
+                let right_index = Self::inherit(&axes, &indices, &self.graph.node(right).axes);
+                let (Some(left_index), Some(right_index)) = (left_index, right_index) else {
+                    return Err(self.refusal(
+                        Diagnostic::new("expression-axes", "an operand of `dot` has an axis that the result lacks")
+                            .at(node.span.clone(), "this `dot`"),
+                    ));
+                };
+                let left = self.expand(left, &left_index, scope)?;
+                let right = self.expand(right, &right_index, scope)?;
+                let mut products: Vec<Monomial> = left.iter().flat_map(|l| right.iter().map(|r| l.times(r))).collect();
+                products.iter_mut().for_each(|m| m.contracted.push(label));
+                Ok(products)
+            }
+            NodeKind::Index { base, position, index: source } => {
+                let replaced = match source {
+                    IndexSource::Column(column) => {
+                        let axis = self.graph.node(base).axes[position];
+                        AxisIndex::codes(self.codes(column, axis))
+                    }
+                    IndexSource::Gate(gate) => {
+                        let gate_index = self.child(id, index, gate)?;
+                        self.gate(gate, &gate_index, scope)?
+                    }
+                };
+                let base_axes = self.graph.node(base).axes.clone();
+                let others: Vec<AxisId> =
+                    base_axes.iter().enumerate().filter(|(p, _)| *p != position).map(|(_, a)| *a).collect();
+                let mut inner = Self::inherit(&node.axes, index, &others).ok_or_else(|| {
+                    self.refusal(
+                        Diagnostic::new("expression-axes", "an indexed expression lost one of its axes")
+                            .at(node.span.clone(), "here"),
+                    )
+                })?;
+                inner.insert(position, replaced);
+                self.expand(base, &inner, scope)
+            }
+            NodeKind::Function(..) | NodeKind::Network { .. } => Err(self.refusal(
+                Diagnostic::new(
+                    "not-conjugate",
+                    format!("`{}` of latent variables has no conjugate update", self.source_text(&node.span)),
+                )
+                .at(node.span.clone(), "a function of latent variables")
+                .help("run this model with sgvi, which treats any differentiable expression"),
+            )),
+            NodeKind::Number(_) | NodeKind::Constant(_) | NodeKind::Column(_) | NodeKind::Block(_) => {
+                let atom = Atom { kind: AtomKind::Data(id), index: index.to_vec() };
+                Ok(vec![Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] }])
+            }
+        }
+    }
+
+    /// A variable where it stands: itself if latent, its values if observed.
+    pub(super) fn variable_atom(
+        &mut self,
+        v: VariableId,
+        index: &[AxisIndex],
+        span: &std::ops::Range<usize>,
+    ) -> Result<Atom, CaviError> {
+        if self.is_latent(v) {
+            return Ok(Atom { kind: AtomKind::Variable(v), index: index.to_vec() });
+        }
+        match self.graph.variable(v).observed {
+            Some(Observation::Numeric(node)) => {
+                if !index.is_empty() && self.has_missing(node)? && !span.is_empty() && self.reads_as_parent(v, span) {
+                    let name = &self.graph.variable(v).name;
+                    return Err(self.refusal(
+                        Diagnostic::new(
+                            "missing-parent",
+                            format!("`{name}` has missing cells and is a parent of another variable"),
+                        )
+                        .at(span.clone(), "used here")
+                        .help("run this model with sgvi, or fill the cells by a variable of your own"),
+                    ));
+                }
+                let axes = self.graph.value_axes(v);
+                let inner = Self::inherit(&axes, index, &self.graph.node(node).axes);
+                match inner {
+                    Some(index) => Ok(Atom { kind: AtomKind::Data(node), index }),
+                    None => Err(self.refusal(
+                        Diagnostic::new(
+                            "expression-axes",
+                            "the observed values have an axis that their variable lacks",
+                        )
+                        .at(span.clone(), "here"),
+                    )),
+                }
+            }
+            _ => Err(self.refusal(
+                Diagnostic::new(
+                    "category-as-number",
+                    format!(
+                        "the categorical variable `{}` stands where a number is needed",
+                        self.graph.variable(v).name
+                    ),
+                )
+                .at(span.clone(), "used as a number")
+                .help("use it as an index: `parameter[variable]`"),
+            )),
+        }
+    }
+
+    /// The index that a gate puts in the place of an axis, registering the gate in the scope.
+    pub(super) fn gate(
+        &mut self,
+        gate: NodeId,
+        index: &[AxisIndex],
+        scope: &mut Scope,
+    ) -> Result<AxisIndex, CaviError> {
+        let node = self.graph.node(gate).clone();
+        let (variable, plates) = match node.kind {
+            NodeKind::Variable(v) => (v, index.to_vec()),
+            NodeKind::Index { base, position, index: IndexSource::Column(column) } => {
+                let NodeKind::Variable(v) = self.graph.node(base).kind else {
+                    return Err(self.gate_refusal(&node.span));
+                };
+                let axes = self.graph.node(base).axes.clone();
+                let others: Vec<AxisId> =
+                    axes.iter().enumerate().filter(|(p, _)| *p != position).map(|(_, a)| *a).collect();
+                let mut plates =
+                    Self::inherit(&node.axes, index, &others).ok_or_else(|| self.gate_refusal(&node.span))?;
+                plates.insert(position, AxisIndex::codes(self.codes(column, axes[position])));
+                (v, plates)
+            }
+            _ => return Err(self.gate_refusal(&node.span)),
+        };
+        if let Some(known) = scope.gates.iter().find(|g| g.variable == variable && g.plates == plates) {
+            return Ok(AxisIndex::label(known.label));
+        }
+        let Some(range) = self.category_axis(variable) else {
+            return Err(self.gate_refusal(&node.span));
+        };
+        if !self.is_latent(variable) {
+            // An observed gate is a look-up.
+            return match self.graph.variable(variable).observed {
+                Some(Observation::Levels { column, axis }) if plates == [AxisIndex::label(crate::program::ROWS)] => {
+                    Ok(AxisIndex::codes(self.codes(column, axis)))
+                }
+                _ => Err(self.gate_refusal(&node.span)),
+            };
+        }
+        let axis = self.graph.axis(range).clone();
+        let label = self.program.new_label(&axis.name, axis.size);
+        let mut operand = self.variable_operand(variable, &plates, 0, &node.span)?;
+        operand.index.push(AxisIndex::label(label));
+        scope.gates.push(Gate { variable, plates, label, operand });
+        Ok(AxisIndex::label(label))
+    }
+
+    fn gate_refusal(&self, span: &std::ops::Range<usize>) -> CaviError {
+        self.refusal(
+            Diagnostic::new(
+                "gate",
+                "a gate must be a categorical or markov-chain variable, or one looked up by a column",
+            )
+            .at(span.clone(), "this index"),
+        )
+    }
+
+    /// The code array of a column along an axis, registered once.
+    pub(super) fn codes(&mut self, column: ColumnId, axis: AxisId) -> usize {
+        let spec = crate::program::CodesSpec { column, axis };
+        match self.program.codes.iter().position(|c| *c == spec) {
+            Some(found) => found,
+            None => {
+                self.program.codes.push(spec);
+                self.program.codes.len() - 1
+            }
+        }
+    }
+}

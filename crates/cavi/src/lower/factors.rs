@@ -1,0 +1,505 @@
+//! Which factors q has: one per latent variable, joint ones for blocks, and auxiliary ones.
+
+use vi_model::diagnostic::Diagnostic;
+use vi_model::graph::{
+    Distribution, NodeId, PrecisionOrSd, Probability, RateOrScale, Spread, VariableId, WishartScale,
+};
+
+use super::expression::{Atom, AtomKind, Monomial};
+use super::{Derived, Lowering, Scope};
+use crate::error::CaviError;
+use crate::factor::Family;
+use crate::program::{AxisIndex, Factor, FactorId, Member, Operand, ROWS, Source, Step, Transform};
+
+/// Parameter expressions of a distribution.
+pub(super) fn parameters(distribution: &Distribution) -> Vec<NodeId> {
+    let spread_node = |s: &Spread| match *s {
+        Spread::Precision(n) | Spread::Variance(n) | Spread::StandardDeviation(n) | Spread::Covariance(n) => n,
+    };
+    let scale_node = |s: &WishartScale| match *s {
+        WishartScale::Scale(n) | WishartScale::InverseScale(n) => n,
+    };
+    let probability_node = |p: &Probability| match *p {
+        Probability::Probability(n) | Probability::Logit(n) | Probability::Probit(n) => n,
+    };
+    use Distribution as D;
+    match distribution {
+        D::Normal { mean, spread, .. } => vec![*mean, spread_node(spread)],
+        D::NormalJoint { parameters } => vec![*parameters],
+        D::NormalGamma { mean, mean_precision, shape, rate } => vec![*mean, *mean_precision, *shape, *rate],
+        D::NormalWishart { mean, mean_precision, degrees_of_freedom, scale } => {
+            vec![*mean, *mean_precision, *degrees_of_freedom, scale_node(scale)]
+        }
+        D::Gamma { shape, rate } => vec![
+            *shape,
+            match *rate {
+                RateOrScale::Rate(n) | RateOrScale::Scale(n) => n,
+            },
+        ],
+        D::InverseGamma { shape, scale } => vec![*shape, *scale],
+        D::Wishart { degrees_of_freedom, scale } => vec![*degrees_of_freedom, scale_node(scale)],
+        D::Beta { alpha, beta } => vec![*alpha, *beta],
+        D::Dirichlet { concentration } | D::StickBreaking { concentration } => vec![*concentration],
+        D::Bernoulli { probability } => vec![probability_node(probability)],
+        D::Binomial { trials, probability } => vec![*trials, probability_node(probability)],
+        D::Categorical { probabilities, .. } | D::Multinomial { probabilities, .. } => vec![*probabilities],
+        D::Poisson { rate, .. } | D::Exponential { rate } => vec![*rate],
+        D::StudentT { degrees_of_freedom, mean, spread } => vec![
+            *degrees_of_freedom,
+            *mean,
+            match *spread {
+                PrecisionOrSd::Precision(n) | PrecisionOrSd::StandardDeviation(n) => n,
+            },
+        ],
+        D::MarkovChain { initial, transition, .. } => vec![*initial, *transition],
+        D::GaussianMarkovChain { initial_mean, initial_precision, transition, innovation_precision, .. } => {
+            vec![*initial_mean, *initial_precision, *transition, *innovation_precision]
+        }
+        _ => vec![],
+    }
+}
+
+impl Lowering {
+    /// Variables that a variable's density reads.
+    pub(super) fn parents(&self, v: VariableId) -> Vec<VariableId> {
+        parameters(&self.graph.variable(v).distribution)
+            .into_iter()
+            .flat_map(|node| self.graph.variables_of(node))
+            .collect()
+    }
+
+    /// Whether a place in the model file is not the variable's own table.
+    pub(super) fn reads_as_parent(&self, v: VariableId, span: &std::ops::Range<usize>) -> bool {
+        *span != self.graph.variable(v).span
+    }
+
+    fn family(&self, v: VariableId) -> Result<Family, CaviError> {
+        let variable = self.graph.variable(v);
+        let size = variable.dimension.map_or(1, |d| self.graph.axis(d).size);
+        Ok(match &variable.distribution {
+            Distribution::Normal { .. } | Distribution::NormalJoint { .. } | Distribution::StudentT { .. } => {
+                if variable.dimension.is_some() {
+                    Family::NormalVector(size)
+                } else {
+                    Family::Normal
+                }
+            }
+            Distribution::NormalGamma { .. } => Family::NormalGamma,
+            Distribution::NormalWishart { .. } => Family::NormalWishart(size),
+            Distribution::Gamma { .. } | Distribution::Exponential { .. } => Family::Gamma,
+            Distribution::InverseGamma { .. } => Family::InverseGamma,
+            Distribution::Wishart { .. } => Family::Wishart(size),
+            Distribution::Beta { .. } => Family::Beta,
+            Distribution::Dirichlet { .. } => Family::Dirichlet(size),
+            Distribution::StickBreaking { .. } => Family::StickBreaking(size),
+            Distribution::Bernoulli { .. } => Family::Bernoulli,
+            Distribution::Poisson { .. } => Family::Poisson,
+            Distribution::Categorical { range, .. } => Family::Categorical(self.graph.axis(*range).size),
+            Distribution::MarkovChain { range, .. } => Family::MarkovChain(self.graph.axis(*range).size),
+            Distribution::GaussianMarkovChain { .. } => Family::GaussianMarkovChain(size),
+            Distribution::Binomial { .. } | Distribution::Multinomial { .. } => {
+                return Err(self.refusal(
+                    Diagnostic::new(
+                        "latent-count",
+                        format!("`{}` is a latent {}", variable.name, distribution_name(&variable.distribution)),
+                    )
+                    .at(variable.span.clone(), "not observed")
+                    .help("observe it, or leave it out: a count that nothing depends on adds nothing to the posterior"),
+                ));
+            }
+            other => {
+                return Err(self.refusal(
+                    Diagnostic::new(
+                        "not-conjugate",
+                        format!(
+                            "`{}` is a {} variable, which has no conjugate update",
+                            variable.name,
+                            distribution_name(other)
+                        ),
+                    )
+                    .at(variable.span.clone(), "this variable")
+                    .help("run this model with sgvi, which treats every distribution of the language"),
+                ));
+            }
+        })
+    }
+
+    /// Makes the factors of all latent variables.
+    pub(super) fn make_factors(&mut self) -> Result<(), CaviError> {
+        let blocks = self.graph.inference.blocks.clone();
+        for block in &blocks {
+            self.make_block(block)?;
+        }
+        for v in 0..self.graph.variables.len() {
+            let id = VariableId(v);
+            if !self.is_latent(id) || self.factor_of.contains_key(&id) {
+                continue;
+            }
+            let family = self.family(id)?;
+            let variable = self.graph.variable(id).clone();
+            let local = self.graph.is_local(id);
+            if family.is_chain() && (!local || variable.plates.len() > 1) {
+                return Err(self.refusal(
+                    Diagnostic::new(
+                        "chain-plates",
+                        format!("the chain `{}` must have exactly the rows' plate", variable.name),
+                    )
+                    .at(variable.span.clone(), "this chain"),
+                ));
+            }
+            if family.is_chain() && self.program.counts.is_some() {
+                return Err(self.refusal(
+                    Diagnostic::new(
+                        "chain-counts",
+                        format!("the chain `{}` cannot be combined with `counts`", variable.name),
+                    )
+                    .at(variable.span.clone(), "this chain")
+                    .help("write repeated rows out"),
+                ));
+            }
+            let plate_axes: Vec<_> = variable.plates.iter().copied().filter(|p| Some(*p) != self.graph.rows).collect();
+            let plates: Vec<usize> = plate_axes.iter().map(|a| self.graph.axis(*a).size).collect();
+            let dimension = match family {
+                Family::NormalVector(d) => d,
+                _ => 1,
+            };
+            let initial = self.initial_values(id)?;
+            self.factor_of.insert(id, self.program.factors.len());
+            self.program.factors.push(Factor {
+                name: variable.name.clone(),
+                family,
+                local,
+                plates,
+                plate_axes,
+                point: variable.point,
+                members: vec![Member { variable: Some(id), coordinates: 0..dimension, flattened: vec![], dimension }],
+                owner: v,
+                coupled: false,
+                symmetric: false,
+                conditional_on: vec![],
+                initial,
+            });
+        }
+        Ok(())
+    }
+
+    /// Starting means laid out as the factor's first statistic (rows left out for local variables).
+    fn initial_values(&self, v: VariableId) -> Result<Option<Vec<f64>>, CaviError> {
+        let variable = self.graph.variable(v);
+        let Some(initial) = &variable.initial else { return Ok(None) };
+        let axes: Vec<_> = self.graph.value_axes(v).into_iter().filter(|a| Some(*a) != self.graph.rows).collect();
+        if initial.axes.iter().any(|a| !axes.contains(a)) {
+            let span = variable.key_spans.get("initial").cloned().unwrap_or_else(|| variable.span.clone());
+            return Err(self.refusal(
+                Diagnostic::new("initial-rows", format!("`initial` of `{}` cannot differ between rows", variable.name))
+                    .at(span, "here"),
+            ));
+        }
+        let sizes: Vec<usize> = axes.iter().map(|a| self.graph.axis(*a).size).collect();
+        let total = sizes.iter().product();
+        let mut values = Vec::with_capacity(total);
+        for flat in 0..total {
+            let mut rest = flat;
+            let mut positions = vec![0; axes.len()];
+            for (position, size) in positions.iter_mut().zip(&sizes).rev() {
+                *position = rest % size;
+                rest /= size;
+            }
+            let mut offset = 0;
+            let mut used = vec![false; axes.len()];
+            for (axis, length) in initial.axes.iter().zip(&initial.shape) {
+                let at = (0..axes.len()).find(|&i| axes[i] == *axis && !used[i]).unwrap_or(0);
+                used[at] = true;
+                offset = offset * length + positions[at];
+            }
+            values.push(initial.values[offset]);
+        }
+        Ok(Some(values))
+    }
+
+    /// A joint factor of several normal variables: plates that all share stay plates, the others become coordinates.
+    fn make_block(&mut self, names: &[String]) -> Result<(), CaviError> {
+        let span = self.graph.inference.key_spans.get("blocks").cloned().unwrap_or(0..0);
+        let refuse = |this: &Self, message: String, help: &str| {
+            Err(this.refusal(Diagnostic::new("block", message).at(span.clone(), "this block").help(help)))
+        };
+        let mut variables = Vec::new();
+        for name in names {
+            let Some(v) = self.graph.variable_named(name) else {
+                return refuse(
+                    self,
+                    format!("`blocks` names `{name}`, which is no variable"),
+                    "name latent normal variables",
+                );
+            };
+            if !self.is_latent(v) || self.factor_of.contains_key(&v) || variables.contains(&v) {
+                return refuse(
+                    self,
+                    format!("`{name}` cannot join this block: it is observed or already in a block"),
+                    "name each latent variable once",
+                );
+            }
+            if !matches!(self.family(v)?, Family::Normal | Family::NormalVector(_)) {
+                return refuse(
+                    self,
+                    format!("`{name}` is not normal: a joint factor of `blocks` is Gaussian"),
+                    "for a mean and its precision use a normal-gamma or normal-wishart variable",
+                );
+            }
+            variables.push(v);
+        }
+        let Some(first) = variables.first() else { return Ok(()) };
+        let local = self.graph.is_local(*first);
+        let point = self.graph.variable(*first).point;
+        if variables.iter().any(|v| self.graph.is_local(*v) != local || self.graph.variable(*v).point != point) {
+            return refuse(
+                self,
+                "a block mixes variables of the rows' plate (or points) with others".into(),
+                "join variables of one kind",
+            );
+        }
+        let rows = self.graph.rows;
+        let common: Vec<_> = self
+            .graph
+            .variable(*first)
+            .plates
+            .iter()
+            .copied()
+            .filter(|p| Some(*p) != rows && variables.iter().all(|v| self.graph.variable(*v).plates.contains(p)))
+            .collect();
+        let mut members = Vec::new();
+        let mut start = 0;
+        for v in &variables {
+            let variable = self.graph.variable(*v);
+            let flattened: Vec<usize> = variable
+                .plates
+                .iter()
+                .filter(|p| Some(**p) != rows && !common.contains(p))
+                .map(|p| self.graph.axis(*p).size)
+                .collect();
+            let dimension = variable.dimension.map_or(1, |d| self.graph.axis(d).size);
+            let width = dimension * flattened.iter().product::<usize>();
+            members.push(Member { variable: Some(*v), coordinates: start..start + width, flattened, dimension });
+            start += width;
+        }
+        let id = self.program.factors.len();
+        let plates: Vec<usize> = common.iter().map(|a| self.graph.axis(*a).size).collect();
+        for v in &variables {
+            self.factor_of.insert(*v, id);
+        }
+        self.program.factors.push(Factor {
+            name: names.join(", "),
+            family: Family::NormalVector(start),
+            local,
+            plates,
+            plate_axes: common,
+            point,
+            members,
+            owner: first.0,
+            coupled: false,
+            symmetric: false,
+            conditional_on: vec![],
+            initial: None,
+        });
+        Ok(())
+    }
+
+    /// A factor over the elements of a child's value that is no variable of the model.
+    pub(super) fn auxiliary(&mut self, child: VariableId, what: &str, family: Family, scope: &Scope) -> FactorId {
+        let rows = self.graph.rows;
+        let axes: Vec<_> = scope.axes.iter().copied().filter(|a| Some(*a) != rows).collect();
+        let plates = axes.iter().map(|a| self.graph.axis(*a).size).collect();
+        self.program.factors.push(Factor {
+            name: format!("{}.{what}", self.graph.variable(child).name),
+            family,
+            local: self.graph.is_local(child),
+            plates,
+            plate_axes: axes,
+            point: false,
+            members: vec![Member { variable: None, coordinates: 0..1, flattened: vec![], dimension: 1 }],
+            owner: child.0,
+            coupled: false,
+            symmetric: false,
+            conditional_on: vec![],
+            initial: None,
+        });
+        self.program.factors.len() - 1
+    }
+
+    /// A statistic of an auxiliary factor at the child's own indices.
+    pub(super) fn auxiliary_operand(&self, factor: FactorId, statistic: usize, scope: &Scope) -> Operand {
+        Operand { source: Source::Statistic { factor, statistic }, index: self.rows_first(&scope.value) }
+    }
+
+    /// Indices with that of the rows moved to the front.
+    fn rows_first(&self, index: &[AxisIndex]) -> Vec<AxisIndex> {
+        let row = AxisIndex::label(ROWS);
+        let mut ordered: Vec<AxisIndex> = index.iter().filter(|a| **a == row).cloned().collect();
+        ordered.extend(index.iter().filter(|a| **a != row).cloned());
+        ordered
+    }
+
+    /// The value of an observed vector with missing coordinates: a factor q(x_missing | z) for each category of its gates.
+    pub(super) fn partial_value(
+        &mut self,
+        child: VariableId,
+        node: NodeId,
+        scope: &mut Scope,
+    ) -> Result<Monomial, CaviError> {
+        let d = self.graph.variable(child).dimension.map_or(1, |a| self.graph.axis(a).size);
+        let mut plates_scope = scope.clone();
+        let dimension = plates_scope.value.pop().unwrap_or_default();
+        plates_scope.axes.pop();
+        let id = self.auxiliary(child, "missing", Family::PartialNormal(d), &plates_scope);
+        let mut index = self.rows_first(&plates_scope.value);
+        for gate in &scope.gates {
+            let size = self.program.labels[gate.label].size;
+            self.program.factors[id].plates.push(size);
+            if let Source::Statistic { factor, .. } = gate.operand.source {
+                self.program.factors[id].conditional_on.push(factor);
+            }
+            index.push(AxisIndex::label(gate.label));
+        }
+        let statistic = |s: usize, with: bool| {
+            let mut index = index.clone();
+            if with {
+                index.push(dimension.clone());
+            }
+            Operand { source: Source::Statistic { factor: id, statistic: s }, index }
+        };
+        let data_index = self.parameter_index(child, scope, node)?;
+        let values = self.data_operand(node, &data_index, Transform::Identity)?;
+        let present = self.data_operand(node, &data_index, Transform::Present)?;
+        self.add_term(scope, 1.0, vec![values, statistic(2, true)], &[]);
+        self.add_term(scope, 1.0, vec![present, statistic(3, true)], &[]);
+        let mut single = scope.clone();
+        single.value.pop();
+        self.add_term(&single, 1.0, vec![statistic(4, false)], &[]);
+        index.push(dimension);
+        Ok(Monomial { coefficient: 1.0, atoms: vec![Atom { kind: AtomKind::Factor(id), index }], contracted: vec![] })
+    }
+
+    /// Whether an observed expression has missing cells.
+    pub(super) fn has_missing(&self, node: NodeId) -> Result<bool, CaviError> {
+        let rows = self.graph.data.num_rows().max(1);
+        let uses_rows = self.graph.rows.is_some_and(|r| self.graph.node(node).axes.contains(&r));
+        let step = if uses_rows { 65_536 } else { rows };
+        let mut at = 0;
+        while at < rows {
+            let end = (at + step).min(rows);
+            if self.graph.evaluate_data(node, at..end)?.values.iter().any(|x| x.is_nan()) {
+                return Ok(true);
+            }
+            at = end;
+        }
+        Ok(false)
+    }
+
+    /// Marks factors whose elements meet in one product, and those that start symmetric to another.
+    pub(super) fn mark_coupling(&mut self) {
+        for term in &self.program.terms {
+            for (i, operand) in term.operands.iter().enumerate() {
+                let Source::Statistic { factor, statistic } = operand.source else { continue };
+                for other in &term.operands[i + 1..] {
+                    let Source::Statistic { factor: partner, statistic: second } = other.source else { continue };
+                    if partner == factor {
+                        self.program.factors[factor].coupled = true;
+                    } else if statistic == 1 && second == 1 {
+                        let gaussian = |f: FactorId| {
+                            matches!(self.program.factors[f].family, Family::Normal | Family::NormalVector(_))
+                        };
+                        if gaussian(factor) && gaussian(partner) {
+                            self.program.factors[factor].symmetric = true;
+                            self.program.factors[partner].symmetric = true;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Mean and second moment of the named expressions that are sums of products.
+    pub(super) fn derived(&mut self) -> Vec<Derived> {
+        let mut all = Vec::new();
+        for expression in self.graph.expressions.clone() {
+            let axes = self.graph.node(expression.node).axes.clone();
+            let value: Vec<AxisIndex> = axes.iter().map(|a| self.axis_index(*a)).collect();
+            let mut scope = Scope { axes: axes.clone(), value: value.clone(), ..Scope::default() };
+            let Ok(sum) = self.expand(expression.node, &value, &mut scope) else { continue };
+            let mut mean = Vec::new();
+            let mut second = Vec::new();
+            let mut complete = true;
+            for (s, left) in sum.iter().enumerate() {
+                let first: Result<Vec<Operand>, _> = left.atoms.iter().map(|a| self.first_moment(a)).collect();
+                match first {
+                    Ok(operands) => mean.push(self.weighted(&scope, left.coefficient, operands)),
+                    Err(_) => complete = false,
+                }
+                for (t, right) in sum.iter().enumerate() {
+                    let _ = (s, t);
+                    match self.pair(left, right, None, &expression.span) {
+                        Ok(products) => {
+                            second.extend(products.into_iter().map(|(c, o, _)| self.weighted(&scope, c, o)));
+                        }
+                        Err(_) => complete = false,
+                    }
+                }
+            }
+            if complete {
+                all.push(Derived { name: expression.name, axes, mean, second, index: value });
+            }
+        }
+        all
+    }
+
+    /// A product with the gates whose label it uses.
+    fn weighted(&self, scope: &Scope, coefficient: f64, mut operands: Vec<Operand>) -> (f64, Vec<Operand>) {
+        let labels: Vec<usize> = operands
+            .iter()
+            .flat_map(|o| o.index.iter())
+            .flat_map(|a| a.parts.iter())
+            .filter_map(|(s, _)| if let Step::Label(l) = s { Some(*l) } else { None })
+            .collect();
+        for gate in &scope.gates {
+            if labels.contains(&gate.label) {
+                operands.push(gate.operand.clone());
+            }
+        }
+        (coefficient, operands)
+    }
+}
+
+/// The name of a distribution in the language.
+pub(crate) fn distribution_name(distribution: &Distribution) -> &'static str {
+    use Distribution as D;
+    match distribution {
+        D::Normal { .. } | D::NormalJoint { .. } => "normal",
+        D::NormalGamma { .. } => "normal-gamma",
+        D::NormalWishart { .. } => "normal-wishart",
+        D::Gamma { .. } => "gamma",
+        D::InverseGamma { .. } => "inverse-gamma",
+        D::Wishart { .. } => "wishart",
+        D::Beta { .. } => "beta",
+        D::Dirichlet { .. } => "dirichlet",
+        D::StickBreaking { .. } => "stick-breaking",
+        D::Bernoulli { .. } => "bernoulli",
+        D::Binomial { .. } => "binomial",
+        D::Categorical { .. } => "categorical",
+        D::Multinomial { .. } => "multinomial",
+        D::Poisson { .. } => "poisson",
+        D::Exponential { .. } => "exponential",
+        D::StudentT { .. } => "student-t",
+        D::MarkovChain { .. } => "markov-chain",
+        D::GaussianMarkovChain { .. } => "gaussian-markov-chain",
+        D::HalfNormal { .. } => "half-normal",
+        D::HalfCauchy { .. } => "half-cauchy",
+        D::HalfStudentT { .. } => "half-student-t",
+        D::Cauchy { .. } => "cauchy",
+        D::Laplace { .. } => "laplace",
+        D::LogNormal { .. } => "log-normal",
+        D::Logistic { .. } => "logistic",
+        D::Uniform { .. } => "uniform",
+        D::NegativeBinomial { .. } => "negative-binomial",
+        D::Flat => "flat",
+    }
+}

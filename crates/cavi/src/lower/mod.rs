@@ -1,0 +1,278 @@
+//! From the graph to factors of q and products of their statistics: where conjugacy is decided.
+
+mod chain;
+mod expression;
+mod factors;
+mod normal;
+mod operand;
+mod positive;
+mod simple;
+
+use std::collections::BTreeMap;
+
+use vi_model::diagnostic::Diagnostic;
+use vi_model::graph::{AxisId, Distribution, Graph, NodeId, Observation, VariableId};
+
+use crate::error::CaviError;
+use crate::program::{AxisIndex, FactorId, Operand, Program, ROWS, Term};
+
+pub(crate) use chain::sequence_starts;
+use expression::Gate;
+
+/// A derived quantity: mean and second moment as products, for reporting.
+#[derive(Debug, Clone)]
+pub(crate) struct Derived {
+    /// Its name.
+    pub(crate) name: String,
+    /// Axes of its value.
+    pub(crate) axes: Vec<AxisId>,
+    /// Products whose sum is the mean, each with the indices of the axes.
+    pub(crate) mean: Vec<(f64, Vec<Operand>)>,
+    /// Products whose sum is the second moment.
+    pub(crate) second: Vec<(f64, Vec<Operand>)>,
+    /// Indices of the result.
+    pub(crate) index: Vec<AxisIndex>,
+}
+
+/// A lowered model.
+#[derive(Debug, Clone)]
+pub(crate) struct Lowered {
+    /// Factors and products.
+    pub(crate) program: Program,
+    /// The graph, with the expressions that lowering added.
+    pub(crate) graph: Graph,
+    /// The factor of each latent variable.
+    pub(crate) factor_of: BTreeMap<VariableId, FactorId>,
+    /// Named expressions that can be reported.
+    pub(crate) derived: Vec<Derived>,
+    /// Whether the ELBO is that of the Jaakkola–Jordan bound.
+    pub(crate) bounded: bool,
+}
+
+/// What one child's density knows of its indices while it is written out.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Scope {
+    /// The variable whose ELBO term it is.
+    pub(super) owner: usize,
+    /// Indices of the child's value axes: plates, then dimensions.
+    pub(super) value: Vec<AxisIndex>,
+    /// Named axes of those.
+    pub(super) axes: Vec<AxisId>,
+    /// Gates in use.
+    pub(super) gates: Vec<Gate>,
+    /// Operands that multiply every product of this density: presence of a missing value.
+    pub(super) mask: Vec<Operand>,
+}
+
+pub(super) struct Lowering {
+    pub(super) graph: Graph,
+    pub(super) program: Program,
+    pub(super) factor_of: BTreeMap<VariableId, FactorId>,
+    /// Categorical variables observed in part: latent, with evidence.
+    pub(super) clamped: Vec<VariableId>,
+    pub(super) bounded: bool,
+}
+
+/// Lowers a checked graph.
+///
+/// # Errors
+///
+/// Refuses, naming both variables, any pair that has no conjugate update.
+pub(crate) fn lower(graph: &Graph) -> Result<Lowered, CaviError> {
+    let mut lowering = Lowering {
+        graph: graph.clone(),
+        program: Program::default(),
+        factor_of: BTreeMap::new(),
+        clamped: Vec::new(),
+        bounded: false,
+    };
+    let rows = graph.rows.map_or(1, |r| graph.axis(r).size);
+    lowering.program.num_rows = rows;
+    lowering.program.counts = graph.counts;
+    let rows_label = lowering.program.new_label("rows", rows);
+    debug_assert_eq!(rows_label, ROWS);
+    lowering.program.owners = graph.variables.iter().map(|v| v.name.clone()).collect();
+    lowering.find_clamped()?;
+    lowering.make_factors()?;
+    for v in 0..graph.variables.len() {
+        lowering.density(VariableId(v))?;
+    }
+    lowering.mark_coupling();
+    let derived = lowering.derived();
+    Ok(Lowered {
+        program: lowering.program,
+        graph: lowering.graph,
+        factor_of: lowering.factor_of,
+        derived,
+        bounded: lowering.bounded,
+    })
+}
+
+impl Lowering {
+    pub(super) fn refusal(&self, diagnostic: Diagnostic) -> CaviError {
+        CaviError::refuse(&self.graph.source, diagnostic)
+    }
+
+    /// The text of the model file at a place.
+    pub(super) fn source_text(&self, span: &std::ops::Range<usize>) -> String {
+        self.graph.source.text.get(span.clone()).unwrap_or("this expression").to_owned()
+    }
+
+    /// A refusal that points at a key of a variable and names the way to the other engine.
+    pub(super) fn not_conjugate(&self, child: VariableId, key: &str, message: String) -> CaviError {
+        let variable = self.graph.variable(child);
+        let span = variable.key_spans.get(key).cloned().unwrap_or_else(|| variable.span.clone());
+        self.refusal(
+            Diagnostic::new("not-conjugate", message)
+                .at(span, format!("the {key} of `{}`", variable.name))
+                .help("choose a conjugate pair (see the table of pairs in the reference), or run this model with sgvi"),
+        )
+    }
+
+    /// Whether a variable has a factor of its own.
+    pub(super) fn is_latent(&self, v: VariableId) -> bool {
+        self.graph.variable(v).observed.is_none() || self.clamped.contains(&v)
+    }
+
+    /// The axis that a categorical or chain ranges over.
+    pub(super) fn category_axis(&self, v: VariableId) -> Option<AxisId> {
+        match self.graph.variable(v).distribution {
+            Distribution::Categorical { range, .. } | Distribution::MarkovChain { range, .. } => Some(range),
+            _ => None,
+        }
+    }
+
+    /// Adds a product: gates whose index it uses and the mask join it; indices that nothing carries multiply.
+    pub(super) fn add_term(&mut self, scope: &Scope, coefficient: f64, operands: Vec<Operand>, contracted: &[usize]) {
+        let (coefficient, operands) = self.complete(scope, coefficient, operands, contracted);
+        if coefficient != 0.0 {
+            self.program.terms.push(Term { owner: scope.owner, coefficient, operands });
+        }
+    }
+
+    /// A product with its gates, mask and multiplicity.
+    pub(super) fn complete(
+        &self,
+        scope: &Scope,
+        mut coefficient: f64,
+        mut operands: Vec<Operand>,
+        contracted: &[usize],
+    ) -> (f64, Vec<Operand>) {
+        let carries = |operands: &[Operand], label: usize| {
+            operands.iter().any(|o| {
+                o.index.iter().any(|a| {
+                    a.parts.iter().any(|(s, _)| match s {
+                        crate::program::Step::Label(l) => *l == label,
+                        crate::program::Step::Codes(_) => label == ROWS,
+                    })
+                })
+            })
+        };
+        for gate in &scope.gates {
+            if carries(&operands, gate.label) {
+                operands.push(gate.operand.clone());
+            }
+        }
+        operands.extend(scope.mask.iter().cloned());
+        for label in Self::labels_of(&scope.value).into_iter().chain(contracted.iter().copied()) {
+            if !carries(&operands, label) {
+                coefficient *= self.row_weight_size(label);
+            }
+        }
+        (coefficient, operands)
+    }
+
+    /// How often a product without the label counts: the size of the label, for rows the sum of the counts.
+    fn row_weight_size(&self, label: usize) -> f64 {
+        if label == ROWS { self.total_rows() } else { self.program.labels[label].size as f64 }
+    }
+
+    pub(super) fn labels_of(index: &[AxisIndex]) -> Vec<usize> {
+        let mut labels = Vec::new();
+        for axis in index {
+            for (step, _) in &axis.parts {
+                if let crate::program::Step::Label(l) = step
+                    && !labels.contains(l)
+                {
+                    labels.push(*l);
+                }
+            }
+        }
+        labels
+    }
+
+    /// A scope for the density of a variable: a label for each axis of its value.
+    pub(super) fn scope(&mut self, v: VariableId) -> Scope {
+        let axes = self.graph.value_axes(v);
+        let value = axes.iter().map(|a| self.axis_index(*a)).collect();
+        Scope { owner: v.0, value, axes, ..Scope::default() }
+    }
+
+    /// A fresh index along an axis (the one of the rows is always the same).
+    pub(super) fn axis_index(&mut self, axis: AxisId) -> AxisIndex {
+        if self.graph.rows == Some(axis) {
+            return AxisIndex::label(ROWS);
+        }
+        let info = self.graph.axis(axis);
+        let (name, size) = (info.name.clone(), info.size);
+        AxisIndex::label(self.program.new_label(&name, size))
+    }
+
+    /// Indices of a parameter's axes, by name from the child's.
+    pub(super) fn parameter_index(
+        &self,
+        child: VariableId,
+        scope: &Scope,
+        node: NodeId,
+    ) -> Result<Vec<AxisIndex>, CaviError> {
+        Self::inherit(&scope.axes, &scope.value, &self.graph.node(node).axes).ok_or_else(|| {
+            self.refusal(
+                Diagnostic::new(
+                    "parameter-axes",
+                    format!("a parameter of `{}` has an axis that the variable lacks", self.graph.variable(child).name),
+                )
+                .at(self.graph.node(node).span.clone(), "this parameter"),
+            )
+        })
+    }
+
+    /// Observed categoricals that other densities need although cells are missing.
+    fn find_clamped(&mut self) -> Result<(), CaviError> {
+        for v in 0..self.graph.variables.len() {
+            let id = VariableId(v);
+            let Some(Observation::Levels { column, axis }) = self.graph.variable(id).observed else { continue };
+            let used = self
+                .graph
+                .variables
+                .iter()
+                .enumerate()
+                .any(|(w, _)| w != v && self.parents(VariableId(w)).contains(&id));
+            let codes = self.graph.data.codes(column, self.graph.axis(axis))?;
+            let chain = matches!(self.graph.variable(id).distribution, Distribution::MarkovChain { .. });
+            if chain || (used && codes.first_missing().is_some()) {
+                self.clamped.push(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Total number of rows, repeated rows counted.
+    pub(super) fn total_rows(&self) -> f64 {
+        match self.graph.counts {
+            None => self.program.num_rows as f64,
+            Some(column) => {
+                let mut total = 0.0;
+                let mut buffer = vec![0.0; 65_536.min(self.program.num_rows.max(1))];
+                let mut at = 0;
+                while at < self.program.num_rows {
+                    let end = (at + buffer.len()).min(self.program.num_rows);
+                    if self.graph.data.read(&[column], at..end, &mut buffer[..end - at]).is_ok() {
+                        total += buffer[..end - at].iter().sum::<f64>();
+                    }
+                    at = end;
+                }
+                total
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Positive parameters (precisions, rates, scales, concentrations): products of powers of gamma variables and data.
+
+use vi_model::graph::{NodeId, VariableId};
+
+use super::expression::{Atom, AtomKind, Monomial};
+use super::{Lowering, Scope};
+use crate::error::CaviError;
+use crate::factor::Family;
+use crate::program::{Operand, Transform};
+
+/// A positive parameter as E[p] = coefficient · Π expectation, E[log p] = log(coefficient) + Σ exponent · log.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Positive {
+    pub(super) coefficient: f64,
+    /// Operands of the expectation.
+    pub(super) expectation: Vec<Operand>,
+    /// Operands of the logarithm, each with its exponent.
+    pub(super) logarithm: Vec<(f64, Operand)>,
+    /// Contracted labels (none are allowed, kept for the refusal).
+    pub(super) contracted: Vec<usize>,
+}
+
+/// The power of the written parameter that enters the density.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Power {
+    /// p itself: a precision, a rate.
+    One,
+    /// 1/p: a variance, a scale.
+    MinusOne,
+    /// 1/p²: a standard deviation.
+    MinusTwo,
+}
+
+impl Lowering {
+    /// Reads a positive parameter, raised to `power`.
+    pub(super) fn positive(
+        &mut self,
+        child: VariableId,
+        key: &str,
+        node: NodeId,
+        power: Power,
+        scope: &mut Scope,
+    ) -> Result<Positive, CaviError> {
+        let index = self.parameter_index(child, scope, node)?;
+        let sum = self.expand(node, &index, scope)?;
+        let [monomial] = sum.as_slice() else {
+            return Err(self.not_conjugate(
+                child,
+                key,
+                format!(
+                    "the {key} of `{}` is a sum of variables: only products of gamma variables and data have a conjugate update",
+                    self.graph.variable(child).name
+                ),
+            ));
+        };
+        self.positive_monomial(child, key, &monomial.clone(), power)
+    }
+
+    fn positive_monomial(
+        &mut self,
+        child: VariableId,
+        key: &str,
+        monomial: &Monomial,
+        power: Power,
+    ) -> Result<Positive, CaviError> {
+        let exponent = match power {
+            Power::One => 1,
+            Power::MinusOne => -1,
+            Power::MinusTwo => -2,
+        };
+        let mut positive = Positive {
+            coefficient: monomial.coefficient.powi(exponent),
+            contracted: monomial.contracted.clone(),
+            ..Positive::default()
+        };
+        if !(positive.coefficient > 0.0 && positive.coefficient.is_finite()) || !monomial.contracted.is_empty() {
+            return Err(self.not_conjugate(
+                child,
+                key,
+                format!("the {key} of `{}` must be a product of positive numbers", self.graph.variable(child).name),
+            ));
+        }
+        for Atom { kind, index } in &monomial.atoms {
+            match kind {
+                AtomKind::Data(node) => {
+                    let transform = match power {
+                        Power::One => Transform::Identity,
+                        Power::MinusOne => Transform::Reciprocal,
+                        Power::MinusTwo => Transform::ReciprocalSquare,
+                    };
+                    let value = self.data_operand(*node, index, transform)?;
+                    let log = self.data_operand(*node, index, Transform::Log)?;
+                    positive.expectation.push(value);
+                    positive.logarithm.push((f64::from(exponent), log));
+                }
+                AtomKind::Factor(_) => {}
+                AtomKind::Variable(v) => {
+                    let span = self.graph.variable(child).span.clone();
+                    let family = self.program.factors[self.factor(*v)].family;
+                    let fits = matches!(
+                        (family, power),
+                        (Family::Gamma, Power::One) | (Family::InverseGamma, Power::MinusOne)
+                    );
+                    if !fits {
+                        return Err(self.not_conjugate(
+                            child,
+                            key,
+                            self.positive_message(child, key, *v, family, power),
+                        ));
+                    }
+                    positive.expectation.push(self.variable_operand(*v, index, 0, &span)?);
+                    positive.logarithm.push((f64::from(exponent), self.variable_operand(*v, index, 1, &span)?));
+                }
+            }
+        }
+        Ok(positive)
+    }
+
+    fn positive_message(
+        &self,
+        child: VariableId,
+        key: &str,
+        parent: VariableId,
+        family: Family,
+        power: Power,
+    ) -> String {
+        let (child, parent) = (&self.graph.variable(child).name, &self.graph.variable(parent).name);
+        let hint = match (family, power) {
+            (Family::Gamma, Power::MinusOne) => {
+                "; a gamma variable is conjugate as a precision or rate, an inverse-gamma one here"
+            }
+            (Family::Gamma | Family::InverseGamma, Power::MinusTwo) => {
+                "; write a precision with a gamma variable, or a variance with an inverse-gamma one"
+            }
+            (Family::InverseGamma, Power::One) => {
+                "; an inverse-gamma variable is conjugate as a variance or scale, a gamma one here"
+            }
+            _ => "; cavi needs a gamma (or inverse-gamma) variable here",
+        };
+        format!("`{parent}` as the {key} of `{child}` is not a conjugate pair{hint}")
+    }
+}

@@ -1,0 +1,5 @@
+//! The command line `cavi`.
+
+fn main() -> std::process::ExitCode {
+    cavi::cli::main()
+}

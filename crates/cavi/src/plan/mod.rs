@@ -1,0 +1,374 @@
+//! What to run: products grouped by what they need of the rows, and the loops that compute them.
+//!
+//! Each product Σ_rows R·G splits into what changes from row to row (R: data and row-level statistics) and what does not
+//! (G: statistics of the other factors and constants). Products with the same R share one summary S = Σ_rows R, laid out
+//! over the indices that R and G share, and one coefficient C, the sum of their G over the same indices: then
+//! the ELBO needs ⟨S, C⟩ only, messages to global factors need S, and messages to row-level factors need C.
+
+mod access;
+mod matrix;
+mod pairs;
+
+use std::collections::HashMap;
+
+use crate::error::CaviError;
+use crate::kernel::nest::Nest;
+use crate::lower::Lowered;
+use crate::program::{AxisIndex, FactorId, Label, Operand, Program, ROWS, Source, Step};
+
+pub(crate) use access::contraction;
+pub(crate) use matrix::MatrixPath;
+pub(crate) use pairs::PairTable;
+
+/// Products that share what they need of the rows.
+#[derive(Debug, Clone)]
+pub(crate) struct RowGroup {
+    /// Row-level operands.
+    pub(crate) operands: Vec<Operand>,
+    /// Axes of the summary, addressed from a row.
+    pub(crate) index: Vec<AxisIndex>,
+    /// Sizes of those axes.
+    pub(crate) shape: Vec<usize>,
+    /// Whether a row-level factor is in it (else the summary is computed once).
+    pub(crate) dynamic: bool,
+    /// Summary by loops.
+    pub(crate) summary: Nest,
+    /// For each operand that is a row-level statistic: its message by loops, and which inputs it takes.
+    pub(crate) messages: Vec<RowMessage>,
+    /// Summary by a matrix product.
+    pub(crate) matrix_summary: Option<MatrixPath>,
+}
+
+impl RowGroup {
+    /// Number of values in the summary.
+    pub(crate) fn size(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// The message of a group to one of its row-level statistics.
+#[derive(Debug, Clone)]
+pub(crate) struct RowMessage {
+    /// The factor and its statistic.
+    pub(crate) factor: FactorId,
+    pub(crate) statistic: usize,
+    /// Operands of the group that enter (by position).
+    pub(crate) inputs: Vec<usize>,
+    /// Loops over the inputs and then the coefficient.
+    pub(crate) nest: Nest,
+    /// The same by a matrix product.
+    pub(crate) matrix: Option<MatrixPath>,
+}
+
+/// A product after the rows have been summed.
+#[derive(Debug, Clone)]
+pub(crate) struct GlobalTerm {
+    pub(crate) owner: usize,
+    pub(crate) coefficient: f64,
+    /// Operands; a summary may be among them.
+    pub(crate) operands: Vec<Operand>,
+    /// The group of the summary.
+    pub(crate) group: Option<usize>,
+    /// The table of row pairs that the product runs over.
+    pub(crate) pairs: Option<usize>,
+    /// The whole product, as one number.
+    pub(crate) value: Nest,
+    /// Each operand's derivative, by position.
+    pub(crate) derivatives: Vec<Nest>,
+}
+
+/// Everything that is decided before the first iteration.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) groups: Vec<RowGroup>,
+    pub(crate) terms: Vec<GlobalTerm>,
+    pub(crate) pairs: Vec<PairTable>,
+    /// Row-level factors in the order of their update.
+    pub(crate) local_order: Vec<FactorId>,
+    /// Whether statistics of row-level factors must be kept between iterations.
+    pub(crate) stored: bool,
+    /// Global factors in the order of their update.
+    pub(crate) global_order: Vec<FactorId>,
+    /// For each factor and statistic: terms and positions where it stands.
+    pub(crate) uses: HashMap<(FactorId, usize), Vec<(usize, usize)>>,
+    /// Rows per chunk.
+    pub(crate) chunk: usize,
+    /// Rows per task; tasks run in parallel and are merged in order.
+    pub(crate) task: usize,
+}
+
+/// Canonical form of a group: the operands and index with labels numbered by appearance.
+type GroupKey = (Vec<Operand>, Vec<AxisIndex>);
+
+/// Plans a lowered model.
+///
+/// # Errors
+///
+/// Fails when a look-up cannot be read.
+pub(crate) fn plan(lowered: &mut Lowered) -> Result<Plan, CaviError> {
+    let mut builder =
+        Builder { lowered, groups: Vec::new(), keys: HashMap::new(), terms: Vec::new(), pairs: Vec::new() };
+    for t in 0..builder.lowered.program.terms.len() {
+        builder.term(t)?;
+    }
+    let Builder { groups, terms, pairs, .. } = builder;
+    let program = &lowered.program;
+    let mut plan = Plan {
+        groups,
+        terms,
+        pairs,
+        local_order: Vec::new(),
+        stored: false,
+        global_order: Vec::new(),
+        uses: HashMap::new(),
+        chunk: 256,
+        task: 0,
+    };
+    for (t, term) in plan.terms.iter().enumerate() {
+        for (position, operand) in term.operands.iter().enumerate() {
+            if let Source::Statistic { factor, statistic } = operand.source {
+                plan.uses.entry((factor, statistic)).or_default().push((t, position));
+            }
+        }
+    }
+    plan.global_order = (0..program.factors.len()).filter(|&f| !program.factors[f].local).collect();
+    order_local(program, &mut plan);
+    let rows = program.num_rows.max(1);
+    let chunks = rows.div_ceil(plan.chunk);
+    plan.task = plan.chunk * chunks.div_ceil(64).max(1);
+    Ok(plan)
+}
+
+/// Orders row-level factors so that each follows those it depends on; a cycle means that their state must be kept.
+fn order_local(program: &Program, plan: &mut Plan) {
+    let local: Vec<FactorId> = (0..program.factors.len()).filter(|&f| program.factors[f].local).collect();
+    let depends = |f: FactorId, h: FactorId| {
+        f != h
+            && !program.factors[f].conditional_on.contains(&h)
+            && plan.groups.iter().any(|g| {
+                let has = |x: FactorId| {
+                    g.operands.iter().any(|o| matches!(o.source, Source::Statistic { factor, .. } if factor == x))
+                };
+                has(f) && has(h)
+            })
+    };
+    let mut left = local;
+    let mut order = Vec::new();
+    while !left.is_empty() {
+        let next = left.iter().position(|&f| !left.iter().any(|&h| depends(f, h)));
+        match next {
+            Some(at) => order.push(left.remove(at)),
+            None => {
+                plan.stored = true;
+                // Inside a cycle auxiliary scales come last, so that they adapt to the others.
+                order.push(left.remove(0));
+            }
+        }
+    }
+    plan.stored |= order.iter().any(|&f| program.factors[f].family.is_chain());
+    plan.local_order = order;
+}
+
+struct Builder<'a> {
+    lowered: &'a mut Lowered,
+    groups: Vec<RowGroup>,
+    keys: HashMap<GroupKey, usize>,
+    terms: Vec<GlobalTerm>,
+    pairs: Vec<PairTable>,
+}
+
+impl Builder<'_> {
+    fn term(&mut self, t: usize) -> Result<(), CaviError> {
+        let term = self.lowered.program.terms[t].clone();
+        let (mut rows, mut globals): (Vec<Operand>, Vec<Operand>) =
+            term.operands.into_iter().partition(|o| self.lowered.program.is_row_level(o));
+        let codes = code_sets(&globals);
+        if rows.is_empty() && codes.is_empty() {
+            self.push(term.owner, term.coefficient, globals, None, None);
+            return Ok(());
+        }
+        // How a look-up is addressed after the rows are summed: one by its own axis, several by a table of their combinations.
+        let mut pairs = None;
+        let mut outer: Vec<(AxisIndex, AxisIndex, usize)> = Vec::new();
+        match codes.as_slice() {
+            [] => {}
+            [single] => {
+                let size = self.codes_size(*single);
+                let label = self.lowered.program.new_label("level", size);
+                for operand in &mut globals {
+                    replace_codes(operand, *single, label);
+                }
+                outer.push((AxisIndex::codes(*single), AxisIndex::label(label), size));
+            }
+            several => {
+                let table = self.pair_table(several)?;
+                let size = self.pairs[table].len();
+                let label = self.pairs[table].label;
+                pairs = Some(table);
+                outer.push((AxisIndex::codes(self.pairs[table].row_codes), AxisIndex::label(label), size));
+            }
+        }
+        rows.sort_by(|a, b| (a.source, &a.index).cmp(&(b.source, &b.index)));
+        let global_labels = labels_in(&globals);
+        let mut shared: Vec<Label> =
+            labels_in(&rows).into_iter().filter(|l| *l != ROWS && global_labels.contains(l)).collect();
+        self.matrix_order(&rows, &mut shared);
+        let mut row_index: Vec<AxisIndex> = outer.iter().map(|o| o.0.clone()).collect();
+        row_index.extend(shared.iter().map(|l| AxisIndex::label(*l)));
+        let mut global_index: Vec<AxisIndex> = outer.iter().map(|o| o.1.clone()).collect();
+        global_index.extend(shared.iter().map(|l| AxisIndex::label(*l)));
+        let mut shape: Vec<usize> = outer.iter().map(|o| o.2).collect();
+        shape.extend(shared.iter().map(|l| self.lowered.program.labels[*l].size));
+        let group = self.group(rows, row_index, shape);
+        globals.push(Operand { source: Source::Summary(group), index: global_index });
+        self.push(term.owner, term.coefficient, globals, Some(group), pairs);
+        Ok(())
+    }
+
+    /// Orders shared labels so that those of one row-level statistic come last: then summaries are matrix products.
+    fn matrix_order(&self, rows: &[Operand], shared: &mut [Label]) {
+        let target = rows.iter().rfind(|o| matches!(o.source, Source::Statistic { .. }));
+        if let Some(target) = target {
+            let own = labels_in(std::slice::from_ref(target));
+            shared.sort_by_key(|l| match own.iter().position(|o| o == l) {
+                None => 0,
+                Some(at) => at + 1,
+            });
+        }
+    }
+
+    fn codes_size(&self, codes: usize) -> usize {
+        let axis = self.lowered.program.codes[codes].axis;
+        self.lowered.graph.axis(axis).size
+    }
+
+    fn pair_table(&mut self, codes: &[usize]) -> Result<usize, CaviError> {
+        if let Some(found) = self.pairs.iter().position(|p| p.codes == codes) {
+            return Ok(found);
+        }
+        let table = PairTable::build(self.lowered, codes, self.pairs.len())?;
+        self.pairs.push(table);
+        Ok(self.pairs.len() - 1)
+    }
+
+    fn group(&mut self, rows: Vec<Operand>, index: Vec<AxisIndex>, shape: Vec<usize>) -> usize {
+        let key = canonical(&rows, &index);
+        if let Some(&found) = self.keys.get(&key) {
+            return found;
+        }
+        let id = self.groups.len();
+        let program = &self.lowered.program;
+        let coefficient = Operand { source: Source::Summary(id), index: index.clone() };
+        let shapes =
+            |o: &Operand| if o.source == Source::Summary(id) { shape.clone() } else { program.shape(o.source) };
+        let row_level = |o: &Operand| program.is_row_level(o);
+        let summary =
+            contraction(program, &rows.iter().collect::<Vec<_>>(), Some(&coefficient), Some(ROWS), &shapes, &row_level);
+        let dynamic = rows.iter().any(|o| matches!(o.source, Source::Statistic { .. }));
+        let mut messages = Vec::new();
+        for (position, operand) in rows.iter().enumerate() {
+            let Source::Statistic { factor, statistic } = operand.source else { continue };
+            let skip = &program.factors[factor].conditional_on;
+            let inputs: Vec<usize> = (0..rows.len())
+                .filter(|&i| i != position)
+                .filter(|&i| !matches!(rows[i].source, Source::Statistic { factor, .. } if skip.contains(&factor)))
+                .collect();
+            let mut chosen: Vec<&Operand> = inputs.iter().map(|&i| &rows[i]).collect();
+            let matrix = MatrixPath::message(program, &chosen, operand, &coefficient, &shape);
+            chosen.push(&coefficient);
+            let nest = contraction(program, &chosen, Some(operand), Some(ROWS), &shapes, &row_level);
+            messages.push(RowMessage { factor, statistic, inputs, nest, matrix });
+        }
+        let matrix_summary = MatrixPath::summary(program, &rows, &coefficient, &shape);
+        self.groups.push(RowGroup { operands: rows, index, shape, dynamic, summary, messages, matrix_summary });
+        self.keys.insert(key, id);
+        id
+    }
+
+    fn push(
+        &mut self,
+        owner: usize,
+        coefficient: f64,
+        operands: Vec<Operand>,
+        group: Option<usize>,
+        pairs: Option<usize>,
+    ) {
+        let program = &self.lowered.program;
+        let outer = pairs.map(|p| self.pairs[p].label);
+        let groups = &self.groups;
+        let shapes = |o: &Operand| match o.source {
+            Source::Summary(g) => groups[g].shape.clone(),
+            source => program.shape(source),
+        };
+        let row_level = |_: &Operand| false;
+        let all: Vec<&Operand> = operands.iter().collect();
+        let value = contraction(program, &all, None, outer, &shapes, &row_level);
+        let derivatives = (0..operands.len())
+            .map(|i| {
+                let inputs: Vec<&Operand> =
+                    operands.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, o)| o).collect();
+                contraction(program, &inputs, Some(&operands[i]), outer, &shapes, &row_level)
+            })
+            .collect();
+        self.terms.push(GlobalTerm { owner, coefficient, operands, group, pairs, value, derivatives });
+    }
+}
+
+/// Code arrays in use, in order of first appearance.
+fn code_sets(operands: &[Operand]) -> Vec<usize> {
+    let mut found = Vec::new();
+    for (step, _) in operands.iter().flat_map(|o| &o.index).flat_map(|a| &a.parts) {
+        if let Step::Codes(c) = step
+            && !found.contains(c)
+        {
+            found.push(*c);
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+fn replace_codes(operand: &mut Operand, codes: usize, label: Label) {
+    for (step, _) in operand.index.iter_mut().flat_map(|a| &mut a.parts) {
+        if *step == Step::Codes(codes) {
+            *step = Step::Label(label);
+        }
+    }
+}
+
+/// Labels of operands in order of first appearance.
+pub(crate) fn labels_in(operands: &[Operand]) -> Vec<Label> {
+    let mut labels = Vec::new();
+    for (step, _) in operands.iter().flat_map(|o| &o.index).flat_map(|a| &a.parts) {
+        if let Step::Label(l) = step
+            && !labels.contains(l)
+        {
+            labels.push(*l);
+        }
+    }
+    labels
+}
+
+fn canonical(rows: &[Operand], index: &[AxisIndex]) -> GroupKey {
+    let mut names: Vec<Label> = vec![ROWS];
+    let mut rename = |axis: &AxisIndex| AxisIndex {
+        start: axis.start,
+        parts: axis
+            .parts
+            .iter()
+            .map(|(step, m)| match step {
+                Step::Codes(_) => (*step, *m),
+                Step::Label(l) => {
+                    let at = names.iter().position(|n| n == l).unwrap_or_else(|| {
+                        names.push(*l);
+                        names.len() - 1
+                    });
+                    (Step::Label(at), *m)
+                }
+            })
+            .collect(),
+    };
+    let operands =
+        rows.iter().map(|o| Operand { source: o.source, index: o.index.iter().map(&mut rename).collect() }).collect();
+    (operands, index.iter().map(&mut rename).collect())
+}

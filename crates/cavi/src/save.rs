@@ -1,0 +1,183 @@
+//! Row-level posteriors, written chunk by chunk.
+
+use std::ops::Range;
+
+use vi_model::graph::{AxisKind, VariableId};
+use vi_run::output::{LocalColumns, LocalFormat, OutputError, RunDirectory};
+
+use crate::error::CaviError;
+use crate::factor::Family;
+use crate::fit::Ascent;
+use crate::program::FactorId;
+
+/// What can go wrong while row-level posteriors are written.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// The rows could not be read or updated.
+    #[error(transparent)]
+    Engine(#[from] CaviError),
+    /// The table could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+impl Ascent {
+    /// Whether a variable has a row-level posterior; the reason if not.
+    ///
+    /// # Errors
+    ///
+    /// The reason, naming what could be saved.
+    pub fn check_saveable(&self, name: &str) -> Result<(), String> {
+        let graph = &self.engine.lowered.graph;
+        let saveable: Vec<&str> = (0..graph.variables.len())
+            .map(VariableId)
+            .filter(|v| graph.is_local(*v) && self.engine.lowered.factor_of.contains_key(v))
+            .map(|v| graph.variable(v).name.as_str())
+            .collect();
+        if saveable.contains(&name) {
+            return Ok(());
+        }
+        let list = if saveable.is_empty() { "this model has none".to_owned() } else { saveable.join(", ") };
+        Err(format!("--save {name}: only latent variables in the rows' plate have a table of their own ({list})"))
+    }
+
+    fn row_factor(&self, name: &str) -> Option<(VariableId, FactorId)> {
+        let v = self.engine.lowered.graph.variable_named(name)?;
+        Some((v, *self.engine.lowered.factor_of.get(&v)?))
+    }
+
+    /// Writes `local/NAME` for a latent variable of the rows' plate: probabilities of a categorical, else mean and sd.
+    ///
+    /// # Errors
+    ///
+    /// When the rows cannot be read, or the table cannot be written.
+    pub fn save_rows(
+        &mut self,
+        name: &str,
+        directory: &mut RunDirectory,
+        format: LocalFormat,
+    ) -> Result<(), SaveError> {
+        let Some((v, f)) = self.row_factor(name) else { return Ok(()) };
+        let engine = &self.engine;
+        let graph = &engine.lowered.graph;
+        let factor = &engine.lowered.program.factors[f];
+        let elements = factor.elements();
+        let columns = match factor.family {
+            Family::Categorical(k) | Family::MarkovChain(k) if elements == 1 => {
+                let axis = match graph.variable(v).distribution {
+                    vi_model::graph::Distribution::Categorical { range, .. }
+                    | vi_model::graph::Distribution::MarkovChain { range, .. } => Some(range),
+                    _ => None,
+                };
+                match axis.map(|a| &graph.axis(a).kind) {
+                    Some(AxisKind::Levels { levels, .. }) => LocalColumns::Probabilities { levels: levels.clone() },
+                    _ => LocalColumns::numbered_levels(k),
+                }
+            }
+            Family::Categorical(k) => LocalColumns::numbered_levels(k * elements),
+            Family::NormalVector(_) | Family::GaussianMarkovChain(_) if factor.members.len() == 1 => {
+                LocalColumns::numbered_coordinates(elements * engine.row_size(f, 0) / elements.max(1))
+            }
+            _ if elements == 1 && factor.members.len() == 1 => LocalColumns::Scalar,
+            _ => {
+                let width = factor.members.iter().find(|m| m.variable == Some(v)).map_or(1, |m| m.coordinates.len());
+                LocalColumns::numbered_coordinates(elements * width)
+            }
+        };
+        let mut writer = directory.local_writer(name, format, columns)?;
+        let rows = engine.lowered.program.num_rows;
+        let mut at = 0;
+        while at < rows {
+            let range: Range<usize> = at..(at + engine.plan.chunk).min(rows);
+            let statistics = engine.rows_of(f, range.clone())?;
+            match factor.family {
+                Family::Categorical(_) | Family::MarkovChain(_) => writer.write_probabilities(&statistics[0])?,
+                family => {
+                    let (means, sds) = moments(family, &statistics, factor, v);
+                    writer.write_moments(&means, &sds)?;
+                }
+            }
+            at = range.end;
+        }
+        writer.finish()?;
+        Ok(())
+    }
+}
+
+/// Means and marginal standard deviations of row-level elements.
+fn moments(
+    family: Family,
+    statistics: &[Vec<f64>],
+    factor: &crate::program::Factor,
+    v: VariableId,
+) -> (Vec<f64>, Vec<f64>) {
+    match family {
+        Family::NormalVector(d) | Family::GaussianMarkovChain(d) | Family::PartialNormal(d) => {
+            let coordinates = factor
+                .members
+                .iter()
+                .find(|m| m.variable == Some(v) && factor.members.len() > 1)
+                .map_or(0..d, |m| m.coordinates.clone());
+            let mut means = Vec::new();
+            let mut sds = Vec::new();
+            for (mean, second) in statistics[0].chunks_exact(d).zip(statistics[1].chunks_exact(d * d)) {
+                for i in coordinates.clone() {
+                    means.push(mean[i]);
+                    sds.push((second[i * d + i] - mean[i] * mean[i]).max(0.0).sqrt());
+                }
+            }
+            (means, sds)
+        }
+        Family::Bernoulli => {
+            let sds = statistics[0].iter().map(|p| (p * (1.0 - p)).max(0.0).sqrt()).collect();
+            (statistics[0].clone(), sds)
+        }
+        Family::Poisson => (statistics[0].clone(), statistics[0].iter().map(|m| m.sqrt()).collect()),
+        Family::Normal | Family::TruncatedNormal => {
+            let sds = statistics[0].iter().zip(&statistics[1]).map(|(m, s)| (s - m * m).max(0.0).sqrt()).collect();
+            (statistics[0].clone(), sds)
+        }
+        _ => from_natural(family, statistics),
+    }
+}
+
+/// Families whose moments are not among their statistics: `statistics` holds their natural parameters.
+fn from_natural(family: Family, natural: &[Vec<f64>]) -> (Vec<f64>, Vec<f64>) {
+    let mut means = Vec::new();
+    let mut sds = Vec::new();
+    match family {
+        Family::Gamma => {
+            for (rate, shape) in natural[0].iter().zip(&natural[1]) {
+                let (a, b) = (shape + 1.0, -rate);
+                means.push(a / b);
+                sds.push(a.sqrt() / b);
+            }
+        }
+        Family::InverseGamma => {
+            for (scale, shape) in natural[0].iter().zip(&natural[1]) {
+                let (a, b) = (-shape - 1.0, -scale);
+                means.push(if a > 1.0 { b / (a - 1.0) } else { f64::INFINITY });
+                sds.push(if a > 2.0 { b / ((a - 1.0) * (a - 2.0).sqrt()) } else { f64::INFINITY });
+            }
+        }
+        Family::Beta => {
+            for (a, b) in natural[0].iter().zip(&natural[1]) {
+                let (a, b) = (a + 1.0, b + 1.0);
+                means.push(a / (a + b));
+                sds.push((a * b / (a + b + 1.0)).sqrt() / (a + b));
+            }
+        }
+        Family::Dirichlet(k) => {
+            for row in natural[0].chunks_exact(k) {
+                let total: f64 = row.iter().map(|n| n + 1.0).sum();
+                for n in row {
+                    let m = (n + 1.0) / total;
+                    means.push(m);
+                    sds.push((m * (1.0 - m) / (total + 1.0)).sqrt());
+                }
+            }
+        }
+        _ => {}
+    }
+    (means, sds)
+}
