@@ -490,3 +490,28 @@ fn missing_covariates() {
         load_str(&text.replace("mean = \"b[g]\"", "mean = 0.0").replace("2.0]", "nan]"), "m", Path::new("")).is_ok()
     );
 }
+
+#[test]
+fn parents_of_the_wrong_support() {
+    let parent = |keys: &str| format!("[variables.w]\ndistribution = {keys}\n");
+    let child = |key: &str| {
+        variable(&format!(
+            "distribution = \"normal\"\nplates = [\"observation\"]\nmean = 0.0\n{key} = \"w\"\nobserved = \"reading\""
+        ))
+    };
+    let real = parent("\"normal\"\nmean = 0.0\nsd = 1.0");
+    refused(&format!("{real}{}", child("sd")), "parent-support", "w", &["`sd` of variable `v`", "`w`", "exp(w)"]);
+    let flip = variable("distribution = \"bernoulli\"\nplates = [\"observation\"]\nprobability = \"w\"");
+    refused(&format!("{real}{flip}"), "parent-support", "w", &["logit = \"w\""]);
+    let gamma = parent("\"gamma\"\nshape = 1.0\nrate = 1.0\nplates = [\"state\"]");
+    let index = variable("distribution = \"categorical\"\nplates = [\"observation\"]\nprobabilities = \"w\"");
+    refused(&format!("{gamma}{index}"), "parent-support", "w", &["dirichlet"]);
+    for fitting in [
+        "\"normal\"\nmean = 0.0\nsd = 1.0\nlower = 0.0",
+        "\"beta\"\nalpha = 1.0\nbeta = 1.0",
+        "\"uniform\"\nlower = 0.5\nupper = 2.0",
+    ] {
+        let text = format!("{FRAME}{}{}", parent(fitting), child("precision"));
+        assert!(load_str(&text, "m", Path::new("")).is_ok(), "{fitting}");
+    }
+}

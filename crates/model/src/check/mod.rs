@@ -3,4 +3,5 @@
 pub(crate) mod distribution;
 pub(crate) mod keys;
 pub(crate) mod kinds;
+pub(crate) mod parents;
 pub(crate) mod values;

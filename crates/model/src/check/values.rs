@@ -1,8 +1,9 @@
 //! Constant parameters outside their domain: negative spreads, probabilities that do not sum to one, matrices that are
 //! not positive definite.
 
+use crate::check::parents::is_matrix;
 use crate::diagnostic::Diagnostic;
-use crate::graph::{Distribution, Graph, NodeId, NodeKind, SpreadForm, Variable};
+use crate::graph::{Graph, NodeId, NodeKind, Variable};
 use crate::registry::{self, Domain};
 
 /// Largest departure of probabilities' sum from 1 that counts as rounding.
@@ -126,20 +127,6 @@ fn not_positive_definite(values: &[f64], d: usize) -> Option<String> {
         }
     }
     None
-}
-
-/// Whether a parameter is a matrix that must be positive definite.
-fn is_matrix(distribution: &Distribution, key: &str) -> bool {
-    match distribution {
-        Distribution::Normal { form, .. } => key != "mean" && *form == SpreadForm::Matrix,
-        Distribution::NormalWishart { .. } | Distribution::Wishart { .. } => matches!(key, "scale" | "inverse_scale"),
-        Distribution::GaussianMarkovChain { initial_form, innovation_form, .. } => match key {
-            "initial_precision" => *initial_form == SpreadForm::Matrix,
-            "innovation_precision" => *innovation_form == SpreadForm::Matrix,
-            _ => false,
-        },
-        _ => false,
-    }
 }
 
 #[cfg(test)]

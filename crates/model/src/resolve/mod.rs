@@ -170,6 +170,7 @@ pub(crate) fn resolve(spec: &Spec, base: &Path, preloaded: Option<Data>) -> Resu
         && diagnostics.is_empty()
     {
         diagnostics.extend(check::values::check(&graph));
+        diagnostics.extend(check::parents::check(&graph));
         if diagnostics.is_empty() {
             diagnostics.extend(check_support(&graph));
         }
