@@ -1,12 +1,16 @@
 //! From the graph to factors of q and products of their statistics: where conjugacy is decided.
 
+mod binary;
 mod chain;
+mod density;
 mod expression;
 mod factors;
+mod joint;
 mod normal;
 mod operand;
 mod positive;
-mod simple;
+mod scales;
+mod simplex;
 
 use std::collections::BTreeMap;
 

@@ -1,0 +1,153 @@
+//! Densities of binary values and of counts of successes: by probability, by the logit bound, by the probit augmentation.
+
+use vi_model::graph::{BinaryOperator, NodeId, Observation, Probability, VariableId};
+
+use super::expression::{Atom, AtomKind, Monomial};
+use super::normal::Weight;
+use super::positive::Positive;
+use super::{Lowering, Scope};
+use crate::error::CaviError;
+use crate::factor::Family;
+use crate::program::{Operand, Source, Transform};
+
+const LOG_TWO_PI: f64 = 1.837_877_066_409_345_3;
+
+impl Lowering {
+    /// log p and log(1 − p) of a success probability.
+    fn log_odds_operands(
+        &mut self,
+        v: VariableId,
+        node: NodeId,
+        scope: &mut Scope,
+    ) -> Result<(Operand, Operand), CaviError> {
+        let index = self.parameter_index(v, scope, node)?;
+        let atom = self.single(v, "probability", node, &index, scope)?;
+        let span = self.graph.variable(v).span.clone();
+        match atom.kind {
+            AtomKind::Data(data) => Ok((
+                self.data_operand(data, &atom.index, Transform::Log)?,
+                self.data_operand(data, &atom.index, Transform::LogComplement)?,
+            )),
+            AtomKind::Variable(p) if self.program.factors[self.factor(p)].family == Family::Beta => {
+                Ok((self.variable_operand(p, &atom.index, 0, &span)?, self.variable_operand(p, &atom.index, 1, &span)?))
+            }
+            AtomKind::Variable(p) => Err(self.not_conjugate(
+                v,
+                "probability",
+                format!(
+                    "`{}` as the probability of `{}` is not a conjugate pair: a beta variable is",
+                    self.graph.variable(p).name,
+                    self.graph.variable(v).name
+                ),
+            )),
+            AtomKind::Factor(_) => {
+                Err(self.not_conjugate(v, "probability", "the probability must be a beta variable".into()))
+            }
+        }
+    }
+
+    /// Bernoulli (no trials) and binomial, by probability, logit bound or probit augmentation.
+    pub(super) fn binary_density(
+        &mut self,
+        v: VariableId,
+        trials: Option<NodeId>,
+        probability: Probability,
+    ) -> Result<(), CaviError> {
+        let mut scope = self.scope(v);
+        self.presence(v, &mut scope)?;
+        let n = match trials {
+            Some(node) => vec![self.fixed(v, "trials", node, &scope, Transform::Identity)?],
+            None => vec![],
+        };
+        match probability {
+            Probability::Probability(node) => {
+                let (log_p, log_q) = self.log_odds_operands(v, node, &mut scope)?;
+                let x = self.statistic(v, &scope, 0, Transform::Identity)?;
+                self.add_term(&scope, 1.0, vec![x.clone(), log_p], &[]);
+                self.add_term(&scope, -1.0, vec![x, log_q.clone()], &[]);
+                let mut all = n.clone();
+                all.push(log_q);
+                self.add_term(&scope, 1.0, all, &[]);
+            }
+            Probability::Logit(node) => {
+                self.bounded = true;
+                let f = self.mean_monomials(v, "logit", node, &mut scope)?;
+                let xi = self.auxiliary(v, "xi", Family::JaakkolaJordan, &scope);
+                let lambda = self.auxiliary_operand(xi, 0, &scope);
+                let constant = self.auxiliary_operand(xi, 1, &scope);
+                let x = self.statistic(v, &scope, 0, Transform::Identity)?;
+                // n log σ(f) with x successes: (x − n/2) f + n c(ξ) − n λ(ξ) f².
+                self.linear(&scope, &f, &[x], 1.0)?;
+                self.linear(&scope, &f, &n, -0.5)?;
+                let mut all = n.clone();
+                all.push(constant);
+                self.add_term(&scope, 1.0, all, &[]);
+                let mut expectation = n.clone();
+                expectation.push(lambda);
+                let weight = Weight::Positive(Positive { coefficient: 1.0, expectation, ..Positive::default() });
+                self.quadratic(&scope, &f, &weight, -1.0)?;
+            }
+            Probability::Probit(node) => {
+                let Some(Observation::Numeric(observed)) = self.graph.variable(v).observed else {
+                    return Err(self.not_conjugate(
+                        v,
+                        "probit",
+                        format!("`{}` must be observed for the probit link", self.graph.variable(v).name),
+                    ));
+                };
+                if trials.is_some() {
+                    return Err(self.not_conjugate(v, "probit", "a binomial takes a probability or a logit".into()));
+                }
+                let mut f = self.mean_monomials(v, "probit", node, &mut scope)?;
+                f.iter_mut().for_each(|m| m.coefficient = -m.coefficient);
+                let latent = self.auxiliary(v, "latent", Family::TruncatedNormal, &scope);
+                let index = self.auxiliary_operand(latent, 0, &scope).index;
+                f.insert(
+                    0,
+                    Monomial {
+                        coefficient: 1.0,
+                        atoms: vec![Atom { kind: AtomKind::Factor(latent), index: index.clone() }],
+                        contracted: vec![],
+                    },
+                );
+                self.truncated_quadratic(&scope, &f)?;
+                self.add_term(&scope, -0.5 * LOG_TWO_PI, vec![], &[]);
+                let span = self.graph.node(observed).span.clone();
+                let two = self.number(2.0, &span);
+                let twice = self.binary(BinaryOperator::Multiply, two, observed);
+                let side = self.minus_one(twice);
+                let side = self.fixed(v, "observed", side, &scope, Transform::Identity)?;
+                let constraint = self.auxiliary_operand(latent, 2, &scope);
+                self.add_term(&scope, 1.0, vec![side, constraint], &[]);
+            }
+        }
+        if let Some(trials) = trials {
+            let Some(Observation::Numeric(observed)) = self.graph.variable(v).observed else {
+                return Err(self.not_conjugate(
+                    v,
+                    "distribution",
+                    format!("`{}` must be observed", self.graph.variable(v).name),
+                ));
+            };
+            let rest = self.binary(BinaryOperator::Subtract, trials, observed);
+            for (node, sign) in [(trials, 1.0), (observed, -1.0), (rest, -1.0)] {
+                let operand = self.fixed(v, "trials", node, &scope, Transform::LogFactorial)?;
+                self.add_term(&scope, sign, vec![operand], &[]);
+            }
+        }
+        Ok(())
+    }
+
+    /// −½ E[(a − f)²] where the first product is the latent normal a, whose square is its own statistic.
+    fn truncated_quadratic(&mut self, scope: &Scope, sum: &[Monomial]) -> Result<(), CaviError> {
+        let Some((latent, rest)) = sum.split_first() else { return Ok(()) };
+        let unit = Weight::Positive(Positive { coefficient: 1.0, ..Positive::default() });
+        self.quadratic(scope, rest, &unit, -0.5)?;
+        let first = self.first_moment(&latent.atoms[0])?;
+        self.linear(scope, rest, &[first.clone()], -1.0)?;
+        let Source::Statistic { factor, .. } = first.source else { return Ok(()) };
+        let square = Operand { source: Source::Statistic { factor, statistic: 1 }, index: first.index };
+        self.add_term(scope, -0.5, vec![square], &[]);
+        Ok(())
+    }
+}

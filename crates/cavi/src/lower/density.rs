@@ -1,0 +1,221 @@
+//! From a distribution to its density, and the reading of single parameters that all densities share.
+
+use std::sync::Arc;
+
+use vi_model::graph::{AxisId, BinaryOperator, Distribution, Node, NodeId, NodeKind, RateOrScale, Tensor, VariableId};
+
+use super::expression::{Atom, AtomKind};
+use super::factors::distribution_name;
+use super::positive::{Positive, Power};
+use super::{Lowering, Scope};
+use crate::error::CaviError;
+use crate::program::{AxisIndex, Operand, Source, Transform};
+
+impl Lowering {
+    /// Adds the products of a variable's expected log density.
+    pub(super) fn density(&mut self, v: VariableId) -> Result<(), CaviError> {
+        let variable = self.graph.variable(v).clone();
+        for (key, given) in [("lower", variable.lower), ("upper", variable.upper)] {
+            if given.is_some() {
+                return Err(self.not_conjugate(
+                    v,
+                    key,
+                    format!("the truncation of `{}` has no conjugate update", variable.name),
+                ));
+            }
+        }
+        if variable.amortized.is_some() {
+            return Err(self.not_conjugate(v, "amortized", format!("`{}` has an amortised factor", variable.name)));
+        }
+        match variable.distribution {
+            Distribution::Normal { mean, spread, form } => self.normal_density(v, mean, spread, form),
+            Distribution::NormalJoint { parameters } => self.normal_joint_density(v, parameters),
+            Distribution::StudentT { .. } => self.student_density(v),
+            Distribution::NormalGamma { mean, mean_precision, shape, rate } => {
+                self.normal_gamma_density(v, mean, mean_precision, shape, rate)
+            }
+            Distribution::NormalWishart { mean, mean_precision, degrees_of_freedom, scale } => {
+                self.normal_wishart_density(v, mean, mean_precision, degrees_of_freedom, scale)
+            }
+            Distribution::Gamma { shape, rate } => {
+                let (key, node, power) = match rate {
+                    RateOrScale::Rate(node) => ("rate", node, Power::One),
+                    RateOrScale::Scale(node) => ("scale", node, Power::MinusOne),
+                };
+                self.gamma_density(v, Some(shape), key, node, power)
+            }
+            Distribution::Exponential { rate } => self.gamma_density(v, None, "rate", rate, Power::One),
+            Distribution::InverseGamma { shape, scale } => self.inverse_gamma_density(v, shape, scale),
+            Distribution::Wishart { degrees_of_freedom, scale } => {
+                let mut scope = self.scope(v);
+                let n = scope.value.len();
+                let (first, second) = (scope.value[n - 2].clone(), scope.value[n - 1].clone());
+                scope.value.truncate(n - 2);
+                scope.axes.truncate(n - 2);
+                self.wishart_terms(v, &mut scope, degrees_of_freedom, scale, first, second)
+            }
+            Distribution::Beta { alpha, beta } => self.beta_density(v, alpha, beta),
+            Distribution::Dirichlet { concentration } => self.dirichlet_density(v, concentration),
+            Distribution::StickBreaking { concentration } => self.stick_density(v, concentration),
+            Distribution::Bernoulli { probability } => self.binary_density(v, None, probability),
+            Distribution::Binomial { trials, probability } => self.binary_density(v, Some(trials), probability),
+            Distribution::Categorical { probabilities, range, logits } => {
+                if logits {
+                    return Err(self.not_conjugate(
+                        v,
+                        "logits",
+                        format!("the logits of `{}` have no conjugate update", variable.name),
+                    ));
+                }
+                self.categorical_density(v, probabilities, range)
+            }
+            Distribution::Multinomial { probabilities, range } => self.multinomial_density(v, probabilities, range),
+            Distribution::Poisson { rate, log } => {
+                if log {
+                    return Err(self.not_conjugate(
+                        v,
+                        "log_rate",
+                        format!("the log rate of `{}` has no conjugate update", variable.name),
+                    ));
+                }
+                self.poisson_density(v, rate)
+            }
+            Distribution::MarkovChain { .. } => self.markov_density(v),
+            Distribution::GaussianMarkovChain { .. } => self.gaussian_chain_density(v),
+            ref other => Err(self.not_conjugate(
+                v,
+                "distribution",
+                format!("`{}` is {}, which has no conjugate update", variable.name, distribution_name(other)),
+            )),
+        }
+    }
+
+    /// A statistic of the child: of its factor if latent, of its values if observed.
+    pub(super) fn statistic(
+        &mut self,
+        child: VariableId,
+        scope: &Scope,
+        statistic: usize,
+        observed: Transform,
+    ) -> Result<Operand, CaviError> {
+        let span = self.graph.variable(child).span.clone();
+        let atom = self.variable_atom(child, &scope.value, &span)?;
+        match atom.kind {
+            AtomKind::Data(node) => self.data_operand(node, &atom.index, observed),
+            AtomKind::Variable(v) => self.variable_operand(v, &atom.index, statistic, &span),
+            AtomKind::Factor(factor) => {
+                Ok(Operand { source: Source::Statistic { factor, statistic }, index: atom.index })
+            }
+        }
+    }
+
+    /// A parameter that must be data or constant, at the child's indices.
+    pub(super) fn fixed(
+        &mut self,
+        child: VariableId,
+        key: &str,
+        node: NodeId,
+        scope: &Scope,
+        transform: Transform,
+    ) -> Result<Operand, CaviError> {
+        if !self.graph.is_data(node) {
+            let parents: Vec<String> =
+                self.graph.variables_of(node).iter().map(|p| format!("`{}`", self.graph.variable(*p).name)).collect();
+            return Err(self.not_conjugate(
+                child,
+                key,
+                format!(
+                    "{} as the {key} of `{}` is not a conjugate pair: cavi needs a number or data here",
+                    parents.join(", "),
+                    self.graph.variable(child).name
+                ),
+            ));
+        }
+        let index = self.parameter_index(child, scope, node)?;
+        self.data_operand(node, &index, transform)
+    }
+
+    /// A single variable or data array.
+    pub(super) fn single(
+        &mut self,
+        child: VariableId,
+        key: &str,
+        node: NodeId,
+        index: &[AxisIndex],
+        scope: &mut Scope,
+    ) -> Result<Atom, CaviError> {
+        let sum = self.expand(node, index, scope)?;
+        match sum.as_slice() {
+            [m] if m.atoms.len() == 1 && m.contracted.is_empty() && m.coefficient == 1.0 => Ok(m.atoms[0].clone()),
+            [m] if m.atoms.is_empty() => {
+                let number = self.number(m.coefficient, &self.graph.node(node).span.clone());
+                Ok(Atom { kind: AtomKind::Data(number), index: vec![] })
+            }
+            _ => Err(self.not_conjugate(
+                child,
+                key,
+                format!(
+                    "the {key} of `{}` must be one variable (possibly indexed) or data: arithmetic on it has no conjugate update",
+                    self.graph.variable(child).name
+                ),
+            )),
+        }
+    }
+
+    pub(super) fn minus_one(&mut self, node: NodeId) -> NodeId {
+        let one = self.number(1.0, &self.graph.node(node).span.clone());
+        self.binary(BinaryOperator::Subtract, node, one)
+    }
+
+    /// Adds coefficient · weight · log p for a positive parameter.
+    pub(super) fn positive_logs(&mut self, scope: &Scope, positive: &Positive, weight: &[Operand], coefficient: f64) {
+        self.add_term(scope, coefficient * positive.coefficient.ln(), weight.to_vec(), &[]);
+        for (exponent, log) in &positive.logarithm {
+            let mut operands = weight.to_vec();
+            operands.push(log.clone());
+            self.add_term(scope, coefficient * exponent, operands, &[]);
+        }
+    }
+
+    /// A number where a matrix is needed: that multiple of the identity.
+    pub(super) fn scaled_identity(&mut self, node: NodeId, dimension: AxisId) -> Result<NodeId, CaviError> {
+        let d = self.graph.axis(dimension).size;
+        let mut identity = vec![0.0; d * d];
+        (0..d).for_each(|i| identity[i * d + i] = 1.0);
+        let tensor = Tensor { axes: vec![dimension; 2], shape: vec![d, d], values: identity };
+        let span = self.graph.node(node).span.clone();
+        if let NodeKind::Number(value) = self.graph.node(node).kind {
+            let values = tensor.values.iter().map(|x| x * value).collect();
+            let tensor = Tensor { values, ..tensor };
+            self.graph.nodes.push(Node { kind: NodeKind::Constant(Arc::new(tensor)), axes: vec![dimension; 2], span });
+            return Ok(NodeId(self.graph.nodes.len() - 1));
+        }
+        self.graph.nodes.push(Node { kind: NodeKind::Constant(Arc::new(tensor)), axes: vec![dimension; 2], span });
+        let identity = NodeId(self.graph.nodes.len() - 1);
+        let product = self.binary(BinaryOperator::Multiply, node, identity);
+        let mut axes = self.graph.node(node).axes.clone();
+        axes.extend([dimension, dimension]);
+        self.graph.nodes[product.0].axes = axes;
+        Ok(product)
+    }
+
+    /// A new expression node: the sum over an axis (a value without the axis counts once per element).
+    pub(super) fn sum_over(&mut self, node: NodeId, axis: AxisId) -> NodeId {
+        let size = self.graph.axis(axis).size;
+        let span = self.graph.node(node).span.clone();
+        if !self.graph.node(node).axes.contains(&axis) {
+            let count = self.number(size as f64, &span);
+            return self.binary(BinaryOperator::Multiply, count, node);
+        }
+        let ones = Tensor { axes: vec![axis], shape: vec![size], values: vec![1.0; size] };
+        self.graph.nodes.push(Node { kind: NodeKind::Constant(Arc::new(ones)), axes: vec![axis], span: span.clone() });
+        let ones = NodeId(self.graph.nodes.len() - 1);
+        let axes = self.graph.node(node).axes.iter().copied().filter(|a| *a != axis).collect();
+        self.graph.nodes.push(Node {
+            kind: NodeKind::Dot { left: node, right: ones, left_axis: axis, right_axis: axis },
+            axes,
+            span,
+        });
+        NodeId(self.graph.nodes.len() - 1)
+    }
+}

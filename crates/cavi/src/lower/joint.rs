@@ -1,0 +1,161 @@
+//! Densities of precision matrices and of joint pairs of a mean and a precision: wishart, normal-gamma, normal-wishart.
+
+use vi_families::special::multivariate_ln_gamma;
+use vi_model::graph::{NodeId, NodeKind, VariableId, WishartScale};
+
+use super::normal::Weight;
+use super::positive::{Positive, Power};
+use super::{Lowering, Scope};
+use crate::error::CaviError;
+use crate::program::{AxisIndex, Transform};
+
+const LOG_TWO_PI: f64 = 1.837_877_066_409_345_3;
+
+impl Lowering {
+    /// (ν − d − 1)/2 log|Λ| − ½ tr(VΛ) + ν/2 log|V| − νd/2 log 2 − log Γ_d(ν/2), V = W⁻¹ (PRML B.78)
+    pub(super) fn wishart_terms(
+        &mut self,
+        v: VariableId,
+        scope: &mut Scope,
+        degrees: NodeId,
+        scale: WishartScale,
+        first: AxisIndex,
+        second: AxisIndex,
+    ) -> Result<(), CaviError> {
+        let Some(dimension) = self.graph.variable(v).dimension else {
+            return Err(self.not_conjugate(v, "distribution", "a wishart variable needs a dimension".into()));
+        };
+        let d = self.graph.axis(dimension).size;
+        let span = self.graph.variable(v).span.clone();
+        let (key, node, invert) = match scale {
+            WishartScale::Scale(node) => ("scale", node, true),
+            WishartScale::InverseScale(node) => ("inverse_scale", node, false),
+        };
+        let node =
+            if self.graph.node(node).axes.contains(&dimension) { node } else { self.scaled_identity(node, dimension)? };
+        let mut axes = scope.axes.clone();
+        axes.extend([dimension, dimension]);
+        let mut indices = scope.value.clone();
+        indices.extend([first.clone(), second.clone()]);
+        let index = Self::inherit(&axes, &indices, &self.graph.node(node).axes)
+            .ok_or_else(|| self.not_conjugate(v, key, format!("the {key} has axes that the variable lacks")))?;
+        let atom = self.single(v, key, node, &index, scope)?;
+        let (matrix, log_determinant) = self.matrix_operands(v, key, &atom, invert)?;
+        let NodeKind::Number(nu) = self.graph.node(degrees).kind else {
+            return Err(self.not_conjugate(
+                v,
+                "degrees_of_freedom",
+                "the degrees of freedom must be a number in cavi".into(),
+            ));
+        };
+        if nu <= d as f64 - 1.0 {
+            return Err(self.not_conjugate(
+                v,
+                "degrees_of_freedom",
+                format!(
+                    "the degrees of freedom {nu} of `{}` must exceed its dimension {d} less one",
+                    self.graph.variable(v).name
+                ),
+            ));
+        }
+        let plates = scope.value.clone();
+        let mut whole = plates.clone();
+        whole.extend([first, second]);
+        let lambda = self.variable_operand(v, &whole, 0, &span)?;
+        let log_lambda = self.variable_operand(v, &plates, 1, &span)?;
+        self.add_term(scope, -0.5, vec![matrix, lambda], &[]);
+        self.add_term(scope, 0.5 * (nu - d as f64 - 1.0), vec![log_lambda], &[]);
+        self.add_term(scope, 0.5 * nu, vec![log_determinant], &[]);
+        let constant = -0.5 * nu * d as f64 * std::f64::consts::LN_2 - multivariate_ln_gamma(0.5 * nu, d);
+        self.add_term(scope, constant, vec![], &[]);
+        Ok(())
+    }
+
+    /// τ ~ Gamma(a, b), μ | τ ~ N(m, 1/(κτ)).
+    pub(super) fn normal_gamma_density(
+        &mut self,
+        v: VariableId,
+        mean: NodeId,
+        kappa: NodeId,
+        shape: NodeId,
+        rate: NodeId,
+    ) -> Result<(), CaviError> {
+        let mut scope = self.scope(v);
+        let span = self.graph.variable(v).span.clone();
+        let value = scope.value.clone();
+        let s = |l: &Self, i| l.variable_operand(v, &value, i, &span);
+        let (tau, log_tau, location, square) = (s(self, 0)?, s(self, 1)?, s(self, 2)?, s(self, 3)?);
+        let kappa = self.positive(v, "mean_precision", kappa, Power::One, &mut scope)?;
+        let rate = self.positive(v, "rate", rate, Power::One, &mut scope)?;
+        let a = self.fixed(v, "shape", shape, &scope, Transform::Identity)?;
+        let less = self.minus_one(shape);
+        let excess = self.fixed(v, "shape", less, &scope, Transform::Identity)?;
+        let log_gamma = self.fixed(v, "shape", less, &scope, Transform::LogFactorial)?;
+        let m = self.mean_monomials(v, "mean", mean, &mut scope)?;
+        // log Gamma(τ | a, b)
+        self.add_term(&scope, 1.0, vec![excess, log_tau.clone()], &[]);
+        self.add_term(&scope, -1.0, vec![log_gamma], &[]);
+        self.positive_logs(&scope, &rate, &[a], 1.0);
+        let mut product = rate.expectation.clone();
+        product.push(tau.clone());
+        self.add_term(&scope, -rate.coefficient, product, &[]);
+        // log N(μ | m, 1/(κτ))
+        self.positive_logs(&scope, &kappa, &[], 0.5);
+        self.add_term(&scope, 0.5, vec![log_tau], &[]);
+        self.add_term(&scope, -0.5 * LOG_TWO_PI, vec![], &[]);
+        let mut product = kappa.expectation.clone();
+        product.push(square);
+        self.add_term(&scope, -0.5 * kappa.coefficient, product, &[]);
+        let mut weight = kappa.expectation.clone();
+        weight.push(location);
+        self.linear(&scope, &m, &weight, kappa.coefficient)?;
+        let mut expectation = kappa.expectation.clone();
+        expectation.push(tau);
+        let weight = Weight::Positive(Positive { coefficient: kappa.coefficient, expectation, ..Positive::default() });
+        self.quadratic(&scope, &m, &weight, -0.5)
+    }
+
+    /// Λ ~ W(W, ν), μ | Λ ~ N(m, (κΛ)⁻¹).
+    pub(super) fn normal_wishart_density(
+        &mut self,
+        v: VariableId,
+        mean: NodeId,
+        kappa: NodeId,
+        degrees: NodeId,
+        scale: WishartScale,
+    ) -> Result<(), CaviError> {
+        let mut scope = self.scope(v);
+        let span = self.graph.variable(v).span.clone();
+        let Some(first) = scope.value.last().cloned() else {
+            return Err(self.not_conjugate(v, "distribution", "a normal-wishart variable needs a dimension".into()));
+        };
+        let d = self.graph.variable(v).dimension.map_or(1, |a| self.graph.axis(a).size);
+        let second_label = self.program.new_label("dimension", d);
+        let second = AxisIndex::label(second_label);
+        let kappa = self.positive(v, "mean_precision", kappa, Power::One, &mut scope)?;
+        let m = self.mean_monomials(v, "mean", mean, &mut scope)?;
+        let mut plates = scope.clone();
+        plates.value.pop();
+        plates.axes.pop();
+        self.wishart_terms(v, &mut plates, degrees, scale, first.clone(), second.clone())?;
+        let with = |extra: &[AxisIndex]| plates.value.iter().chain(extra).cloned().collect::<Vec<_>>();
+        let matrix = self.variable_operand(v, &with(&[first.clone(), second]), 0, &span)?;
+        let log_determinant = self.variable_operand(v, &plates.value, 1, &span)?;
+        let location = self.variable_operand(v, &with(&[first]), 2, &span)?;
+        let square = self.variable_operand(v, &plates.value, 3, &span)?;
+        self.positive_logs(&plates, &kappa, &[], 0.5 * d as f64);
+        self.add_term(&plates, 0.5, vec![log_determinant.clone()], &[]);
+        self.add_term(&plates, -0.5 * LOG_TWO_PI * d as f64, vec![], &[]);
+        let mut product = kappa.expectation.clone();
+        product.push(square);
+        self.add_term(&plates, -0.5 * kappa.coefficient, product, &[]);
+        let mut weight = kappa.expectation.clone();
+        weight.push(location);
+        self.linear(&scope, &m, &weight, kappa.coefficient)?;
+        // −½ κ mᵀΛm: κ joins the matrix as further operands through the mask, which multiplies every product.
+        let mut weighted = scope.clone();
+        weighted.mask.extend(kappa.expectation.iter().cloned());
+        let weight = Weight::Matrix { matrix, log_determinant, second: second_label };
+        self.quadratic(&weighted, &m, &weight, -0.5 * kappa.coefficient)
+    }
+}
