@@ -739,7 +739,7 @@ impl Compiler<'_> {
     /// The density of an observed variable and the values of its parameters.
     fn likelihood(&mut self, id: VariableId) -> Result<(Likelihood, Vec<Value>), SgviError> {
         let graph = self.graph;
-        let mut values = |compiler: &mut Self, nodes: &[NodeId]| {
+        let values = |compiler: &mut Self, nodes: &[NodeId]| {
             nodes.iter().map(|&node| compiler.value(node)).collect::<Result<Vec<_>, _>>()
         };
         Ok(match &graph.variable(id).distribution {

@@ -2,9 +2,14 @@
 
 mod bound;
 pub mod compile;
+pub mod fit;
 mod likelihood;
+pub mod model;
 pub mod part;
 mod posterior;
 pub mod program;
+pub mod settings;
+pub mod trainer;
+pub mod training;
 
 pub use bound::{Bound, Totals};

@@ -401,6 +401,24 @@ impl Program {
         parameters
     }
 
+    /// The single learned sds of observed normals: each one's view, and how many numbers of a row it serves.
+    #[must_use]
+    pub fn optimal_sds(&self) -> Vec<(ViewId, usize)> {
+        self.observed
+            .iter()
+            .filter(|observed| observed.likelihood == Likelihood::Normal)
+            .filter_map(|observed| {
+                let sd = *observed.parameters.get(1)?;
+                let point = self.operations.iter().find_map(|operation| match *operation {
+                    Operation::Point { view, transform: Transform::Above(0.0), output } if output == sd => Some(view),
+                    _ => None,
+                })?;
+                (self.slots[sd].exclusive && self.slots[sd].width == 1)
+                    .then(|| (point, self.slots[observed.data].width))
+            })
+            .collect()
+    }
+
     /// Marks which slots reach a parameter and which have one reader.
     pub fn finish(&mut self) {
         let mut readers = vec![0_usize; self.slots.len()];

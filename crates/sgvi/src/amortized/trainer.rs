@@ -1,0 +1,351 @@
+//! One optimiser step over a batch: parts in parallel, then slices of parameters in parallel, sums in a fixed order.
+
+use super::bound::{Bound, Totals};
+use super::model::AmortizedModel;
+use super::part::{Drawing, Part, Pass};
+use super::program::{Operation, Program, SlotId};
+use crate::network::kernels::{Kernels, Processor};
+use crate::network::layer::Role;
+use crate::network::noise::StepNoise;
+use crate::network::optimizer::{Optimizer, StepSize};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Parts that are in memory at a time; larger batches are worked off in waves.
+const PARTS_IN_FLIGHT: usize = 32;
+
+/// Numbers in a slice of parameters that one task works on.
+const TASK_SIZE: usize = 1 << 16;
+
+/// Rows in a part, which the number of threads does not change.
+#[must_use]
+pub fn rows_per_part(draws: usize) -> usize {
+    (256 / draws.max(1)).clamp(4, 64)
+}
+
+/// A slice of the flat buffer whose gradient one task computes.
+#[derive(Debug, Clone)]
+struct Task {
+    range: Range<usize>,
+    what: TaskKind,
+    trainable: bool,
+}
+
+#[derive(Debug, Clone)]
+enum TaskKind {
+    /// Rows of a layer's parameter, with (input slot, output slot, scratch) of every use.
+    Layer { layer: usize, role: Role, rows: Range<usize>, uses: Vec<(SlotId, SlotId, usize)> },
+    /// A point variable.
+    Point(usize),
+}
+
+/// Parameters, optimiser state and memory of a training run.
+#[derive(Debug)]
+pub struct Trainer {
+    /// All parameters.
+    pub parameters: Vec<f32>,
+    /// First moments of the optimiser.
+    pub first: Vec<f32>,
+    /// Second moments of the optimiser.
+    pub second: Vec<f32>,
+    /// Gradient of the last step's objective, per row.
+    pub gradient: Vec<f32>,
+    parts: Vec<Part>,
+    tasks: Vec<Task>,
+    rows_per_part: usize,
+    kernels: Processor,
+}
+
+/// What a step maximises and how.
+#[derive(Debug, Clone, Copy)]
+pub struct StepPlan {
+    /// The bound.
+    pub bound: Bound,
+    /// The optimiser.
+    pub optimizer: Optimizer,
+    /// Its step size at this step.
+    pub size: StepSize,
+    /// The largest norm of the gradient, if it is limited.
+    pub clip: Option<f64>,
+}
+
+/// A slice of every flat buffer.
+struct Slices<'a> {
+    task: &'a Task,
+    parameters: &'a mut [f32],
+    gradient: &'a mut [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+impl Trainer {
+    /// Memory for batches of at most `batch` rows with `draws` draws each.
+    #[must_use]
+    pub fn new(program: &Program, parameters: Vec<f32>, batch: usize, draws: usize) -> Self {
+        let rows_per_part = rows_per_part(draws);
+        let num_parts = batch.div_ceil(rows_per_part).min(PARTS_IN_FLIGHT);
+        let length = parameters.len();
+        Self {
+            first: vec![0.0; length],
+            second: vec![0.0; length],
+            gradient: vec![0.0; length],
+            parameters,
+            parts: (0..num_parts).map(|_| Part::new(program, rows_per_part, draws, true)).collect(),
+            tasks: tasks(program),
+            rows_per_part,
+            kernels: Processor,
+        }
+    }
+
+    /// One step on the rows of a batch; nothing is changed where the bound is not finite. Returns the sums of the bound
+    /// before the step.
+    pub fn step(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, plan: StepPlan) -> Totals {
+        let totals = self.accumulate(model, rows, noise, plan.bound);
+        if !totals.bound.is_finite() {
+            return totals;
+        }
+        let shrink = match plan.clip {
+            Some(limit) => {
+                let norm = self.gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+                if norm.is_finite() { (limit / norm).min(1.0) as f32 } else { 0.0 }
+            }
+            None => 1.0,
+        };
+        self.slices().into_par_iter().for_each(|slices| {
+            if !slices.task.trainable {
+                return;
+            }
+            if shrink < 1.0 {
+                for g in slices.gradient.iter_mut() {
+                    *g *= shrink;
+                }
+            }
+            plan.optimizer.update(plan.size, slices.parameters, slices.gradient, slices.first, slices.second);
+        });
+        totals
+    }
+
+    /// The bound of a batch and, in [`Trainer::gradient`], the gradient of its mean over rows.
+    pub fn accumulate(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, bound: Bound) -> Totals {
+        let weight: f64 = rows.iter().map(|&row| f64::from(model.weights[row as usize])).sum();
+        let scale = if weight > 0.0 { (1.0 / weight) as f32 } else { 0.0 };
+        let mut totals = Totals::zero(&model.program);
+        let waves = rows.chunks(self.rows_per_part * self.parts.len().max(1));
+        for (wave, rows) in waves.enumerate() {
+            let pass = Pass {
+                program: &model.program,
+                parameters: &self.parameters,
+                sources: &model.sources,
+                kernels: &self.kernels,
+                noise,
+                training: true,
+                drawing: Drawing::Posterior,
+                needed: None,
+            };
+            let chunks: Vec<&[u32]> = rows.chunks(self.rows_per_part).collect();
+            let used = chunks.len();
+            let sums: Vec<Totals> = self.parts[..used]
+                .par_iter_mut()
+                .zip(chunks)
+                .map(|(part, rows)| {
+                    part.assign(model, rows);
+                    part.forward(&pass);
+                    let sums = part.bound(&pass, bound, Some(scale));
+                    part.backward(&pass);
+                    sums
+                })
+                .collect();
+            for sum in &sums {
+                totals.merge(sum);
+            }
+            self.gradients(model, used, wave == 0);
+        }
+        add_priors(model, &self.parameters, &mut self.gradient);
+        totals
+    }
+
+    /// Adds the gradients of the parts in memory to the flat buffer, slice by slice.
+    fn gradients(&mut self, model: &AmortizedModel, used: usize, first_wave: bool) {
+        let program = &model.program;
+        let parts = std::mem::take(&mut self.parts);
+        let kernels = self.kernels;
+        self.slices().into_par_iter().for_each(|slices| {
+            if first_wave {
+                slices.gradient.fill(0.0);
+            }
+            match &slices.task.what {
+                TaskKind::Layer { .. } if !slices.task.trainable => {}
+                TaskKind::Point(index) => {
+                    for part in &parts[..used] {
+                        for (sum, &term) in slices.gradient.iter_mut().zip(&part.point_gradients[*index]) {
+                            *sum += term;
+                        }
+                    }
+                }
+                TaskKind::Layer { layer, role, rows, uses } => {
+                    let layer = &program.layers[*layer];
+                    for part in &parts[..used] {
+                        for &(input, output, scratch) in uses {
+                            let slot = &program.slots[output];
+                            let count = part.count(slot.level);
+                            layer.add_gradient(
+                                &kernels,
+                                *role,
+                                rows.clone(),
+                                part.value(program, input),
+                                &part.adjoints[output][..count * slot.width],
+                                &part.scratches[scratch],
+                                slices.gradient,
+                            );
+                        }
+                    }
+                }
+            }
+        });
+        self.parts = parts;
+    }
+
+    fn slices(&mut self) -> Vec<Slices<'_>> {
+        let mut rest =
+            (&mut self.parameters[..], &mut self.gradient[..], &mut self.first[..], &mut self.second[..]);
+        let mut slices = Vec::with_capacity(self.tasks.len());
+        for task in &self.tasks {
+            let length = task.range.len();
+            let (parameters, a) = rest.0.split_at_mut(length);
+            let (gradient, b) = rest.1.split_at_mut(length);
+            let (first, c) = rest.2.split_at_mut(length);
+            let (second, d) = rest.3.split_at_mut(length);
+            rest = (a, b, c, d);
+            slices.push(Slices { task, parameters, gradient, first, second });
+        }
+        slices
+    }
+}
+
+impl Part {
+    /// Takes over rows of the data.
+    pub fn assign(&mut self, model: &AmortizedModel, rows: &[u32]) {
+        self.rows.clear();
+        self.rows.extend_from_slice(rows);
+        self.weights.clear();
+        self.weights.extend(rows.iter().map(|&row| model.weights[row as usize]));
+    }
+}
+
+/// Adds to the gradient that of the points' log priors, per row of the data.
+fn add_priors(model: &AmortizedModel, parameters: &[f32], gradient: &mut [f32]) {
+    let total = model.total_weight();
+    for point in &model.program.points {
+        let Some((kernel, arguments)) = point.prior else { continue };
+        let range = model.program.layout.views()[point.view].range.clone();
+        for (slope, &theta) in gradient[range.clone()].iter_mut().zip(&parameters[range]) {
+            let (value, derivative) = point.transform.value_and_slope(theta);
+            let mut arguments = arguments;
+            arguments[0] = f64::from(value);
+            let (_, partials) = kernel.at(&arguments, &[true, false, false, false, false]);
+            *slope += (partials[0] * f64::from(derivative) / total) as f32;
+        }
+    }
+}
+
+/// Cuts the flat buffer into slices: rows of matrices, whole vectors.
+fn tasks(program: &Program) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    for (id, view) in program.layout.views().iter().enumerate() {
+        if let Some(index) = program.points.iter().position(|point| point.view == id) {
+            tasks.push(Task {
+                range: view.range.clone(),
+                what: TaskKind::Point(index),
+                trainable: view.trainable,
+            });
+            continue;
+        }
+        let Some((layer, role)) = program.layers.iter().enumerate().find_map(|(index, layer)| {
+            if layer.weight == Some(id) {
+                Some((index, Role::Weight))
+            } else if layer.bias == Some(id) {
+                Some((index, Role::Bias))
+            } else {
+                None
+            }
+        }) else {
+            continue;
+        };
+        let uses: Vec<(SlotId, SlotId, usize)> = program
+            .operations
+            .iter()
+            .filter_map(|operation| match *operation {
+                Operation::Layer { layer: used, scratch, input, output } if used == layer => {
+                    Some((input, output, scratch))
+                }
+                _ => None,
+            })
+            .collect();
+        let (rows, width) = match view.shape[..] {
+            [rows, width] => (rows, width),
+            _ => (1, view.range.len()),
+        };
+        let step = if rows > 1 { (TASK_SIZE / width.max(1)).clamp(1, rows) } else { 1 };
+        for start in (0..rows).step_by(step) {
+            let end = (start + step).min(rows);
+            tasks.push(Task {
+                range: view.range.start + start * width..view.range.start + end * width,
+                what: TaskKind::Layer { layer, role, rows: start..end, uses: uses.clone() },
+                trainable: view.trainable,
+            });
+        }
+    }
+    tasks
+}
+
+/// The sums of a bound over rows, with parts in parallel; nothing is learned.
+#[must_use]
+pub fn evaluate(
+    model: &AmortizedModel,
+    parameters: &[f32],
+    rows: &[u32],
+    draws: usize,
+    noise: &StepNoise,
+    bound: Bound,
+) -> Totals {
+    let mut totals = Totals::zero(&model.program);
+    for_parts(model, parameters, rows, draws, noise, Drawing::Posterior, None, |part, pass| part.bound(pass, bound, None))
+        .iter()
+        .for_each(|sum| totals.merge(sum));
+    totals
+}
+
+/// Runs the program forward over rows and collects what `read` takes from every part, in the order of the rows.
+#[allow(clippy::too_many_arguments)]
+pub fn for_parts<T: Send>(
+    model: &AmortizedModel,
+    parameters: &[f32],
+    rows: &[u32],
+    draws: usize,
+    noise: &StepNoise,
+    drawing: Drawing,
+    needed: Option<&[bool]>,
+    read: impl Fn(&mut Part, &Pass<'_>) -> T + Sync,
+) -> Vec<T> {
+    let pass = Pass {
+        program: &model.program,
+        parameters,
+        sources: &model.sources,
+        kernels: &Processor as &dyn Kernels,
+        noise,
+        training: false,
+        drawing,
+        needed,
+    };
+    let size = rows_per_part(draws);
+    rows.par_chunks(size)
+        .map_init(
+            || Part::new(&model.program, size, draws, false),
+            |part, rows| {
+                part.assign(model, rows);
+                part.forward(&pass);
+                read(part, &pass)
+            },
+        )
+        .collect()
+}

@@ -1,0 +1,500 @@
+//! The training of an amortised model as an algorithm that the executor drives: batches, schedules, convergence, recovery.
+
+use super::bound::{Bound, Totals};
+use super::model::AmortizedModel;
+use super::settings::{Schedule, Settings};
+use super::trainer::{StepPlan, Trainer, evaluate};
+use crate::error::SgviError;
+use crate::network::noise::StepNoise;
+use rand::seq::SliceRandom;
+use std::collections::VecDeque;
+use vi_run::executor::{Algorithm, CheckpointError, Decoder, Encoder, Progress, Resumable};
+use vi_run::seed::derive_seed;
+
+/// How often a run may step back to its last good state before it fails.
+const MAX_RECOVERIES: u64 = 10;
+
+/// Steps between the states that a run can step back to.
+const SNAPSHOT_EVERY: u64 = 100;
+
+/// Streams of random numbers derived from the seed of a restart.
+#[derive(Debug, Clone, Copy)]
+enum Stream {
+    Parameters = 1,
+    HeldOut = 2,
+    Batches = 3,
+    Steps = 4,
+    Evaluation = 5,
+}
+
+/// One evaluation during training, per row.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Term {
+    /// The step after which it was made.
+    pub step: u64,
+    /// Mean ELBO of the steps since the last one.
+    pub elbo: f64,
+    /// Mean of E_q[log p(x | z)].
+    pub log_likelihood: f64,
+    /// Mean of KL(q ‖ p).
+    pub divergence: f64,
+    /// Weight of the divergence in the objective.
+    pub beta: f64,
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// ELBO of the held-out rows; not a number where none are.
+    pub held_out: f64,
+}
+
+/// A state to step back to.
+#[derive(Debug, Clone)]
+struct Snapshot {
+    parameters: Vec<f32>,
+    first: Vec<f32>,
+    second: Vec<f32>,
+}
+
+/// A training run.
+#[derive(Debug)]
+pub struct Training<'a> {
+    model: &'a AmortizedModel,
+    settings: &'a Settings,
+    trainer: Trainer,
+    seed: u64,
+    /// Rows to train on.
+    rows: Vec<u32>,
+    /// Rows held out.
+    held_out: Vec<u32>,
+    weight: f64,
+    /// The rows in the order of the current pass.
+    order: Vec<u32>,
+    order_of_pass: Option<u64>,
+    step: u64,
+    optimizer_step: u64,
+    /// Where the cool-down began and how long it lasts.
+    cool_down: Option<(u64, u64)>,
+    converged_early: bool,
+    window: VecDeque<f64>,
+    last_elbo: f64,
+    /// Moving mean of squared differences between neighbouring ELBOs of full batches.
+    roughness: f64,
+    snapshot: Snapshot,
+    recoveries: u64,
+    rate_factor: f64,
+    sums: [f64; 4],
+    terms: Vec<Term>,
+    best_held_out: f64,
+    best_parameters: Vec<f32>,
+    evaluations_without_gain: usize,
+    final_totals: Option<Totals>,
+    held_out_totals: Option<Totals>,
+}
+
+impl<'a> Training<'a> {
+    /// A run at its start.
+    #[must_use]
+    pub fn new(model: &'a AmortizedModel, settings: &'a Settings, seed: u64) -> Self {
+        let stream = |stream: Stream| derive_seed(seed, stream as u64);
+        let parameters = model.program.initialize(stream(Stream::Parameters));
+        // The held-out rows are the same ones in every restart.
+        let mut rows: Vec<u32> = (0..model.num_rows as u32).collect();
+        let count = (settings.held_out * model.num_rows as f64).round() as usize;
+        if count > 0 {
+            rows.shuffle(&mut StepNoise::new(derive_seed(settings.seed, Stream::HeldOut as u64), 0).row(0, 0));
+        }
+        let mut held_out = rows.split_off(model.num_rows - count);
+        held_out.sort_unstable();
+        rows.sort_unstable();
+        let weight = rows.iter().map(|&row| f64::from(model.weights[row as usize])).sum();
+        let snapshot = Snapshot {
+            first: vec![0.0; parameters.len()],
+            second: vec![0.0; parameters.len()],
+            parameters: parameters.clone(),
+        };
+        Self {
+            trainer: Trainer::new(&model.program, parameters.clone(), settings.batch_size.min(rows.len()), settings.draws),
+            model,
+            settings,
+            seed,
+            order: rows.clone(),
+            rows,
+            held_out,
+            weight,
+            order_of_pass: None,
+            step: 0,
+            optimizer_step: 0,
+            cool_down: None,
+            converged_early: false,
+            window: VecDeque::new(),
+            last_elbo: f64::NAN,
+            roughness: 0.0,
+            snapshot,
+            recoveries: 0,
+            rate_factor: 1.0,
+            sums: [0.0; 4],
+            terms: Vec::new(),
+            best_held_out: f64::NEG_INFINITY,
+            best_parameters: Vec::new(),
+            evaluations_without_gain: 0,
+            final_totals: None,
+            held_out_totals: None,
+        }
+    }
+
+    /// All parameters.
+    #[must_use]
+    pub fn parameters(&self) -> &[f32] {
+        &self.trainer.parameters
+    }
+
+    /// The evaluations made during training.
+    #[must_use]
+    pub fn terms(&self) -> &[Term] {
+        &self.terms
+    }
+
+    /// Sums over the training rows at the end of the run.
+    #[must_use]
+    pub fn final_totals(&self) -> Option<&Totals> {
+        self.final_totals.as_ref()
+    }
+
+    /// Sums over the held-out rows at the end of the run.
+    #[must_use]
+    pub fn held_out_totals(&self) -> Option<&Totals> {
+        self.held_out_totals.as_ref()
+    }
+
+    /// The rows that were held out.
+    #[must_use]
+    pub fn held_out_rows(&self) -> &[u32] {
+        &self.held_out
+    }
+
+    /// How often the run stepped back because something was not finite.
+    #[must_use]
+    pub fn recoveries(&self) -> u64 {
+        self.recoveries
+    }
+
+    fn noise(&self, stream: Stream, step: u64) -> StepNoise {
+        StepNoise::new(derive_seed(self.seed, stream as u64), step)
+    }
+
+    /// The rows of the next batch: batches of one pass have nearly equal sizes and cover every row once.
+    fn batch(&mut self) -> std::ops::Range<usize> {
+        let count = self.rows.len().div_ceil(self.settings.batch_size).max(1) as u64;
+        let (pass, index) = (self.step / count, (self.step % count) as usize);
+        if count > 1 && self.order_of_pass != Some(pass) {
+            self.order.copy_from_slice(&self.rows);
+            let mut generator = self.noise(Stream::Batches, pass).row(0, 0);
+            self.order.shuffle(&mut generator);
+            self.order_of_pass = Some(pass);
+        }
+        let count = count as usize;
+        self.rows.len() * index / count..self.rows.len() * (index + 1) / count
+    }
+
+    /// The log prior of the points.
+    fn log_prior(&self) -> f64 {
+        log_priors(self.model, &self.trainer.parameters).iter().sum()
+    }
+
+    /// The first term that is not finite.
+    fn culprit(&self, totals: &Totals) -> (String, f64) {
+        let program = &self.model.program;
+        let observed = program.observed.iter().map(|o| &o.name).zip(&totals.log_likelihoods);
+        let latents = program.latents.iter().map(|l| &l.name).zip(&totals.divergences);
+        // The divergence comes first in the computation.
+        latents
+            .chain(observed)
+            .find(|(_, value)| !value.is_finite())
+            .map_or_else(|| ("the bound".to_owned(), totals.bound), |(name, &value)| (name.clone(), value))
+    }
+
+    fn recover(&mut self, totals: &Totals) -> Result<(), SgviError> {
+        self.recoveries += 1;
+        let (variable, value) = self.culprit(totals);
+        if self.recoveries > MAX_RECOVERIES || self.step == 0 {
+            return Err(SgviError::NotFinite { variable, value });
+        }
+        self.trainer.parameters.copy_from_slice(&self.snapshot.parameters);
+        self.trainer.first.copy_from_slice(&self.snapshot.first);
+        self.trainer.second.copy_from_slice(&self.snapshot.second);
+        self.rate_factor *= 0.5;
+        Ok(())
+    }
+
+    /// Whether the last window gained no more than tolerance × |ELBO| or its own standard error.
+    fn window_converged(&self) -> bool {
+        let window = self.settings.window;
+        if self.window.len() < 2 * window {
+            return false;
+        }
+        let moments = |values: &mut dyn Iterator<Item = f64>| {
+            let values: Vec<f64> = values.collect();
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0).max(1.0);
+            (mean, variance / values.len() as f64)
+        };
+        let (before, error_before) = moments(&mut self.window.iter().take(window).copied());
+        let (after, error_after) = moments(&mut self.window.iter().skip(window).copied());
+        after - before <= (self.settings.tolerance * after.abs()).max((error_before + error_after).sqrt())
+    }
+
+    /// Decides whether to cool down, and whether to stop.
+    fn judge(&mut self) -> bool {
+        let settings = self.settings;
+        let last = self.step >= settings.max_iterations as u64;
+        let warm = self.step >= settings.beta_warmup as u64;
+        if settings.schedule != Schedule::CoolDown {
+            return warm && (last || self.step % 10 == 0) && self.window_converged();
+        }
+        match self.cool_down {
+            None => {
+                let remaining = settings.max_iterations as u64 - self.step.min(settings.max_iterations as u64);
+                if warm && self.step % 10 == 0 && self.window_converged() {
+                    self.converged_early = true;
+                    let length = settings.cool_down_steps().min(self.step / 2).min(remaining).max(1);
+                    self.cool_down = Some((self.step, length));
+                } else if remaining <= settings.cool_down_steps() {
+                    self.cool_down = Some((self.step, remaining.max(1)));
+                }
+                false
+            }
+            Some((start, length)) => {
+                let done = self.step >= start + length;
+                done && (self.converged_early || self.window_converged())
+            }
+        }
+    }
+
+    fn record_term(&mut self, beta: f64, learning_rate: f64) -> bool {
+        let every = self.settings.evaluate_every as u64;
+        if self.step % every != 0 && self.step < self.settings.max_iterations as u64 {
+            return false;
+        }
+        let count = self.sums[3].max(1.0);
+        let mut term = Term {
+            step: self.step,
+            elbo: self.sums[0] / count,
+            log_likelihood: self.sums[1] / count,
+            divergence: self.sums[2] / count,
+            beta,
+            learning_rate,
+            held_out: f64::NAN,
+        };
+        self.sums = [0.0; 4];
+        let mut stop = false;
+        if !self.held_out.is_empty() {
+            let totals = self.held_out_bound(1);
+            term.held_out = totals.bound / totals.rows;
+            if term.held_out > self.best_held_out {
+                self.best_held_out = term.held_out;
+                self.best_parameters.clone_from(&self.trainer.parameters);
+                self.evaluations_without_gain = 0;
+            } else {
+                self.evaluations_without_gain += 1;
+                stop = self.evaluations_without_gain >= self.settings.patience;
+            }
+        }
+        self.terms.push(term);
+        stop
+    }
+
+    /// The ELBO of the held-out rows with the same noise every time.
+    fn held_out_bound(&self, draws: usize) -> Totals {
+        let bound = Bound::Analytic { beta: 1.0 };
+        let noise = self.noise(Stream::Evaluation, 1);
+        evaluate(self.model, &self.trainer.parameters, &self.held_out, draws, &noise, bound)
+    }
+
+    /// Moves every learned sd of a normal to its optimum given the residuals that its gradient tells; with minibatches
+    /// a tenth of the way.
+    fn set_optimal_sds(&mut self) {
+        let program = &self.model.program;
+        let damping = if self.rows.len() <= self.settings.batch_size { 1.0 } else { 0.1 };
+        for (view, width) in program.optimal_sds() {
+            let index = program.layout.views()[view].range.start;
+            // ∂/∂ln σ of the mean over rows is Σ r²/σ² − width, which is zero at σ² = mean r².
+            let ratio = 1.0 + f64::from(self.trainer.gradient[index]) / width as f64;
+            self.trainer.parameters[index] += (damping * 0.5 * ratio.clamp(0.01, 100.0).ln()) as f32;
+        }
+    }
+}
+
+/// The log prior of each point variable, in nats.
+#[must_use]
+pub fn log_priors(model: &AmortizedModel, parameters: &[f32]) -> Vec<f64> {
+    let program = &model.program;
+    program
+        .points
+        .iter()
+        .map(|point| {
+            let Some((kernel, arguments)) = point.prior else { return 0.0 };
+            program
+                .layout
+                .slice(parameters, point.view)
+                .iter()
+                .map(|&theta| {
+                    let mut arguments = arguments;
+                    arguments[0] = f64::from(point.transform.value_and_slope(theta).0);
+                    kernel.at(&arguments, &[false; 5]).0
+                })
+                .sum()
+        })
+        .collect()
+}
+
+impl Algorithm for Training<'_> {
+    type Error = SgviError;
+
+    fn step(&mut self) -> Result<Progress, SgviError> {
+        let settings = self.settings;
+        let range = self.batch();
+        let noise = self.noise(Stream::Steps, self.step);
+        let next = self.step + 1;
+        let learning_rate = settings.learning_rate_at(next, self.cool_down) * self.rate_factor;
+        let plan = StepPlan {
+            bound: settings.bound_at(next),
+            optimizer: settings.optimizer,
+            size: settings.optimizer.step_size(learning_rate, self.optimizer_step + 1),
+            clip: settings.clip,
+        };
+        let full_batch = range.len() == self.rows.len();
+        let totals = self.trainer.step(self.model, &self.order[range], &noise, plan);
+        let log_likelihood = totals.log_likelihoods.iter().sum::<f64>() / totals.rows;
+        let divergence = totals.divergences.iter().sum::<f64>() / totals.rows;
+        let per_row = log_likelihood - divergence;
+        if !totals.bound.is_finite() || !per_row.is_finite() {
+            self.recover(&totals)?;
+            self.step = next;
+            return Ok(Progress { converged: Some(false), ..Progress::new(self.last_elbo) });
+        }
+        self.step = next;
+        self.optimizer_step += 1;
+        if settings.optimal_sd {
+            self.set_optimal_sds();
+        }
+        if self.step % SNAPSHOT_EVERY == 0 {
+            // The bound was finite before this step: what it was computed from is good, and so are the moments.
+            self.snapshot.parameters.clone_from(&self.trainer.parameters);
+            self.snapshot.first.clone_from(&self.trainer.first);
+            self.snapshot.second.clone_from(&self.trainer.second);
+        }
+        let elbo = per_row * self.weight + self.log_prior();
+        let standard_error = if full_batch {
+            // All rows are in every batch: only the draws differ between neighbouring steps.
+            if self.last_elbo.is_finite() {
+                let difference = (elbo - self.last_elbo).powi(2) / 2.0;
+                self.roughness = if self.step <= 2 { difference } else { 0.9 * self.roughness + 0.1 * difference };
+            }
+            self.roughness.sqrt()
+        } else {
+            let mean = totals.bound / totals.rows;
+            let variance = (totals.squares / totals.rows - mean * mean).max(0.0);
+            self.weight * (variance / totals.rows).sqrt()
+        };
+        self.last_elbo = elbo;
+        self.window.push_back(elbo);
+        if self.window.len() > 2 * settings.window {
+            self.window.pop_front();
+        }
+        for (sum, value) in self.sums.iter_mut().zip([per_row, log_likelihood, divergence, 1.0]) {
+            *sum += value;
+        }
+        let out_of_patience = self.record_term(settings.beta_at(next), learning_rate);
+        let converged = self.judge() || out_of_patience;
+        Ok(Progress {
+            elbo,
+            standard_error: Some(standard_error),
+            converged: Some(converged),
+            extra: Vec::new(),
+        })
+    }
+
+    fn finish(&mut self) -> Result<Option<f64>, SgviError> {
+        if !self.best_parameters.is_empty() {
+            self.trainer.parameters.clone_from(&self.best_parameters);
+        }
+        let draws = self.settings.evaluation_draws;
+        let noise = self.noise(Stream::Evaluation, 0);
+        let bound = Bound::Analytic { beta: 1.0 };
+        let totals = evaluate(self.model, &self.trainer.parameters, &self.rows, draws, &noise, bound);
+        if !totals.bound.is_finite() {
+            let (variable, value) = self.culprit(&totals);
+            return Err(SgviError::NotFinite { variable, value });
+        }
+        let elbo = totals.bound + self.log_prior();
+        self.final_totals = Some(totals);
+        if !self.held_out.is_empty() {
+            self.held_out_totals = Some(self.held_out_bound(draws));
+        }
+        Ok(Some(elbo))
+    }
+}
+
+impl Resumable for Training<'_> {
+    fn save(&self, encoder: &mut Encoder) {
+        for values in [&self.trainer.parameters, &self.trainer.first, &self.trainer.second] {
+            encoder.f32_slice(values);
+        }
+        for values in [&self.snapshot.parameters, &self.snapshot.first, &self.snapshot.second, &self.best_parameters] {
+            encoder.f32_slice(values);
+        }
+        let (start, length) = self.cool_down.unwrap_or((0, 0));
+        for value in [self.step, self.optimizer_step, start, length, self.recoveries, self.evaluations_without_gain as u64] {
+            encoder.u64(value);
+        }
+        encoder.bool(self.converged_early);
+        for value in [self.last_elbo, self.roughness, self.rate_factor, self.best_held_out] {
+            encoder.f64(value);
+        }
+        encoder.f64_slice(&self.sums);
+        encoder.f64_slice(&self.window.iter().copied().collect::<Vec<_>>());
+        let flat: Vec<f64> = self
+            .terms
+            .iter()
+            .flat_map(|t| {
+                [t.step as f64, t.elbo, t.log_likelihood, t.divergence, t.beta, t.learning_rate, t.held_out]
+            })
+            .collect();
+        encoder.f64_slice(&flat);
+    }
+
+    fn load(&mut self, decoder: &mut Decoder<'_>) -> Result<(), CheckpointError> {
+        self.trainer.parameters = decoder.f32_vec()?;
+        self.trainer.first = decoder.f32_vec()?;
+        self.trainer.second = decoder.f32_vec()?;
+        self.snapshot =
+            Snapshot { parameters: decoder.f32_vec()?, first: decoder.f32_vec()?, second: decoder.f32_vec()? };
+        self.best_parameters = decoder.f32_vec()?;
+        self.step = decoder.u64()?;
+        self.optimizer_step = decoder.u64()?;
+        let (start, length) = (decoder.u64()?, decoder.u64()?);
+        self.cool_down = (length > 0).then_some((start, length));
+        self.recoveries = decoder.u64()?;
+        self.evaluations_without_gain = decoder.u64()? as usize;
+        self.converged_early = decoder.bool()?;
+        self.last_elbo = decoder.f64()?;
+        self.roughness = decoder.f64()?;
+        self.rate_factor = decoder.f64()?;
+        self.best_held_out = decoder.f64()?;
+        decoder.f64_into(&mut self.sums)?;
+        self.window = decoder.f64_vec()?.into();
+        self.terms = decoder
+            .f64_vec()?
+            .chunks_exact(7)
+            .map(|t| Term {
+                step: t[0] as u64,
+                elbo: t[1],
+                log_likelihood: t[2],
+                divergence: t[3],
+                beta: t[4],
+                learning_rate: t[5],
+                held_out: t[6],
+            })
+            .collect();
+        Ok(())
+    }
+}
