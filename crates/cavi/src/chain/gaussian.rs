@@ -30,22 +30,22 @@ const LN_TWO_PI: f64 = 1.837_877_066_409_345_3;
 pub struct GaussianChainTerms<'a> {
     /// Number of coordinates D of a state.
     pub dimension: usize,
-    /// E[Λ₀], precision of the first state, `[D, D]`, symmetric.
+    /// `E[Λ₀]`, precision of the first state, `[D, D]`, symmetric.
     pub initial_precision: &'a [f64],
-    /// E[Λ₀ m₀], `[D]`.
+    /// `E[Λ₀ m₀]`, `[D]`.
     pub initial_linear: &'a [f64],
-    /// E[Q], precision of the innovations, `[D, D]`, symmetric.
+    /// `E[Q]`, precision of the innovations, `[D, D]`, symmetric.
     pub innovation_precision: &'a [f64],
-    /// E[AᵀQA], `[D, D]`, symmetric.
+    /// `E[AᵀQA]`, `[D, D]`, symmetric.
     pub transition_quadratic: &'a [f64],
-    /// E[QA], `[to, from]`, `[D, D]`.
+    /// `E[QA]`, `[to, from]`, `[D, D]`.
     pub transition_linear: &'a [f64],
 }
 
 /// Where the posterior of the states goes.
 #[derive(Debug)]
 pub struct GaussianChainMoments<'a> {
-    /// E[x_t], `[rows, D]`.
+    /// `E[x_t]`, `[rows, D]`.
     pub means: &'a mut [f64],
     /// Cov(x_t), `[rows, D, D]`.
     pub covariances: &'a mut [f64],
@@ -64,15 +64,15 @@ pub struct GaussianChainSummary {
     pub num_sequences: usize,
     /// Number of steps between rows of one sequence.
     pub num_steps: usize,
-    /// Σ E[x_1] over sequences, `[D]`.
+    /// Σ `E[x_1]` over sequences, `[D]`.
     pub initial_mean_sum: Vec<f64>,
-    /// Σ E[x_1 x_1ᵀ] over sequences.
+    /// Σ `E[x_1 x_1ᵀ]` over sequences.
     pub initial_second_moment_sum: Vec<f64>,
-    /// Σ E[x_t x_tᵀ] over all rows but the first of sequences.
+    /// Σ `E[x_t x_tᵀ]` over all rows but the first of sequences.
     pub current_sum: Vec<f64>,
-    /// Σ E[x_{t−1} x_{t−1}ᵀ] over the same steps.
+    /// Σ `E[x_{t−1} x_{t−1}ᵀ]` over the same steps.
     pub previous_sum: Vec<f64>,
-    /// Σ E[x_t x_{t−1}ᵀ] over the same steps, `[to, from]`.
+    /// Σ `E[x_t x_{t−1}ᵀ]` over the same steps, `[to, from]`.
     pub cross_sum: Vec<f64>,
 }
 
@@ -119,11 +119,11 @@ struct Precisions<'a> {
     first: &'a [f64],
     /// Neither first nor last.
     interior: &'a [f64],
-    /// E[QA]ᵀ.
+    /// `E[QA]`ᵀ.
     backward_coupling: &'a [f64],
     /// Zeros, `[D]`.
     no_linear: &'a [f64],
-    /// The chain itself; a last row has E[Q], an only row E[Λ₀].
+    /// The chain itself; a last row has `E[Q]`, an only row `E[Λ₀]`.
     terms: GaussianChainTerms<'a>,
 }
 

@@ -91,11 +91,11 @@ impl Message {
 /// Sums over the pairs (row, next row towards the root) of one end, each `[D, D]`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PairSums {
-    /// Σ E[x_next x_nextᵀ].
+    /// Σ `E[x_next x_nextᵀ]`.
     pub(super) next: Vec<f64>,
-    /// Σ E[x_row x_rowᵀ].
+    /// Σ `E[x_row x_rowᵀ]`.
     pub(super) row: Vec<f64>,
-    /// Σ E[x_next x_rowᵀ].
+    /// Σ `E[x_next x_rowᵀ]`.
     pub(super) cross: Vec<f64>,
 }
 
