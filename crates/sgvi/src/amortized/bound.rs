@@ -240,9 +240,11 @@ impl Part {
                 prior_mean: learned_mean.then_some(&mut by_mean[..]),
                 prior_sd: learned_sd.then_some(&mut by_sd[..]),
             });
+            let row = range.start / program.slots[latent.parameters].width;
             self.divergences[index][unit] = posterior::divergence(
                 latent,
                 &self.values[latent.parameters][range.clone()],
+                &self.scales[index][row * latent.width..(row + 1) * latent.width],
                 &self.values[mean][place(mean)],
                 &self.values[sd][place(sd)],
                 seed,

@@ -6,7 +6,7 @@ use crate::network::vectorize::{fused, vectorized};
 use crate::network::{exp, softplus_and_logistic};
 
 /// The most parameters that a density has.
-pub const MAX_PARAMETERS: usize = 4;
+pub(super) const MAX_PARAMETERS: usize = 4;
 
 const LANES: usize = 16;
 
@@ -14,7 +14,7 @@ const LANES: usize = 16;
 ///
 /// `parameters` and `gradients` have the width of `data`, except for the categorical, where they have `size` times it.
 /// Missing cells (not a number) count nothing.
-pub fn row_log_density(
+pub(super) fn row_log_density(
     likelihood: Likelihood,
     data: &[f32],
     parameters: [&[f32]; MAX_PARAMETERS],

@@ -69,6 +69,8 @@ pub struct Part {
     pub scratches: Vec<Scratch>,
     /// The noise of each latent variable's draws.
     pub noise: Vec<Vec<f32>>,
+    /// The diagonal of each latent variable's A, per row (or per draw where its network depends on other draws).
+    pub(super) scales: Vec<Vec<f32>>,
     /// For each observed variable its log density, per draw.
     pub log_likelihoods: Vec<Vec<f64>>,
     /// For each latent variable the analytic divergence per row (or draw), or the negative log ratio per draw.
@@ -112,6 +114,7 @@ impl Part {
                 .collect(),
             scratches: program.scratches.iter().map(|&(layer, level)| program.layers[layer].scratch(count(level))).collect(),
             noise: program.latents.iter().map(|l| vec![0.0; rows * draws * l.width]).collect(),
+            scales: program.latents.iter().map(|l| vec![0.0; count(program.slots[l.parameters].level) * l.width]).collect(),
             log_likelihoods: vec![vec![0.0; rows * draws]; program.observed.len()],
             divergences: vec![vec![0.0; rows * draws]; program.latents.len()],
             point_gradients: program
@@ -253,13 +256,17 @@ impl Part {
                 }
                 let at = |id: SlotId, sample: usize| {
                     let s = &program.slots[id];
-                    let row = match s.level {
-                        Level::Global => 0,
-                        Level::Row => sample / draws,
-                        Level::Sample => sample,
-                    };
+                    let row = row_of(s.level, sample, draws);
                     &before[id][row * s.width..(row + 1) * s.width]
                 };
+                let level = program.slots[latent.parameters].level;
+                let scales = &mut self.scales[*index][..levels[level as usize] * d];
+                if pass.drawing != Drawing::Prior {
+                    let parameters = read(latent.parameters).chunks_exact(program.slots[latent.parameters].width);
+                    for (scales, parameters) in scales.chunks_exact_mut(d).zip(parameters) {
+                        posterior::scales(latent, parameters, scales);
+                    }
+                }
                 for (sample, (z, noise)) in target.chunks_exact_mut(d).zip(noise.chunks_exact(d)).enumerate() {
                     if pass.drawing == Drawing::Prior {
                         let (mean, sd) = (at(latent.prior_mean, sample), at(latent.prior_sd, sample));
@@ -267,7 +274,9 @@ impl Part {
                             z[i] = mean[i] + sd[i] * noise[i];
                         }
                     } else {
-                        posterior::draw(latent, at(latent.parameters, sample), noise, z);
+                        let row = row_of(level, sample, draws);
+                        let scales = &scales[row * d..(row + 1) * d];
+                        posterior::draw(latent, at(latent.parameters, sample), scales, noise, z);
                     }
                 }
             }
@@ -431,15 +440,11 @@ impl Part {
                             *slope *= weight;
                         }
                     }
-                    let row = match s.level {
-                        Level::Global => 0,
-                        Level::Row => sample / draws,
-                        Level::Sample => sample,
-                    };
+                    let row = row_of(s.level, sample, draws);
                     let range = row * s.width..(row + 1) * s.width;
                     posterior::draw_backward(
                         latent,
-                        &values[latent.parameters][range.clone()],
+                        &self.scales[*index][row * d..(row + 1) * d],
                         &noise[sample * d..(sample + 1) * d],
                         slopes,
                         &mut before[latent.parameters][range],
@@ -502,6 +507,15 @@ impl Part {
                 }
             }
         }
+    }
+}
+
+/// The place of a draw's value in a buffer of that level.
+pub(super) fn row_of(level: Level, sample: usize, draws: usize) -> usize {
+    match level {
+        Level::Global => 0,
+        Level::Row => sample / draws,
+        Level::Sample => sample,
     }
 }
 

@@ -1,58 +1,79 @@
 //! The amortised Gaussian factor of a row: its draws, its divergence from the prior, and their derivatives.
 
 use super::program::Latent;
+use crate::network::exp;
+use crate::network::vectorize::vectorized;
 
 const HALF_LN_2_PI: f64 = 0.918_938_533_204_672_8;
 
-/// z = μ + A·ε for one row and one draw.
-///
-/// `parameters` is laid out as [`Latent`] says; `z` and `noise` have d elements.
-pub fn draw(latent: &Latent, parameters: &[f32], noise: &[f32], z: &mut [f32]) {
-    let d = latent.width;
-    let (mean, rest) = parameters.split_at(d);
+/// The diagonal of A from the logarithms among the parameters.
+pub(super) fn scales(latent: &Latent, parameters: &[f32], scales: &mut [f32]) {
     if latent.full {
-        let mut position = 0;
-        for i in 0..d {
-            let mut sum = mean[i];
-            for j in 0..i {
-                sum += rest[position + j] * noise[j];
-            }
-            z[i] = sum + rest[position + i].exp() * noise[i];
-            position += i + 1;
+        for (index, scale) in scales.iter_mut().enumerate() {
+            *scale = exp::<false>(parameters[latent.diagonal(index)]);
         }
     } else {
-        for i in 0..d {
-            z[i] = mean[i] + rest[i].exp() * noise[i];
+        exponentials(&parameters[latent.width..], scales);
+    }
+}
+
+vectorized! {
+    fn exponentials(logarithms: &[f32], scales: &mut [f32]) {
+        for (scale, &logarithm) in scales.iter_mut().zip(logarithms) {
+            *scale = exp::<FUSED>(logarithm);
+        }
+    }
+}
+
+/// z = μ + A·ε for one row and one draw.
+///
+/// `parameters` is laid out as [`Latent`] says; `scales` is the diagonal of A; `z` and `noise` have d elements.
+pub(super) fn draw(latent: &Latent, parameters: &[f32], scales: &[f32], noise: &[f32], z: &mut [f32]) {
+    let (mean, rest) = parameters.split_at(latent.width);
+    for (((z, &mean), &scale), &noise) in z.iter_mut().zip(mean).zip(scales).zip(noise) {
+        *z = mean + scale * noise;
+    }
+    if latent.full {
+        let mut position = 0;
+        for (i, z) in z.iter_mut().enumerate() {
+            for (&a, &e) in rest[position..position + i].iter().zip(noise) {
+                *z += a * e;
+            }
+            position += i + 1;
         }
     }
 }
 
 /// Adds to `adjoint` (of the parameters) what the adjoint of z = μ + A·ε implies.
-pub fn draw_backward(latent: &Latent, parameters: &[f32], noise: &[f32], z_adjoint: &[f32], adjoint: &mut [f32]) {
-    let d = latent.width;
-    let rest = &parameters[d..];
-    let (by_mean, by_rest) = adjoint.split_at_mut(d);
+pub(super) fn draw_backward(latent: &Latent, scales: &[f32], noise: &[f32], z_adjoint: &[f32], adjoint: &mut [f32]) {
+    let (by_mean, by_rest) = adjoint.split_at_mut(latent.width);
     for (target, &slope) in by_mean.iter_mut().zip(z_adjoint) {
         *target += slope;
     }
     if latent.full {
         let mut position = 0;
-        for i in 0..d {
-            for j in 0..i {
-                by_rest[position + j] += z_adjoint[i] * noise[j];
+        for (i, (&slope, &scale)) in z_adjoint.iter().zip(scales).enumerate() {
+            let row = &mut by_rest[position..position + i + 1];
+            for (target, &e) in row[..i].iter_mut().zip(noise) {
+                *target += slope * e;
             }
-            by_rest[position + i] += z_adjoint[i] * noise[i] * rest[position + i].exp();
+            row[i] += slope * noise[i] * scale;
             position += i + 1;
         }
     } else {
-        for i in 0..d {
-            by_rest[i] += z_adjoint[i] * noise[i] * rest[i].exp();
+        for (((target, &slope), &e), &scale) in by_rest.iter_mut().zip(z_adjoint).zip(noise).zip(scales) {
+            *target += slope * e * scale;
         }
     }
 }
 
+/// ln s, without the call for the standard prior.
+fn ln_unless_one(s: f64) -> f64 {
+    if s == 1.0 { 0.0 } else { s.ln() }
+}
+
 /// Solves A·ε = z − μ, to find the noise of a given z.
-pub fn noise_of(latent: &Latent, parameters: &[f32], z: &[f32], noise: &mut [f32]) {
+pub(super) fn noise_of(latent: &Latent, parameters: &[f32], z: &[f32], noise: &mut [f32]) {
     let d = latent.width;
     let (mean, rest) = parameters.split_at(d);
     let mut position = 0;
@@ -71,7 +92,7 @@ pub fn noise_of(latent: &Latent, parameters: &[f32], z: &[f32], noise: &mut [f32
 }
 
 /// The marginal variance of each coordinate: the rows of A squared.
-pub fn variances(latent: &Latent, parameters: &[f32], variances: &mut [f64]) {
+pub(super) fn variances(latent: &Latent, parameters: &[f32], variances: &mut [f64]) {
     let d = latent.width;
     let rest = &parameters[d..];
     let mut position = 0;
@@ -88,7 +109,7 @@ pub fn variances(latent: &Latent, parameters: &[f32], variances: &mut [f64]) {
 }
 
 /// What the divergence adds to the adjoints of one row.
-pub struct DivergenceAdjoints<'a> {
+pub(super) struct DivergenceAdjoints<'a> {
     /// Of the posterior's parameters.
     pub parameters: &'a mut [f32],
     /// Of the prior's mean, where it is learned.
@@ -100,9 +121,10 @@ pub struct DivergenceAdjoints<'a> {
 /// KL(N(μ, A·Aᵀ) ‖ N(m, diag(s²))) of one row; `seed` times its derivatives is added where `adjoints` are given.
 ///
 /// KL = Σᵢ ln sᵢ − ln aᵢᵢ + (Σⱼ aᵢⱼ² + (μᵢ − mᵢ)²) / (2sᵢ²) − ½   (Kingma & Welling 2014, appendix B, for m = 0, s = 1).
-pub fn divergence(
+pub(super) fn divergence(
     latent: &Latent,
     parameters: &[f32],
+    scales: &[f32],
     prior_mean: &[f32],
     prior_sd: &[f32],
     seed: f32,
@@ -118,7 +140,7 @@ pub fn divergence(
         let shift = f64::from(mean[i]) - f64::from(prior_mean[i]);
         let at = if latent.full { position + i } else { i };
         let log_diagonal = f64::from(rest[at]);
-        let square = (2.0 * log_diagonal).exp();
+        let square = f64::from(scales[i]).powi(2);
         let mut spread = square;
         if latent.full {
             for &a in &rest[position..position + i] {
@@ -126,7 +148,7 @@ pub fn divergence(
             }
         }
         let second_moment = spread + shift * shift;
-        sum += s.ln() - log_diagonal + 0.5 * second_moment * precision - 0.5;
+        sum += ln_unless_one(s) - log_diagonal + 0.5 * second_moment * precision - 0.5;
         if let Some(adjoints) = &mut adjoints {
             let scale = f64::from(seed);
             adjoints.parameters[i] += (scale * shift * precision) as f32;
@@ -149,7 +171,7 @@ pub fn divergence(
 }
 
 /// What the Monte Carlo divergence adds to the adjoints of one draw.
-pub struct DrawAdjoints<'a> {
+pub(super) struct DrawAdjoints<'a> {
     /// Of z.
     pub z: &'a mut [f32],
     /// Of the posterior's parameters, where log q is differentiated in them too.
@@ -165,7 +187,7 @@ pub struct DrawAdjoints<'a> {
 /// With the parameters' adjoint the total derivative of −log q along the draw is used (Σ ∂ρ); without it only the one
 /// through z, −∂ log q/∂z = A⁻ᵀ·ε, whose expectation is the same (Roeder, Wu & Duvenaud 2017).
 #[allow(clippy::too_many_arguments)]
-pub fn log_ratio(
+pub(super) fn log_ratio(
     latent: &Latent,
     parameters: &[f32],
     prior_mean: &[f32],
@@ -182,7 +204,7 @@ pub fn log_ratio(
         let r = (f64::from(z[i]) - f64::from(prior_mean[i])) / s;
         let log_diagonal = f64::from(parameters[latent.diagonal(i)]);
         let e = f64::from(noise[i]);
-        sum += (-0.5 * r * r - s.ln() - HALF_LN_2_PI) - (-0.5 * e * e - log_diagonal - HALF_LN_2_PI);
+        sum += (-0.5 * r * r - ln_unless_one(s) - HALF_LN_2_PI) - (-0.5 * e * e - log_diagonal - HALF_LN_2_PI);
     }
     let Some(mut adjoints) = adjoints else { return sum };
     let scale = f64::from(seed);
@@ -260,6 +282,12 @@ mod tests {
         }
     }
 
+    fn diagonal(latent: &Latent, parameters: &[f32]) -> Vec<f32> {
+        let mut diagonal = vec![0.0; latent.width];
+        scales(latent, parameters, &mut diagonal);
+        diagonal
+    }
+
     fn parameters(full: bool) -> Vec<f32> {
         let mut values = vec![0.3, -0.8, 1.1];
         values.extend(if full { vec![-0.4, 0.3, 0.2, -0.5, 0.6, -0.7] } else { vec![-0.4, 0.2, -0.7] });
@@ -272,7 +300,7 @@ mod tests {
         for full in [false, true] {
             let latent = latent(full);
             let at = parameters(full);
-            let evaluate = |p: &[f32], m: &[f32], s: &[f32]| divergence(&latent, p, m, s, 0.0, None);
+            let evaluate = |p: &[f32], m: &[f32], s: &[f32]| divergence(&latent, p, &diagonal(&latent, p), m, s, 0.0, None);
             let exact = evaluate(&at, &mean, &sd);
             let mut generator = StepNoise::new(3, 1).row(0, 0);
             let draws = 200_000;
@@ -280,7 +308,7 @@ mod tests {
             for _ in 0..draws {
                 let noise: [f32; 3] = std::array::from_fn(|_| StandardNormal.sample(&mut generator));
                 let mut z = [0.0; 3];
-                draw(&latent, &at, &noise, &mut z);
+                draw(&latent, &at, &diagonal(&latent, &at), &noise, &mut z);
                 let value = -log_ratio(&latent, &at, &mean, &sd, &noise, &z, 0.0, None);
                 sum += value;
                 squares += value * value;
@@ -298,7 +326,7 @@ mod tests {
                 prior_mean: Some(&mut by_m),
                 prior_sd: Some(&mut by_s),
             };
-            divergence(&latent, &at, &mean, &sd, 1.0, Some(adjoints));
+            divergence(&latent, &at, &diagonal(&latent, &at), &mean, &sd, 1.0, Some(adjoints));
             let step = 1e-3_f32;
             let difference = |f: &dyn Fn(f32) -> f64| (f(step) - f(-step)) / (2.0 * f64::from(step));
             for i in 0..at.len() {
@@ -334,16 +362,16 @@ mod tests {
             let at = parameters(full);
             let evaluate = |p: &[f32]| {
                 let mut z = [0.0; 3];
-                draw(&latent, p, &noise, &mut z);
+                draw(&latent, p, &diagonal(&latent, p), &noise, &mut z);
                 log_ratio(&latent, p, &mean, &sd, &noise, &z, 0.0, None)
             };
             let mut z = [0.0; 3];
-            draw(&latent, &at, &noise, &mut z);
+            draw(&latent, &at, &diagonal(&latent, &at), &noise, &mut z);
             let (mut by_z, mut by_p) = (vec![0.0; 3], vec![0.0; at.len()]);
             let adjoints =
                 DrawAdjoints { z: &mut by_z, parameters: Some(&mut by_p), prior_mean: None, prior_sd: None };
             log_ratio(&latent, &at, &mean, &sd, &noise, &z, 1.0, Some(adjoints));
-            draw_backward(&latent, &at, &noise, &by_z, &mut by_p);
+            draw_backward(&latent, &diagonal(&latent, &at), &noise, &by_z, &mut by_p);
             for i in 0..at.len() {
                 let moved = |h: f32| {
                     let mut p = at.clone();
@@ -364,7 +392,7 @@ mod tests {
             let latent = latent(full);
             let at = parameters(full);
             let mut z = [0.0; 3];
-            draw(&latent, &at, &noise, &mut z);
+            draw(&latent, &at, &diagonal(&latent, &at), &noise, &mut z);
             let mut by_z = vec![0.0; 3];
             let adjoints = DrawAdjoints { z: &mut by_z, parameters: None, prior_mean: None, prior_sd: None };
             log_ratio(&latent, &at, &mean, &sd, &noise, &z, 1.0, Some(adjoints));
