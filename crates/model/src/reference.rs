@@ -4,39 +4,34 @@ use std::fmt::Write as _;
 
 use crate::registry::{
     CONSTANT, DATA, DISTRIBUTIONS, DimensionRule, DistributionEntry, Domain, FUNCTIONS, INFERENCE, INFERENCE_OPTIONS,
-    Key, KeyKind, NETWORK, PLATE, Section, TOP, VARIABLE,
+    Key, KeyKind, NETWORK, PLATE, TOP, VARIABLE,
 };
 
-/// The reference as Markdown: every section, key, distribution, parameter and function.
+/// The text around the tables.
+const TEMPLATE: &str = include_str!("reference.md");
+
+/// The reference as Markdown: how the language works, and every section, key, distribution, parameter and function.
 pub fn reference_markdown() -> String {
-    let mut text = String::from("# The model language: reference\n\n");
-    line(&mut text, TOP.summary);
-    section(&mut text, "Top level", &TOP, TOP.keys);
-    section(&mut text, "`[data]`", &DATA, DATA.keys);
-    section(&mut text, "Constant arrays in `[data.values]`", &CONSTANT, CONSTANT.keys);
-    section(&mut text, "`[plates]`", &PLATE, PLATE.keys);
-    section(&mut text, "`[variables.NAME]`", &VARIABLE, VARIABLE.keys);
-    line(&mut text, "## Distributions\n");
-    for entry in DISTRIBUTIONS {
-        distribution(&mut text, entry);
+    let mut text = TEMPLATE.to_string();
+    for (name, section) in [
+        ("top", &TOP),
+        ("data", &DATA),
+        ("constant", &CONSTANT),
+        ("plate", &PLATE),
+        ("variable", &VARIABLE),
+        ("network", &NETWORK),
+        ("inference", &INFERENCE),
+        ("options", &INFERENCE_OPTIONS),
+    ] {
+        text = text.replace(&format!("{{{name}}}\n"), &keys(section.keys));
     }
-    line(&mut text, "## Expressions\n");
-    line(
-        &mut text,
-        "Names, numbers, `+ - * /`, parentheses, indexing `a[b]` and `a[b, c]`, `NETWORK(x)` and functions. A name with \
-         characters other than letters, digits, `_` and `.` is put between backquotes.\n",
-    );
-    line(&mut text, "| function | value |\n|---|---|");
+    let distributions: Vec<String> = DISTRIBUTIONS.iter().map(distribution).collect();
+    text = text.replace("{distributions}\n", &distributions.join("\n"));
+    let mut functions = String::from("| function | value |\n|---|---|\n");
     for (name, value) in FUNCTIONS {
-        line(&mut text, &format!("| `{name}` | {} |", escaped(value)));
+        line(&mut functions, &format!("| `{name}` | {} |", escaped(value)));
     }
-    text.push('\n');
-    section(&mut text, "`[networks.NAME]`", &NETWORK, NETWORK.keys);
-    section(&mut text, "`[inference]`", &INFERENCE, INFERENCE.keys);
-    section(&mut text, "`[inference]`, further keys", &INFERENCE_OPTIONS, INFERENCE_OPTIONS.keys);
-    text.truncate(text.trim_end().len());
-    text.push('\n');
-    text
+    text.replace("{functions}\n", &functions)
 }
 
 fn line(text: &mut String, words: &str) {
@@ -48,19 +43,18 @@ fn escaped(words: &str) -> String {
     words.replace('|', "\\|")
 }
 
-fn section(text: &mut String, title: &str, section: &Section, keys: &[Key]) {
-    line(text, &format!("\n## {title}\n"));
-    line(text, &format!("{}\n", section.summary));
-    line(text, "| key | value | meaning |\n|---|---|---|");
+fn keys(keys: &[Key]) -> String {
+    let mut text = String::from("| key | value | meaning |\n|---|---|---|\n");
     for key in keys {
-        line(text, &format!("| `{}` | {} | {} |", key.name, kind(key.kind), escaped(key.summary)));
+        line(&mut text, &format!("| `{}` | {} | {} |", key.name, kind(key.kind), escaped(key.summary)));
     }
-    text.push('\n');
+    text
 }
 
-fn distribution(text: &mut String, entry: &DistributionEntry) {
+fn distribution(entry: &DistributionEntry) -> String {
+    let mut text = String::new();
     let engine = if entry.sgvi_only { " (sgvi)" } else { "" };
-    line(text, &format!("### `{}`{engine}\n", entry.name));
+    line(&mut text, &format!("### `{}`{engine}\n", entry.name));
     let mut about = format!("Value: {}.", entry.value);
     match entry.dimension {
         DimensionRule::Required => about.push_str(" Needs `dimension`."),
@@ -91,23 +85,24 @@ fn distribution(text: &mut String, entry: &DistributionEntry) {
     if !forms.is_empty() {
         let _ = write!(about, " Parameters: {}.", forms.join("; or "));
     }
-    line(text, &format!("{about}\n"));
+    line(&mut text, &format!("{about}\n"));
     if entry.parameters.is_empty() {
-        return;
+        return text;
     }
-    line(text, "| parameter | values | meaning |\n|---|---|---|");
+    line(&mut text, "| parameter | values | meaning |\n|---|---|---|");
     for parameter in entry.parameters {
         let optional = if entry.optional.contains(&parameter.name) { ", may be left out" } else { "" };
         let values = format!("{}{optional}", domain(parameter.domain));
-        line(text, &format!("| `{}` | {values} | {} |", parameter.name, escaped(parameter.summary)));
+        line(&mut text, &format!("| `{}` | {values} | {} |", parameter.name, escaped(parameter.summary)));
     }
-    text.push('\n');
+    text
 }
 
 fn domain(domain: Domain) -> &'static str {
     match domain {
         Domain::Real => "real",
         Domain::Positive => "positive",
+        Domain::PositiveDefinite => "positive definite matrix",
         Domain::Unit => "from 0 to 1",
         Domain::Simplex => "0 or greater, sum 1",
         Domain::Count => "whole, 0 or greater",

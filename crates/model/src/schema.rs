@@ -18,7 +18,16 @@ pub fn schema() -> Value {
     let mut inference = properties(INFERENCE.keys);
     inference.append(&mut properties(INFERENCE_OPTIONS.keys));
     top.insert("inference".into(), object(INFERENCE, inference));
-    let variables: Vec<Value> = DISTRIBUTIONS.iter().map(variable).collect();
+    let known: Vec<&str> = DISTRIBUTIONS.iter().map(|d| d.name).collect();
+    let variables: Vec<Value> = DISTRIBUTIONS
+        .iter()
+        .map(|entry| {
+            json!({
+                "if": { "properties": { "distribution": { "const": entry.name } }, "required": ["distribution"] },
+                "then": variable(entry),
+            })
+        })
+        .collect();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Model file",
@@ -48,7 +57,8 @@ pub fn schema() -> Value {
                 "description": VARIABLE.summary,
                 "type": "object",
                 "required": ["distribution"],
-                "oneOf": variables,
+                "properties": { "distribution": { "enum": known } },
+                "allOf": variables,
             },
         },
     })
@@ -172,10 +182,11 @@ mod tests {
     #[test]
     fn every_distribution_and_key_is_in_the_schema() {
         let schema = schema();
-        let variables = schema["$defs"]["variable"]["oneOf"].as_array().expect("an array");
+        let variables = schema["$defs"]["variable"]["allOf"].as_array().expect("an array");
         assert_eq!(variables.len(), DISTRIBUTIONS.len());
         for (entry, found) in DISTRIBUTIONS.iter().zip(variables) {
-            assert_eq!(found["properties"]["distribution"]["const"], entry.name);
+            assert_eq!(found["if"]["properties"]["distribution"]["const"], entry.name);
+            let found = &found["then"];
             for parameter in entry.parameters {
                 assert!(found["properties"][parameter.name].is_object(), "{} {}", entry.name, parameter.name);
             }

@@ -83,7 +83,8 @@ fn unfit(graph: &Graph, parent: VariableId, domain: Domain, matrix: bool) -> Opt
     let within_unit = positive && (upper.is_some_and(|u| u <= 1.0) || bounded_by_expression);
     let real = matches!(support, Support::Real | Support::Interval);
     match domain {
-        Domain::Positive | Domain::DegreesOfFreedom if matrix => (support != Support::PositiveDefinite)
+        Domain::Positive | Domain::PositiveDefinite | Domain::DegreesOfFreedom if matrix => (support
+            != Support::PositiveDefinite)
             .then_some(("a positive definite matrix", "use a wishart variable, or a constant matrix")),
         Domain::Positive | Domain::DegreesOfFreedom => {
             let fits = matches!(
@@ -105,6 +106,6 @@ fn unfit(graph: &Graph, parent: VariableId, domain: Domain, matrix: bool) -> Opt
             let fits = matches!(support, Support::Count | Support::Binary | Support::Counts);
             (!fits).then_some(("a whole number", "use a data column, a constant or a count variable"))
         }
-        Domain::Real | Domain::Name => None,
+        Domain::Real | Domain::Name | Domain::PositiveDefinite => None,
     }
 }

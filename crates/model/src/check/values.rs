@@ -38,6 +38,7 @@ pub(crate) fn check(graph: &Graph) -> Vec<Diagnostic> {
 fn describe(variable: &Variable, key: &str, graph: &Graph, node: NodeId, problem: &str, domain: Domain) -> Diagnostic {
     let help = match domain {
         Domain::Positive => "it must be greater than 0",
+        Domain::PositiveDefinite => "it must be a symmetric positive definite matrix",
         Domain::Unit => "it must be between 0 and 1",
         Domain::Simplex => "probabilities are 0 or greater and sum to 1 along the last axis",
         Domain::Count => "it must be a whole number, 0 or greater",
@@ -66,7 +67,7 @@ fn outside(values: &[f64], shape: &[usize], domain: Domain, dimension: usize) ->
     let first = |bad: &dyn Fn(f64) -> bool| values.iter().copied().find(|x| bad(*x)).map(|x| format!("is {x}"));
     match domain {
         Domain::Real | Domain::Name => first(&|x| !x.is_finite()),
-        Domain::Positive => first(&|x| !(x > 0.0 && x.is_finite())),
+        Domain::Positive | Domain::PositiveDefinite => first(&|x| !(x > 0.0 && x.is_finite())),
         Domain::Unit => first(&|x| !(0.0..=1.0).contains(&x)),
         Domain::Count => first(&|x| !(x >= 0.0 && x.fract() == 0.0 && x.is_finite())),
         Domain::DegreesOfFreedom => {

@@ -10,8 +10,8 @@ const LOCATION: Parameter = parameter("location", Domain::Real, "Centre.");
 const SCALE: Parameter = parameter("scale", Domain::Positive, "Scale.");
 const SHAPE: Parameter = parameter("shape", Domain::Positive, "Shape.");
 const RATE: Parameter = parameter("rate", Domain::Positive, "Rate.");
-const WISHART_SCALE: Parameter = parameter("scale", Domain::Positive, "Scale matrix W, E[Λ] = ν·W.");
-const WISHART_INVERSE: Parameter = parameter("inverse_scale", Domain::Positive, "W⁻¹.");
+const WISHART_SCALE: Parameter = parameter("scale", Domain::PositiveDefinite, "Scale matrix W, E[Λ] = ν·W.");
+const WISHART_INVERSE: Parameter = parameter("inverse_scale", Domain::PositiveDefinite, "W⁻¹.");
 const MEAN_PRECISION: Parameter =
     parameter("mean_precision", Domain::Positive, "How many observations the prior mean is worth.");
 const PROBABILITY: Parameter = parameter("probability", Domain::Unit, "Probability.");
@@ -39,7 +39,7 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
             parameter("precision", Domain::Positive, "Precision 1/σ²; one number, one per coordinate, or a matrix."),
             parameter("variance", Domain::Positive, "Variance σ²; one number or one per coordinate."),
             parameter("sd", Domain::Positive, "Standard deviation σ; one number or one per coordinate."),
-            parameter("covariance", Domain::Positive, "Covariance matrix."),
+            parameter("covariance", Domain::PositiveDefinite, "Covariance matrix."),
             parameter(
                 "parameters",
                 Domain::Name,

@@ -27,7 +27,7 @@ pub const DATA: Section = Section {
     name: "data",
     summary: "Where the numbers come from; every column header is a name.",
     keys: &[
-        key("file", KeyKind::Text, "A .csv, .tsv or .npy file, relative to the model file."),
+        key("file", KeyKind::Text, "A .csv or .tsv (also .gz), .npy, .npz or IDX file, relative to the model file."),
         key("counts", KeyKind::Column, "A column that says how many times each row occurs."),
         key(
             "standardize",

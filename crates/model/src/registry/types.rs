@@ -66,6 +66,8 @@ pub enum Domain {
     Real,
     /// Numbers greater than 0; as a matrix, a symmetric positive definite one.
     Positive,
+    /// A symmetric positive definite matrix.
+    PositiveDefinite,
     /// Numbers from 0 to 1.
     Unit,
     /// Numbers, 0 or greater, that sum to 1 along the last axis.
