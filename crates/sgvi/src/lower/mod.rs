@@ -246,7 +246,9 @@ impl<'a> Lowering<'a> {
             outputs.push(ReadOut {
                 name: variable.name.clone(),
                 variable: Some(latent.variable),
-                precision: self.variables.get(&(latent.variable, View::Precision)).cloned(),
+                precision: matches!(latent.support, Support::NormalGamma | Support::NormalWishart(_))
+                    .then(|| self.variables.get(&(latent.variable, View::Precision)).cloned())
+                    .flatten(),
                 value,
                 axes,
             });

@@ -160,23 +160,16 @@ impl Evaluator {
         self.frames.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(frame);
     }
 
-    /// Sweeps forward over blocks of draws in order and shows each finished frame: its first draw, and the frame whose
-    /// buffers hold all rows. For read-outs of values at draws; one thread.
-    pub fn visit(&self, theta: &[f64], draws: usize, mut see: impl FnMut(usize, &Frame)) {
+    /// Sweeps forward over blocks of draws in order, over the first `rows` rows in one chunk, and shows each finished
+    /// frame with its first draw: for read-outs of values; one thread.
+    pub fn visit(&self, theta: &[f64], draws: usize, rows: usize, mut see: impl FnMut(usize, &Frame)) {
         let dimension = self.program.dimension;
-        let block = if self.program.local.is_empty() { self.draws } else { 1 };
-        let mut frame = Frame::new(&self.program, block, self.program.num_rows.max(1));
+        let block = if rows == 0 { self.draws } else { 1 };
+        let mut frame = Frame::new(&self.program, block, rows);
         for from in (0..draws).step_by(block) {
             let to = (from + block).min(draws);
-            frame.sweep(
-                &self.program,
-                &theta[from * dimension..to * dimension],
-                to - from,
-                0..self.program.num_rows,
-                self.program.num_rows.max(1),
-                true,
-                false,
-            );
+            let theta = &theta[from * dimension..to * dimension];
+            frame.sweep(&self.program, theta, to - from, 0..rows, rows.max(1), true, false);
             see(from, &frame);
         }
     }

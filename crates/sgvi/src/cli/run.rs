@@ -1,0 +1,138 @@
+//! `sgvi run`: fits a model and writes its folder.
+
+use clap::Args;
+use vi_model::graph::Graph;
+use vi_run::cli::{ProgressLine, RunArguments, conclude, interrupt_on_ctrl_c};
+use vi_run::executor::{Interruption, Observer};
+use vi_run::output::{OutputError, RunDirectory};
+use vi_run::record::{REFUSED, Record};
+
+use super::{Outcome, apply, load, print_failure, refuse};
+use crate::amortized;
+use crate::error::SgviError;
+use crate::fit;
+
+/// The arguments of `sgvi run`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) shared: RunArguments,
+
+    /// Variational family: mean-field, full-rank or low-rank
+    #[arg(long, value_name = "FAMILY", help_heading = "Inference (overrides the file)")]
+    family: Option<String>,
+
+    /// Rank of the low-rank family
+    #[arg(long, value_name = "N", help_heading = "Inference (overrides the file)")]
+    rank: Option<usize>,
+
+    /// Monte Carlo draws per step
+    #[arg(long, value_name = "N", help_heading = "Inference (overrides the file)")]
+    draws: Option<usize>,
+
+    /// Gradient estimator: reparameterization, sticking-the-landing or score-function
+    #[arg(long, value_name = "NAME", help_heading = "Inference (overrides the file)")]
+    gradient: Option<String>,
+
+    /// Optimiser by name
+    #[arg(long, value_name = "NAME", help_heading = "Inference (overrides the file)")]
+    optimizer: Option<String>,
+
+    /// Learning rate of the optimiser
+    #[arg(long, value_name = "X", help_heading = "Inference (overrides the file)")]
+    learning_rate: Option<f64>,
+}
+
+impl Arguments {
+    /// The options of this engine as keys of `[inference]`.
+    pub(super) fn overrides(&self) -> Vec<(&'static str, toml::Value)> {
+        let text = |key: &'static str, value: &Option<String>| value.clone().map(|v| (key, toml::Value::String(v)));
+        let integer =
+            |key: &'static str, value: Option<usize>| value.map(|v| (key, toml::Value::Integer(i64::try_from(v).unwrap_or(i64::MAX))));
+        [
+            text("family", &self.family),
+            integer("rank", self.rank),
+            integer("draws", self.draws),
+            text("gradient", &self.gradient),
+            text("optimizer", &self.optimizer),
+            self.learning_rate.map(|v| ("learning_rate", toml::Value::Float(v))),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+/// Fits and writes.
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let shared = &arguments.shared;
+    let mut graph = load(&shared.file)?;
+    apply(shared, arguments.overrides(), &mut graph)?;
+    let quiet = shared.output.quiet || shared.output.json;
+    let output = |error: OutputError| {
+        print_failure(&error.to_string());
+        REFUSED
+    };
+    let work = || -> Outcome {
+        let interruption = interrupt_on_ctrl_c(quiet).unwrap_or_default();
+        let (record, fitted) = fit_graph(&graph, &shared.file.display().to_string(), &interruption, quiet)?;
+        let mut directory = RunDirectory::create(&shared.output_folder()).map_err(output)?;
+        if let Some(fitted) = &fitted {
+            fit::save::save(&graph, fitted, &mut directory, &shared.output.save, shared.output.save_format.into())
+                .map_err(|error| match error {
+                    fit::save::SaveError::Refused(error) => refuse(&error, &graph),
+                    fit::save::SaveError::Output(error) => output(error),
+                })?;
+        }
+        conclude(&record, &mut directory, &shared.output).map_err(output)
+    };
+    match shared.threads {
+        None => work(),
+        Some(threads) => match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+            Ok(pool) => pool.install(work),
+            Err(error) => {
+                print_failure(&format!("cannot start {threads} threads: {error}"));
+                Err(REFUSED)
+            }
+        },
+    }
+}
+
+/// Fits by amortised training where a factor is amortised, by the compiled log joint otherwise.
+fn fit_graph(
+    graph: &Graph,
+    name: &str,
+    interruption: &Interruption,
+    quiet: bool,
+) -> Result<(Record, Option<fit::run::Fitted>), u8> {
+    let observers = || -> Vec<Box<dyn Observer + '_>> { vec![Box::new(ProgressLine::new(quiet))] };
+    if graph.variables.iter().any(|v| v.amortized.is_some()) {
+        let options = amortized::fit::FitOptions {
+            observers: observers(),
+            interruption: interruption.clone(),
+            ..amortized::fit::FitOptions::default()
+        };
+        return match amortized::fit::fit(graph, name, options) {
+            Ok(fit) => Ok((fit.record, None)),
+            Err(failure) => match &failure.cause {
+                vi_run::executor::FailureCause::Algorithm(error @ (SgviError::Unsupported { .. } | SgviError::Data(_))) => {
+                    Err(refuse(error, graph))
+                }
+                cause => {
+                    let mut record = Record::new("sgvi", name, env!("CARGO_PKG_VERSION"), graph.inference.seed.unwrap_or(0));
+                    record.seconds = failure.seconds;
+                    record.trace.clone_from(&failure.trace);
+                    record.extra.insert("failure".to_owned(), cause.to_string().into());
+                    Ok((record, None))
+                }
+            },
+        };
+    }
+    match fit::run::fit(graph, name, interruption, observers()) {
+        Ok(mut fitted) => {
+            let record = std::mem::replace(&mut fitted.record, Record::new("sgvi", name, "", 0));
+            Ok((record, Some(fitted)))
+        }
+        Err(error) => Err(refuse(&error, graph)),
+    }
+}

@@ -1,0 +1,92 @@
+//! How good an approximation is: its ELBO over fresh draws, Pareto k̂, the log evidence, one word of verdict.
+
+use super::gaussian::Gaussian;
+use super::noise;
+use super::pareto::{self, Smoothed};
+use crate::lower::Model;
+use crate::tape::{Evaluation, Evaluator};
+
+/// Draws of the final assessment.
+pub const DRAWS: usize = 40_000;
+
+/// The judgement of an approximation.
+#[derive(Debug, Clone)]
+pub struct Assessment {
+    /// ELBO in nats over all rows.
+    pub elbo: f64,
+    /// Its standard error.
+    pub standard_error: f64,
+    /// One number for each variable, summing to `elbo`.
+    pub terms: Vec<f64>,
+    /// Standard deviation of the log weights.
+    pub log_weight_sd: f64,
+    /// Pareto-smoothed importance weights.
+    pub smoothed: Smoothed,
+    /// Standard error of the log evidence estimate.
+    pub log_evidence_standard_error: f64,
+    /// The standard normals of the draws.
+    pub noise: Vec<f64>,
+    /// Number of draws.
+    pub draws: usize,
+}
+
+/// Evaluates over fresh draws.
+pub fn assess(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64, draws: usize) -> Assessment {
+    let (n, w, k) = (q.mean.len(), q.noise_dimension(), q.free.len());
+    let noise = noise::independent(seed, draws, w);
+    let num_terms = model.program.terms.len();
+    let mut terms = vec![0.0; num_terms];
+    let mut log_weights = Vec::with_capacity(draws);
+    let mut out = Evaluation::default();
+    let batch = (4_000_000 / (n + w).max(1)).clamp(16, 4096);
+    for from in (0..draws).step_by(batch) {
+        let to = (from + batch).min(draws);
+        let e = &noise[from * w..to * w];
+        let theta = q.points(e, to - from);
+        evaluator.evaluate(&theta, to - from, false, &mut out);
+        let surprise = q.surprise(e, to - from);
+        for d in 0..to - from {
+            for (t, x) in terms.iter_mut().zip(&out.terms[d * num_terms..(d + 1) * num_terms]) {
+                *t += x;
+            }
+            let own = &surprise[d * k..(d + 1) * k];
+            for (&c, s) in q.free.iter().zip(own) {
+                terms[model.owner[c]] += s;
+            }
+            log_weights.push(out.values[d] + own.iter().sum::<f64>());
+        }
+    }
+    terms.iter_mut().for_each(|t| *t /= draws as f64);
+    let mean = log_weights.iter().sum::<f64>() / draws as f64;
+    let variance = log_weights.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / (draws as f64 - 1.0);
+    let smoothed = pareto::smooth(&log_weights);
+    let relative: f64 = smoothed.weights.iter().map(|w| (w * draws as f64 - 1.0).powi(2)).sum::<f64>() / draws as f64;
+    Assessment {
+        elbo: terms.iter().sum(),
+        standard_error: (variance / draws as f64).sqrt(),
+        terms,
+        log_weight_sd: variance.sqrt(),
+        log_evidence_standard_error: (relative / draws as f64).sqrt(),
+        smoothed,
+        noise,
+        draws,
+    }
+}
+
+impl Assessment {
+    /// `good`, `usable` or `bad`: k̂ below 0.5 (or nearly constant weights), below 0.7, or above.
+    pub fn verdict(&self) -> &'static str {
+        if self.log_weight_sd < 0.05 || self.smoothed.khat < 0.5 {
+            "good"
+        } else if self.smoothed.khat < 0.7 {
+            "usable"
+        } else {
+            "bad"
+        }
+    }
+
+    /// k̂ where it is a number.
+    pub fn khat(&self) -> Option<f64> {
+        Some(self.smoothed.khat).filter(|k| k.is_finite())
+    }
+}

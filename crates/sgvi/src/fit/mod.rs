@@ -1,0 +1,13 @@
+//! Fitting: Gaussian families, deterministic and stochastic search, assessment, the posterior on its own scale.
+
+pub mod assess;
+pub mod curvature;
+pub mod gaussian;
+pub mod lbfgs;
+pub mod noise;
+pub mod objective;
+pub mod pareto;
+pub mod posterior;
+pub mod run;
+pub mod save;
+pub mod search;

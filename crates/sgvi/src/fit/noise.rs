@@ -1,0 +1,68 @@
+//! Standard normal draws whose sample moments are matched, from one seed.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+/// `[draws, dimension]` independent standard normals.
+pub fn independent(seed: u64, draws: usize, dimension: usize) -> Vec<f64> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..draws * dimension).map(|_| StandardNormal.sample(&mut rng)).collect()
+}
+
+/// `[draws, dimension]` standard normals in antithetic pairs, so that odd sample moments vanish, with sample covariance
+/// exactly the identity where there are enough draws, with unit sample variances otherwise. `draws` must be even.
+pub fn matched(seed: u64, draws: usize, dimension: usize) -> Vec<f64> {
+    let half = draws / 2;
+    let mut first = independent(seed, half, dimension);
+    if half >= 2 * dimension && dimension > 0 {
+        whiten(&mut first, half, dimension);
+    } else {
+        for j in 0..dimension {
+            let square: f64 = (0..half).map(|s| first[s * dimension + j].powi(2)).sum::<f64>() / half as f64;
+            let scale = 1.0 / square.sqrt().max(1e-300);
+            (0..half).for_each(|s| first[s * dimension + j] *= scale);
+        }
+    }
+    let mut all = Vec::with_capacity(2 * first.len());
+    for row in first.chunks(dimension.max(1)) {
+        all.extend_from_slice(row);
+        all.extend(row.iter().map(|x| -x));
+    }
+    all
+}
+
+/// Multiplies by the inverse Cholesky factor of the second moments.
+fn whiten(z: &mut [f64], draws: usize, n: usize) {
+    let matrix = nalgebra::DMatrix::from_row_slice(draws, n, z);
+    let moments = matrix.transpose() * &matrix / draws as f64;
+    let Some(cholesky) = nalgebra::Cholesky::new(moments) else { return };
+    // Rows z become L⁻¹ z.
+    let mut transposed = matrix.transpose();
+    if cholesky.l().solve_lower_triangular_mut(&mut transposed) {
+        for s in 0..draws {
+            for j in 0..n {
+                z[s * n + j] = transposed[(j, s)];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sample_moments_are_exact() {
+        let (draws, n) = (64, 5);
+        let z = matched(3, draws, n);
+        for i in 0..n {
+            let mean: f64 = (0..draws).map(|s| z[s * n + i]).sum();
+            assert!(mean.abs() < 1e-12);
+            for j in 0..n {
+                let moment: f64 = (0..draws).map(|s| z[s * n + i] * z[s * n + j]).sum::<f64>() / draws as f64;
+                assert!((moment - f64::from(u8::from(i == j))).abs() < 1e-12, "{i} {j} {moment}");
+            }
+        }
+    }
+}

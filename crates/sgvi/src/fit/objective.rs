@@ -1,0 +1,239 @@
+//! The ELBO with fixed draws as a smooth function of scaled parameters of the Gaussian, and its gradient.
+
+use nalgebra::{DMatrix, DVector};
+use vi_model::inference::VariationalFamily;
+
+use super::gaussian::{Gaussian, Root, capacitance};
+use crate::tape::{Evaluation, Evaluator};
+
+/// How the mean's coordinates are scaled.
+#[derive(Debug, Clone)]
+pub enum MeanScale {
+    /// One scale for each coordinate.
+    Diagonal(Vec<f64>),
+    /// A lower triangular matrix P: mean = m₀ + P a.
+    Dense(DMatrix<f64>),
+}
+
+/// Parameters x = (a, b, c) relative to a Gaussian: mean = m₀ + P a; the diagonal of the root is multiplied by exp b; c are
+/// the off-diagonal elements (full rank: of C in L = L₀ C; low rank: of U in units of the diagonal).
+#[derive(Debug, Clone)]
+pub struct Chart {
+    /// The Gaussian at x = 0 (for full rank and low rank at C = I and U as given).
+    pub origin: Gaussian,
+    /// P.
+    pub mean_scale: MeanScale,
+}
+
+impl Chart {
+    /// Number of parameters.
+    pub fn dimension(&self) -> usize {
+        let k = self.origin.free.len();
+        self.origin.mean.len()
+            + match &self.origin.root {
+                Root::Diagonal(_) => k,
+                Root::Cholesky(_) => k * (k + 1) / 2,
+                Root::LowRank { u, .. } => k + k * u.ncols(),
+            }
+    }
+
+    /// The point that is the origin.
+    pub fn start(&self) -> Vec<f64> {
+        let mut x = vec![0.0; self.dimension()];
+        if let Root::LowRank { sd, u } = &self.origin.root {
+            let (n, k) = (self.origin.mean.len(), sd.len());
+            for i in 0..k {
+                for r in 0..u.ncols() {
+                    x[n + k + i * u.ncols() + r] = u[(i, r)] / sd[i];
+                }
+            }
+        }
+        x
+    }
+
+    /// The Gaussian at x.
+    pub fn gaussian(&self, x: &[f64]) -> Gaussian {
+        let n = self.origin.mean.len();
+        let (a, rest) = x.split_at(n);
+        let mut mean = self.origin.mean.clone();
+        match &self.mean_scale {
+            MeanScale::Diagonal(scale) => mean.iter_mut().zip(scale).zip(a).for_each(|((m, s), a)| *m += s * a),
+            MeanScale::Dense(p) => {
+                let step = p * DVector::from_column_slice(a);
+                mean.iter_mut().zip(step.iter()).for_each(|(m, s)| *m += s);
+            }
+        }
+        let k = self.origin.free.len();
+        let root = match &self.origin.root {
+            Root::Diagonal(sd) => Root::Diagonal(sd.iter().zip(rest).map(|(s, b)| s * b.exp()).collect()),
+            Root::Cholesky(l0) => Root::Cholesky(l0 * lower(rest, k)),
+            Root::LowRank { sd, u } => {
+                let r = u.ncols();
+                Root::LowRank {
+                    sd: sd.iter().zip(rest).map(|(s, b)| s * b.exp()).collect(),
+                    u: DMatrix::from_fn(k, r, |i, j| sd[i] * rest[k + i * r + j]),
+                }
+            }
+        };
+        Gaussian { mean, free: self.origin.free.clone(), root }
+    }
+
+    /// Gradient with respect to x from the gradient of the ELBO's Monte Carlo part: `g_mean` = E[∇], `g_root` = E[∇ εᵀ]
+    /// (diagonal, lower triangle, or `[k, 1 + rank]` for low rank); the entropy's part is added.
+    pub fn pull_back(&self, x: &[f64], g_mean: &[f64], g_root: &DMatrix<f64>) -> Vec<f64> {
+        let n = self.origin.mean.len();
+        let k = self.origin.free.len();
+        let mut out = Vec::with_capacity(x.len());
+        match &self.mean_scale {
+            MeanScale::Diagonal(scale) => out.extend(scale.iter().zip(g_mean).map(|(s, g)| s * g)),
+            MeanScale::Dense(p) => out.extend((p.transpose() * DVector::from_column_slice(g_mean)).iter()),
+        }
+        let rest = &x[n..];
+        match &self.origin.root {
+            Root::Diagonal(sd) => {
+                out.extend((0..k).map(|i| g_root[(i, 0)] * sd[i] * rest[i].exp() + 1.0));
+            }
+            Root::Cholesky(l0) => {
+                let g = l0.transpose() * g_root;
+                out.extend((0..k).map(|i| g[(i, i)] * rest[i].exp() + 1.0));
+                for i in 0..k {
+                    out.extend((0..i).map(|j| g[(i, j)]));
+                }
+            }
+            Root::LowRank { sd, u } => {
+                let r = u.ncols();
+                let spread: Vec<f64> = sd.iter().zip(rest).map(|(s, b)| s * b.exp()).collect();
+                let current = DMatrix::from_fn(k, r, |i, j| sd[i] * rest[k + i * r + j]);
+                // Σ⁻¹U and the diagonal of Σ⁻¹ by Woodbury.
+                let scaled = DMatrix::from_fn(k, r, |i, j| current[(i, j)] / (spread[i] * spread[i]));
+                let solved = match capacitance(&spread, &current) {
+                    Some(c) => c.solve(&scaled.transpose()).transpose(),
+                    None => DMatrix::from_element(k, r, f64::NAN),
+                };
+                for i in 0..k {
+                    let inverse = 1.0 / (spread[i] * spread[i]) - scaled.row(i).dot(&solved.row(i));
+                    out.push(g_root[(i, 0)] * spread[i] + spread[i] * spread[i] * inverse);
+                }
+                for i in 0..k {
+                    out.extend((0..r).map(|j| sd[i] * (g_root[(i, 1 + j)] + solved[(i, j)])));
+                }
+            }
+        }
+        out
+    }
+}
+
+/// Unpacks C: its diagonal exp(b), then the strict lower triangle row by row.
+fn lower(x: &[f64], k: usize) -> DMatrix<f64> {
+    let mut c = DMatrix::zeros(k, k);
+    let mut at = k;
+    for i in 0..k {
+        for j in 0..i {
+            c[(i, j)] = x[at];
+            at += 1;
+        }
+        c[(i, i)] = x[i].exp();
+    }
+    c
+}
+
+/// E[∇ log p] and E[∇ log p · εᵀ] in the form that [`Chart::pull_back`] takes.
+pub fn moments(q: &Gaussian, gradients: &[f64], noise: &[f64], draws: usize) -> (Vec<f64>, DMatrix<f64>) {
+    let (n, k, w) = (q.mean.len(), q.free.len(), q.noise_dimension());
+    let scale = 1.0 / draws as f64;
+    let mut mean = vec![0.0; n];
+    for g in gradients.chunks(n.max(1)) {
+        mean.iter_mut().zip(g).for_each(|(m, g)| *m += g * scale);
+    }
+    let mut root = match &q.root {
+        Root::Diagonal(_) => DMatrix::zeros(k, 1),
+        Root::Cholesky(_) => DMatrix::zeros(k, k),
+        Root::LowRank { u, .. } => DMatrix::zeros(k, 1 + u.ncols()),
+    };
+    if let Root::Cholesky(_) = q.root {
+        let g = DMatrix::from_fn(k, draws, |i, s| gradients[s * n + q.free[i]]);
+        let e = DMatrix::from_row_slice(draws, w, noise);
+        root = g * e * scale;
+        for i in 0..k {
+            for j in i + 1..k {
+                root[(i, j)] = 0.0;
+            }
+        }
+        return (mean, root);
+    }
+    for s in 0..draws {
+        let (g, e) = (&gradients[s * n..(s + 1) * n], &noise[s * w..(s + 1) * w]);
+        for i in 0..k {
+            let gi = g[q.free[i]] * scale;
+            root[(i, 0)] += gi * e[i];
+            for r in 1..root.ncols() {
+                root[(i, r)] += gi * e[k + r - 1];
+            }
+        }
+    }
+    (mean, root)
+}
+
+/// The ELBO with fixed standard normals.
+#[derive(Debug)]
+pub struct Objective<'a> {
+    /// The log joint.
+    pub evaluator: &'a Evaluator,
+    /// Standard normals `[draws, noise dimension]`.
+    pub noise: Vec<f64>,
+    /// Number of draws.
+    pub draws: usize,
+    theta: Vec<f64>,
+    evaluation: Evaluation,
+    /// Standard error of the last value over the draws.
+    pub standard_error: f64,
+}
+
+impl<'a> Objective<'a> {
+    /// With given standard normals.
+    pub fn new(evaluator: &'a Evaluator, noise: Vec<f64>, draws: usize) -> Self {
+        Self { evaluator, noise, draws, theta: Vec::new(), evaluation: Evaluation::default(), standard_error: f64::NAN }
+    }
+
+    /// Minus the ELBO at x and its gradient.
+    pub fn negative_elbo(&mut self, chart: &Chart, x: &[f64], gradient: &mut Vec<f64>) -> f64 {
+        let q = chart.gaussian(x);
+        self.theta.resize(self.draws * q.mean.len(), 0.0);
+        q.transform(&self.noise, &mut self.theta);
+        self.evaluator.evaluate(&self.theta, self.draws, true, &mut self.evaluation);
+        let values = &self.evaluation.values;
+        let mean = values.iter().sum::<f64>() / self.draws as f64;
+        let (g_mean, g_root) = moments(&q, &self.evaluation.gradients, &self.noise, self.draws);
+        *gradient = chart.pull_back(x, &g_mean, &g_root);
+        gradient.iter_mut().for_each(|g| *g = -*g);
+        let elbo = mean + q.entropy();
+        // The log weights' spread: what the ELBO's error would be with independent draws.
+        let (k, w) = (q.free.len(), q.noise_dimension());
+        let mut square = 0.0;
+        let mut sum = 0.0;
+        for (s, value) in values.iter().enumerate() {
+            let e = &self.noise[s * w..s * w + k];
+            let weight = value - mean + 0.5 * (e.iter().map(|e| e * e).sum::<f64>() - k as f64);
+            sum += weight;
+            square += weight * weight;
+        }
+        let n = self.draws as f64;
+        self.standard_error = ((square / n - (sum / n).powi(2)).max(0.0) / n).sqrt();
+        -elbo
+    }
+}
+
+/// The root of a family with given standard deviations.
+pub fn diagonal_root(family: VariationalFamily, sd: &[f64], rank: usize) -> Root {
+    match family {
+        VariationalFamily::MeanField => Root::Diagonal(sd.to_vec()),
+        VariationalFamily::FullRank => Root::Cholesky(DMatrix::from_diagonal(&DVector::from_column_slice(sd))),
+        VariationalFamily::LowRank => {
+            let u = DMatrix::from_fn(sd.len(), rank, |i, r| {
+                // A fixed pattern without symmetry, small beside the diagonal.
+                0.1 * sd[i] * ((i * 7 + r * 3 + 1) as f64 * 2.399_963).sin()
+            });
+            Root::LowRank { sd: sd.to_vec(), u }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! From a graph to a fitted approximation with its record: what the command line and library users call.
+
+use serde_json::{Value, json};
+use vi_model::graph::Graph;
+use vi_model::inference::{GradientEstimator, Inference, VariationalFamily};
+use vi_run::executor::{Executor, Failure, FailureCause, Interruption, Observer, Restart, RelativeGain};
+use vi_run::record::{Record, Status, Table};
+use vi_run::seed::derive_seed;
+
+use super::assess::{self, Assessment};
+use super::gaussian::Gaussian;
+use super::posterior;
+use super::search::{Search, SearchSettings};
+use crate::error::SgviError;
+use crate::lower::Model;
+use crate::tape::Evaluator;
+
+/// A fitted model.
+#[derive(Debug)]
+pub struct Fitted {
+    /// What is written to the run's folder.
+    pub record: Record,
+    /// The approximation; `None` where the run failed.
+    pub gaussian: Option<Gaussian>,
+    /// Its assessment.
+    pub assessment: Option<Assessment>,
+    /// The compiled model.
+    pub model: Model,
+}
+
+/// Steps at most where the model file does not say.
+pub const MAX_ITERATIONS: usize = 50_000;
+/// Relative gain that counts as none where the model file does not say.
+pub const TOLERANCE: f64 = 1e-8;
+
+/// The search's settings for one restart.
+pub fn search_settings(inference: &Inference, restart: Restart) -> SearchSettings {
+    SearchSettings {
+        family: inference.family.unwrap_or_default(),
+        rank: inference.rank.unwrap_or(2),
+        tolerance: inference.tolerance.unwrap_or(TOLERANCE),
+        seed: restart.seed,
+        jitter: restart.index > 1,
+        draws: None,
+    }
+}
+
+/// Fits a model; `name` is what the record calls it.
+///
+/// # Errors
+/// Models that this engine cannot treat. A failure while running is a record with status `failed`.
+pub fn fit(
+    graph: &Graph,
+    name: &str,
+    interruption: &Interruption,
+    observers: Vec<Box<dyn Observer + '_>>,
+) -> Result<Fitted, SgviError> {
+    let inference = &graph.inference;
+    let seed = inference.seed.unwrap_or(0);
+    let model = Model::new(graph)?;
+    check_options(graph, &model)?;
+    let mut record = Record::new("sgvi", name, env!("CARGO_PKG_VERSION"), seed);
+    for key in ["elbo_standard_error", "khat"] {
+        record.extra.insert(key.to_owned(), Value::Null);
+    }
+    record.extra.insert("verdict".to_owned(), json!("bad"));
+    let evaluator = Evaluator::new(std::sync::Arc::clone(&model.program));
+    let max_iterations = inference.max_iterations.unwrap_or(MAX_ITERATIONS);
+    let mut executor = Executor::new(seed, max_iterations, RelativeGain::new(0.0))
+        .restarts(inference.restarts.unwrap_or(1))
+        .interruption(interruption.clone());
+    executor.observers = observers;
+    let outcome = executor.run(|restart| Search::new(&model, &evaluator, search_settings(inference, restart)));
+    let (q, outcome) = match outcome {
+        Ok(fit) => (fit.algorithm.gaussian(), fit.outcome),
+        Err(failure) => {
+            failed(&mut record, &failure);
+            return Ok(Fitted { record, gaussian: None, assessment: None, model });
+        }
+    };
+    record.set_outcome(&outcome);
+    let assessment = assess::assess(&model, &evaluator, &q, derive_seed(seed, 1_000_003), assess::DRAWS);
+    if !assessment.elbo.is_finite() {
+        record.status = Status::Failed;
+        record.extra.insert(
+            "failure".to_owned(),
+            json!("the ELBO is not finite: draws of the approximation fall where the log joint is not finite; try another family or parametrisation"),
+        );
+        return Ok(Fitted { record, gaussian: Some(q), assessment: None, model });
+    }
+    describe(&mut record, graph, &model, &q, &assessment, seed);
+    Ok(Fitted { record, gaussian: Some(q), assessment: Some(assessment), model })
+}
+
+/// Fills the record with what the assessment says.
+fn describe(record: &mut Record, graph: &Graph, model: &Model, q: &Gaussian, assessment: &Assessment, seed: u64) {
+    record.elbo = assessment.elbo;
+    if let Some(best) = record.best_restart() {
+        record.restarts[best - 1] = assessment.elbo;
+    }
+    record.elbo_terms = model.program.terms.iter().cloned().zip(assessment.terms.iter().copied()).collect::<Table<f64>>();
+    let mut extra = |key: &str, value: Value| {
+        record.extra.insert(key.to_owned(), value);
+    };
+    extra("elbo_standard_error", json!(assessment.standard_error));
+    extra("khat", json!(assessment.khat()));
+    extra("verdict", json!(assessment.verdict()));
+    extra("effective_sample_size", json!(assessment.smoothed.effective_size));
+    extra("draws", json!(assessment.draws));
+    extra("log_evidence", json!(assessment.smoothed.log_mean));
+    extra("log_evidence_standard_error", json!(assessment.log_evidence_standard_error));
+    let family = match graph.inference.family.unwrap_or_default() {
+        VariationalFamily::MeanField => "mean-field",
+        VariationalFamily::FullRank => "full-rank",
+        VariationalFamily::LowRank => "low-rank",
+    };
+    extra("family", json!(family));
+    if assessment.verdict() != "good" {
+        extra("advice", json!(advice(family, assessment.verdict())));
+    }
+    record.posterior = posterior::entries(graph, model, q, assessment, derive_seed(seed, 1_000_033));
+}
+
+fn advice(family: &str, verdict: &str) -> String {
+    let other = if family == "full-rank" {
+        "another parametrisation (non-centred, or scaled covariates)"
+    } else {
+        "family = \"full-rank\", or another parametrisation (non-centred, or scaled covariates)"
+    };
+    match verdict {
+        "usable" => format!("the approximation is usable; the means corrected by importance sampling are better, and so may be {other}"),
+        _ => format!("do not trust the standard deviations, perhaps not the means: try {other}"),
+    }
+}
+
+fn failed(record: &mut Record, failure: &Failure<SgviError>) {
+    record.status = Status::Failed;
+    record.seconds = failure.seconds;
+    record.trace.clone_from(&failure.trace);
+    record.iterations = failure.trace.len();
+    let reason = match &failure.cause {
+        FailureCause::Algorithm(error) => error.to_string(),
+        cause => cause.to_string(),
+    };
+    record.extra.insert("failure".to_owned(), json!(reason));
+}
+
+/// Options that make no sense for the model.
+fn check_options(graph: &Graph, model: &Model) -> Result<(), SgviError> {
+    let inference = &graph.inference;
+    let span = |key: &str| inference.key_spans.get(key).cloned().unwrap_or(0..0);
+    let refuse = |option: &str, reason: &str, help: &str| {
+        Err(SgviError::Unsupported {
+            variable: option.to_owned(),
+            reason: reason.to_owned(),
+            help: help.to_owned(),
+            span: span(option),
+        })
+    };
+    if inference.draws == Some(0) {
+        return refuse("draws", "no Monte Carlo draws: there is nothing to average", "write draws = 1 or more");
+    }
+    if inference.family == Some(VariationalFamily::FullRank) && model.program.dimension > 2000 {
+        return refuse(
+            "family",
+            "a full covariance of more than 2000 coordinates is too large",
+            "use family = \"mean-field\" or \"low-rank\"",
+        );
+    }
+    if model.program.dimension == 0 {
+        return refuse("variables", "nothing is latent: every variable is observed or summed out", "leave a parameter unobserved");
+    }
+    let score = inference.gradient == Some(GradientEstimator::ScoreFunction);
+    if score && inference.draws == Some(1) {
+        return refuse(
+            "draws",
+            "the score-function gradient with leave-one-out needs at least two draws",
+            "write draws = 10, or gradient = \"reparameterization\"",
+        );
+    }
+    Ok(())
+}

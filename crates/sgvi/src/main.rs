@@ -1,0 +1,7 @@
+//! The program `sgvi`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(sgvi::cli::main())
+}
