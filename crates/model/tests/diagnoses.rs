@@ -151,10 +151,10 @@ fn distributions_and_their_parameters() {
         &["dimension"],
     );
     refused(
-        &variable("distribution = \"normal\"\nmean = 0.0\ncovariance = 1.0"),
+        &variable("distribution = \"wishart\"\ndimension = 2\ndegrees_of_freedom = 3.0\nscale = 1.0"),
         "not-a-matrix",
         "1.0",
-        &["covariance"],
+        &["`scale`"],
     );
 }
 

@@ -478,3 +478,19 @@ fn quoted_headers_are_names() {
     );
     assert_eq!(graph.expression_text(parameter(&graph, "x", "mean")), "2 * `petal length`");
 }
+
+#[test]
+fn spreads_take_their_form_from_what_is_written() {
+    let form = |spread: &str| {
+        let graph = load(&format!("[variables.v]\ndistribution = \"normal\"\ndimension = 2\nmean = 0.0\n{spread}\n"));
+        match graph.variables[0].distribution {
+            Distribution::Normal { spread, form, .. } => (matches!(spread, Spread::Covariance(_)), form),
+            ref other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(form("covariance = 2.0"), (false, SpreadForm::Scalar));
+    assert_eq!(form("covariance = [2.0, 1.0]"), (false, SpreadForm::PerCoordinate));
+    assert_eq!(form("covariance = [[2.0, 0.1], [0.1, 1.0]]"), (true, SpreadForm::Matrix));
+    assert_eq!(form("precision = [[2.0, 0.1], [0.1, 1.0]]"), (false, SpreadForm::Matrix));
+    assert_eq!(form("sd = [2.0, 1.0]"), (false, SpreadForm::PerCoordinate));
+}

@@ -39,7 +39,11 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
             parameter("precision", Domain::Positive, "Precision 1/σ²; one number, one per coordinate, or a matrix."),
             parameter("variance", Domain::Positive, "Variance σ²; one number or one per coordinate."),
             parameter("sd", Domain::Positive, "Standard deviation σ; one number or one per coordinate."),
-            parameter("covariance", Domain::PositiveDefinite, "Covariance matrix."),
+            parameter(
+                "covariance",
+                Domain::PositiveDefinite,
+                "Covariance matrix; as one number or one per coordinate, the variance.",
+            ),
             parameter(
                 "parameters",
                 Domain::Name,

@@ -66,17 +66,13 @@ impl Resolver<'_> {
                 | Spread::Variance(node)
                 | Spread::StandardDeviation(node)
                 | Spread::Covariance(node)) = spread;
-                if matches!(spread, Spread::Covariance(_)) && self.shells[index].dimension.is_none() {
-                    let span = written.get("covariance").map_or(0..0, |v| v.span.clone());
-                    let mistake = Diagnostic::new(
-                        "covariance-of-scalar",
-                        format!("variable `{}` is a scalar normal with a `covariance`", written.name),
-                    )
-                    .at(span, "a matrix")
-                    .help("write variance = … for one number, or give the variable a `dimension`");
-                    return Err(self.report(mistake));
-                }
-                Distribution::Normal { mean: get("mean")?, spread, form: self.form(index, node) }
+                let form = self.form(index, node);
+                // A covariance that is no matrix is the same number or the same numbers as the variance.
+                let spread = match spread {
+                    Spread::Covariance(node) if form != SpreadForm::Matrix => Spread::Variance(node),
+                    other => other,
+                };
+                Distribution::Normal { mean: get("mean")?, spread, form }
             }
             "normal-gamma" => Distribution::NormalGamma {
                 mean: get("mean")?,

@@ -29,8 +29,7 @@ pub(super) enum Shape {
 pub(super) fn shape(distribution: &str, key: &str) -> Shape {
     match (distribution, key) {
         ("normal", "mean" | "variance" | "sd") => Shape::Vector,
-        ("normal", "precision") => Shape::Spread,
-        ("normal", "covariance") => Shape::Matrix,
+        ("normal", "precision" | "covariance") => Shape::Spread,
         ("normal-wishart", "mean") => Shape::Vector,
         ("normal-wishart" | "wishart", "scale" | "inverse_scale") => Shape::Matrix,
         ("dirichlet", "concentration") => Shape::Vector,
