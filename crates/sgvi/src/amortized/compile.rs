@@ -684,7 +684,11 @@ impl Compiler<'_> {
                 "leave out `lower` and `upper`",
             );
         }
-        let axes = self.without_rows(&graph.value_axes(id));
+        // A category is one number, whatever axis it ranges over.
+        let axes = match variable.distribution {
+            Distribution::Categorical { .. } => self.without_rows(&variable.plates),
+            _ => self.without_rows(&graph.value_axes(id)),
+        };
         let width = self.size(&axes);
         let data = match variable.observed {
             Some(Observation::Numeric(node)) => {

@@ -1,0 +1,95 @@
+//! Times training steps of a Bernoulli variational auto-encoder, 784-400-20-400-784, on random pixels:
+//! `cargo run --release -p sgvi --example vae_speed -- [BATCH] [THREADS] [STEPS]`.
+#![allow(clippy::print_stdout)]
+
+use sgvi::amortized::Bound;
+use sgvi::amortized::model::AmortizedModel;
+use sgvi::amortized::trainer::{StepPlan, Trainer};
+use sgvi::network::noise::StepNoise;
+use sgvi::network::optimizer::Optimizer;
+use std::fmt::Write;
+use std::path::Path;
+use std::time::Instant;
+
+/// Pixels of an image.
+const PIXELS: usize = 784;
+
+/// Images in the data.
+const ROWS: usize = 2048;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
+    let argument = |index: usize, default: usize| arguments.get(index).copied().unwrap_or(default);
+    let (batch, threads, steps) = (argument(0, 128), argument(1, 2), argument(2, 500));
+    let folder = std::env::temp_dir();
+    let file = folder.join(format!("vae-speed-{}.csv", std::process::id()));
+    std::fs::write(&file, random_images())?;
+    let text = format!(
+        "[data]\nfile = {:?}\n[data.blocks]\npixels = \"*\"\n[plates]\nimage = \"rows\"\npixel = {{ columns = \"pixels\" }}\n\
+         [networks.encoder]\nlayers = [400]\n[networks.decoder]\nlayers = [400]\n\
+         [variables.z]\nplates = [\"image\"]\ndistribution = \"normal\"\ndimension = 20\nmean = 0.0\nsd = 1.0\n\
+         amortized = \"encoder(pixels)\"\n\
+         [variables.x]\nplates = [\"image\", \"pixel\"]\ndistribution = \"bernoulli\"\nlogit = \"decoder(z)\"\nobserved = \"pixels\"\n",
+        file.display().to_string()
+    );
+    let graph = vi_model::load_str(&text, "vae-speed.toml", Path::new("."))?;
+    std::fs::remove_file(&file)?;
+    let model = AmortizedModel::new(&graph)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
+    pool.install(|| {
+        let mut trainer = Trainer::new(&model.program, model.program.initialize(0), batch, 1);
+        let optimizer = Optimizer::named("adam").unwrap_or(Optimizer::Momentum { momentum: 0.9, weight_decay: 0.0 });
+        let order: Vec<u32> = (0..(steps + 50) * batch).map(|i| (i * 7 % ROWS) as u32).collect();
+        let mut elbo = 0.0;
+        let mut run = |range: std::ops::Range<usize>| {
+            for step in range {
+                let plan = StepPlan {
+                    bound: Bound::Analytic { beta: 1.0 },
+                    optimizer,
+                    size: optimizer.step_size(1e-3, step as u64 + 1),
+                    clip: None,
+                };
+                let rows = &order[step * batch..(step + 1) * batch];
+                let totals = trainer.step(&model, rows, &StepNoise::new(0, step as u64), plan);
+                elbo = totals.bound / totals.rows;
+            }
+        };
+        run(0..50);
+        let clock = Instant::now();
+        run(50..50 + steps);
+        let seconds = clock.elapsed().as_secs_f64();
+        println!(
+            "batch {batch}, {threads} threads: {:.1} steps/s, {:.0} rows/s, ELBO per row {elbo:.2}",
+            steps as f64 / seconds,
+            (steps * batch) as f64 / seconds
+        );
+    });
+    Ok(())
+}
+
+/// Binary images whose pixels are on with a probability that falls from the middle.
+fn random_images() -> String {
+    let mut text = String::new();
+    for pixel in 0..PIXELS {
+        let _ = write!(text, "{}p{pixel}", if pixel > 0 { "," } else { "" });
+    }
+    text.push('\n');
+    let mut state = 88_172_645_463_325_252_u64;
+    for _ in 0..ROWS {
+        for pixel in 0..PIXELS {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            let (row, column) = ((pixel / 28) as f64 - 13.5, (pixel % 28) as f64 - 13.5);
+            let on = (state >> 11) as f64 / (1u64 << 53) as f64 > 0.4 + (row * row + column * column) / 250.0;
+            text.push_str(match (pixel > 0, on) {
+                (true, true) => ",1",
+                (true, false) => ",0",
+                (false, true) => "1",
+                (false, false) => "0",
+            });
+        }
+        text.push('\n');
+    }
+    text
+}
