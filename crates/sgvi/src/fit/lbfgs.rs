@@ -99,7 +99,8 @@ impl Lbfgs {
             slope = dot(&direction, &self.gradient);
         }
         self.expected_gain = -0.5 * slope;
-        if slope == 0.0 || !slope.is_finite() {
+        // Less than rounding can tell: nothing more to be found.
+        if !slope.is_finite() || self.expected_gain <= 1e-12 * (1.0 + self.value.abs()) {
             return Step::Stuck;
         }
         let norm = dot(&direction, &direction).sqrt();
@@ -110,7 +111,7 @@ impl Lbfgs {
         let (mut low, mut high) = (0.0, f64::INFINITY);
         let mut gradient = Vec::new();
         let mut best: Option<(f64, f64, Vec<f64>, Vec<f64>)> = None;
-        for _ in 0..40 {
+        for _ in 0..25 {
             let x: Vec<f64> = self.x.iter().zip(&direction).map(|(x, d)| x + t * d).collect();
             let value = objective(&x, &mut gradient);
             let new_slope = dot(&direction, &gradient);
@@ -125,7 +126,8 @@ impl Lbfgs {
             } else {
                 break;
             }
-            if high - low < 1e-10 * high {
+            let level = (value - self.value).abs() <= 1e-13 * (1.0 + self.value.abs());
+            if high - low < 1e-10 * high || (level && best.is_some()) || (level && !armijo) {
                 break;
             }
             t = if high.is_finite() {

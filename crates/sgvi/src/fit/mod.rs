@@ -1,7 +1,9 @@
 //! Fitting: Gaussian families, deterministic and stochastic search, assessment, the posterior on its own scale.
 
 pub mod assess;
+pub mod climb;
 pub mod curvature;
+pub mod estimator;
 pub mod gaussian;
 pub mod lbfgs;
 pub mod noise;
@@ -11,3 +13,4 @@ pub mod posterior;
 pub mod run;
 pub mod save;
 pub mod search;
+pub mod stochastic;

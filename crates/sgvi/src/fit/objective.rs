@@ -79,8 +79,9 @@ impl Chart {
     }
 
     /// Gradient with respect to x from the gradient of the ELBO's Monte Carlo part: `g_mean` = E[∇], `g_root` = E[∇ εᵀ]
-    /// (diagonal, lower triangle, or `[k, 1 + rank]` for low rank); the entropy's part is added.
-    pub fn pull_back(&self, x: &[f64], g_mean: &[f64], g_root: &DMatrix<f64>) -> Vec<f64> {
+    /// (diagonal, lower triangle, or `[k, 1 + rank]` for low rank); with `entropy` the entropy's part is added.
+    pub fn pull_back(&self, x: &[f64], g_mean: &[f64], g_root: &DMatrix<f64>, entropy: bool) -> Vec<f64> {
+        let on = f64::from(u8::from(entropy));
         let n = self.origin.mean.len();
         let k = self.origin.free.len();
         let mut out = Vec::with_capacity(x.len());
@@ -91,11 +92,11 @@ impl Chart {
         let rest = &x[n..];
         match &self.origin.root {
             Root::Diagonal(sd) => {
-                out.extend((0..k).map(|i| g_root[(i, 0)] * sd[i] * rest[i].exp() + 1.0));
+                out.extend((0..k).map(|i| g_root[(i, 0)] * sd[i] * rest[i].exp() + on));
             }
             Root::Cholesky(l0) => {
                 let g = l0.transpose() * g_root;
-                out.extend((0..k).map(|i| g[(i, i)] * rest[i].exp() + 1.0));
+                out.extend((0..k).map(|i| g[(i, i)] * rest[i].exp() + on));
                 for i in 0..k {
                     out.extend((0..i).map(|j| g[(i, j)]));
                 }
@@ -112,10 +113,10 @@ impl Chart {
                 };
                 for i in 0..k {
                     let inverse = 1.0 / (spread[i] * spread[i]) - scaled.row(i).dot(&solved.row(i));
-                    out.push(g_root[(i, 0)] * spread[i] + spread[i] * spread[i] * inverse);
+                    out.push(g_root[(i, 0)] * spread[i] + on * spread[i] * spread[i] * inverse);
                 }
                 for i in 0..k {
-                    out.extend((0..r).map(|j| sd[i] * (g_root[(i, 1 + j)] + solved[(i, j)])));
+                    out.extend((0..r).map(|j| sd[i] * (g_root[(i, 1 + j)] + on * solved[(i, j)])));
                 }
             }
         }
@@ -204,7 +205,7 @@ impl<'a> Objective<'a> {
         let values = &self.evaluation.values;
         let mean = values.iter().sum::<f64>() / self.draws as f64;
         let (g_mean, g_root) = moments(&q, &self.evaluation.gradients, &self.noise, self.draws);
-        *gradient = chart.pull_back(x, &g_mean, &g_root);
+        *gradient = chart.pull_back(x, &g_mean, &g_root, true);
         gradient.iter_mut().for_each(|g| *g = -*g);
         let elbo = mean + q.entropy();
         // The log weights' spread: what the ELBO's error would be with independent draws.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use vi_model::graph::Graph;
-use vi_model::inference::{GradientEstimator, Inference, VariationalFamily};
+use vi_model::inference::{ControlVariate, GradientEstimator, Inference, VariationalFamily};
 use vi_run::executor::{Executor, Failure, FailureCause, Interruption, Observer, Restart, RelativeGain};
 use vi_run::record::{Record, Status, Table};
 use vi_run::seed::derive_seed;
@@ -10,7 +10,9 @@ use vi_run::seed::derive_seed;
 use super::assess::{self, Assessment};
 use super::gaussian::Gaussian;
 use super::posterior;
+use super::climb::Climb;
 use super::search::{Search, SearchSettings};
+use super::stochastic::{self, Stochastic, StochasticSettings};
 use crate::error::SgviError;
 use crate::lower::Model;
 use crate::tape::Evaluator;
@@ -70,7 +72,16 @@ pub fn fit(
         .restarts(inference.restarts.unwrap_or(1))
         .interruption(interruption.clone());
     executor.observers = observers;
-    let outcome = executor.run(|restart| Search::new(&model, &evaluator, search_settings(inference, restart)));
+    let first = search_settings(inference, Restart { index: 1, seed });
+    let stochastic = stochastic::settings(inference, first, max_iterations)?;
+    let outcome = executor.run(|restart| {
+        let search = search_settings(inference, restart);
+        match &stochastic {
+            None => Search::new(&model, &evaluator, search).map(|s| Climb::Search(Box::new(s))),
+            Some(settings) => Stochastic::new(&model, &evaluator, StochasticSettings { search, ..settings.clone() })
+                .map(|s| Climb::Stochastic(Box::new(s))),
+        }
+    });
     let (q, outcome) = match outcome {
         Ok(fit) => (fit.algorithm.gaussian(), fit.outcome),
         Err(failure) => {
@@ -170,8 +181,16 @@ fn check_options(graph: &Graph, model: &Model) -> Result<(), SgviError> {
     if model.program.dimension == 0 {
         return refuse("variables", "nothing is latent: every variable is observed or summed out", "leave a parameter unobserved");
     }
+    let rows = model.latents.iter().any(|l| l.rows);
+    if inference.batch_size.is_some() && (rows || !model.program.chunkable) {
+        return refuse(
+            "batch_size",
+            "rows cannot be taken in batches where a latent variable is in the rows' plate or a chain runs along the rows",
+            "leave out batch_size",
+        );
+    }
     let score = inference.gradient == Some(GradientEstimator::ScoreFunction);
-    if score && inference.draws == Some(1) {
+    if score && inference.draws == Some(1) && inference.control_variate != Some(ControlVariate::None) {
         return refuse(
             "draws",
             "the score-function gradient with leave-one-out needs at least two draws",

@@ -112,6 +112,23 @@ impl<'a> Search<'a> {
         Err(not_finite(model, &out))
     }
 
+    /// A chart at the current approximation whose coordinates are whitened by its own spread.
+    ///
+    /// # Errors
+    /// [`SgviError::Improper`] where the posterior is.
+    pub fn whitened(&mut self) -> Result<Chart, SgviError> {
+        while !self.is_family() {
+            self.enter((self.stage + 1).min(self.stages.len() - 1))?;
+        }
+        let origin = self.gaussian();
+        let scale = curvature::scales(&origin, &self.scale);
+        let mean_scale = match &origin.root {
+            Root::Cholesky(l) if origin.free.len() == origin.mean.len() => MeanScale::Dense(l.clone()),
+            _ => MeanScale::Diagonal(scale),
+        };
+        Ok(Chart { origin, mean_scale })
+    }
+
     /// The current approximation.
     pub fn gaussian(&self) -> Gaussian {
         self.chart.gaussian(&self.lbfgs.x)
@@ -163,13 +180,7 @@ impl<'a> Search<'a> {
         };
         let sd: Vec<f64> = q.free.iter().map(|&i| scale[i]).collect();
         self.chart.origin = q.clone();
-        let wanted = matches!(
-            (&q.root, self.settings.family),
-            (Root::Diagonal(_), VariationalFamily::MeanField)
-                | (Root::Cholesky(_), VariationalFamily::FullRank)
-                | (Root::LowRank { .. }, VariationalFamily::LowRank)
-        );
-        if wanted {
+        if self.is_family() {
             self.open(mean_scale());
             return Ok(());
         }
@@ -187,6 +198,16 @@ impl<'a> Search<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the approximation is already of the family asked for (the first stage is mean-field).
+    fn is_family(&self) -> bool {
+        matches!(
+            (&self.chart.origin.root, self.settings.family),
+            (Root::Diagonal(_), VariationalFamily::MeanField)
+                | (Root::Cholesky(_), VariationalFamily::FullRank)
+                | (Root::LowRank { .. }, VariationalFamily::LowRank)
+        )
     }
 
     /// With too many coordinates for the whole curvature: a coordinate whose spread grew without bound is flat.
@@ -238,7 +259,9 @@ impl Algorithm for Search<'_> {
         if !over {
             return Ok(progress);
         }
-        if self.stage + 1 < self.stages.len() {
+        // Nearly constant log weights: more draws would find the same optimum.
+        let exact = self.is_family() && done && error * (self.stages[self.stage].draws as f64).sqrt() < 1e-3;
+        if self.stage + 1 < self.stages.len() && !exact {
             self.enter(self.stage + 1)?;
             return Ok(progress);
         }
@@ -358,6 +381,10 @@ fn stages(model: &Model, settings: &SearchSettings, free: usize) -> Vec<Stage> {
     let last = settings.draws.unwrap_or((100_000_000 / cost.max(1)).min(enough)).max(least);
     let even = |n: usize| n.div_ceil(2) * 2;
     let middle = even(last.min(least.max(256)));
+    if settings.draws == Some(0) {
+        // A warm-up for stochastic steps.
+        return vec![Stage { draws: 32, gain: 0.05, steps: 60 }, Stage { draws: middle, gain: 1e-2, steps: 100 }];
+    }
     vec![
         Stage { draws: 32, gain: 0.05, steps: 60 },
         Stage { draws: middle, gain: 1e-3, steps: 100 },

@@ -1,0 +1,187 @@
+//! Estimators of the ELBO's gradient: reparameterised, sticking the landing, score function with control variates.
+
+use nalgebra::{DMatrix, DVector};
+use vi_model::inference::{ControlVariate, GradientEstimator};
+
+use super::gaussian::{Gaussian, Root, capacitance};
+use super::objective::{Chart, moments};
+use crate::tape::{Evaluation, Evaluator};
+
+/// Which estimator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimator {
+    /// The kind.
+    pub gradient: GradientEstimator,
+    /// The control variate of the score function.
+    pub control_variate: ControlVariate,
+}
+
+/// Rows of a batch and how often each counts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// The rows.
+    pub rows: std::ops::Range<usize>,
+    /// Rows of the data over rows of the batch.
+    pub scale: f64,
+}
+
+/// Buffers of one estimate.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    theta: Vec<f64>,
+    evaluation: Evaluation,
+    /// log p − log q of each draw of the last estimate.
+    pub log_weights: Vec<f64>,
+}
+
+impl Estimator {
+    /// The gradient of the ELBO with respect to x, from `draws` standard normals.
+    #[allow(clippy::too_many_arguments)]
+    pub fn gradient(
+        &self,
+        evaluator: &Evaluator,
+        chart: &Chart,
+        x: &[f64],
+        noise: &[f64],
+        draws: usize,
+        batch: &Batch,
+        scratch: &mut Scratch,
+    ) -> Vec<f64> {
+        let q = chart.gaussian(x);
+        let (n, k, w) = (q.mean.len(), q.free.len(), q.noise_dimension());
+        scratch.theta.resize(draws * n, 0.0);
+        q.transform(noise, &mut scratch.theta);
+        let score = self.gradient == GradientEstimator::ScoreFunction;
+        let needs = !score || k < n;
+        evaluator.evaluate_rows(
+            &scratch.theta,
+            draws,
+            batch.rows.clone(),
+            batch.scale,
+            needs,
+            &mut scratch.evaluation,
+        );
+        let surprise = q.surprise(noise, draws);
+        scratch.log_weights.clear();
+        scratch.log_weights.extend(
+            (0..draws).map(|s| scratch.evaluation.values[s] + surprise[s * k..(s + 1) * k].iter().sum::<f64>()),
+        );
+        match self.gradient {
+            GradientEstimator::Reparameterization => {
+                let (mean, root) = moments(&q, &scratch.evaluation.gradients, noise, draws);
+                chart.pull_back(x, &mean, &root, true)
+            }
+            GradientEstimator::StickingTheLanding => {
+                // The path derivative: ∇ log p − ∇ log q at the draw, without the score of q (Roeder, Wu & Duvenaud 2017).
+                for s in 0..draws {
+                    let z = deviation(&q, &scratch.theta[s * n..(s + 1) * n]);
+                    let solved = q.solve(&z);
+                    for (i, &c) in q.free.iter().enumerate() {
+                        scratch.evaluation.gradients[s * n + c] += solved[i];
+                    }
+                }
+                let (mean, root) = moments(&q, &scratch.evaluation.gradients, noise, draws);
+                chart.pull_back(x, &mean, &root, false)
+            }
+            GradientEstimator::ScoreFunction => {
+                let scores: Vec<Vec<f64>> = (0..draws)
+                    .map(|s| {
+                        let (mean, root) = score_of(&q, &scratch.theta[s * n..(s + 1) * n], &noise[s * w..(s + 1) * w]);
+                        chart.pull_back(x, &mean, &root, false)
+                    })
+                    .collect();
+                let mut out = combine(self.control_variate, &scratch.log_weights, &scores);
+                if k < n {
+                    // Point coordinates have no score: their gradient is the path's.
+                    let mut mean = vec![0.0; n];
+                    for g in scratch.evaluation.gradients.chunks(n) {
+                        mean.iter_mut().zip(g).for_each(|(m, g)| *m += g / draws as f64);
+                    }
+                    for &c in &q.free {
+                        mean[c] = 0.0;
+                    }
+                    let (_, zero) = moments(&q, &[], &[], 1);
+                    let path = chart.pull_back(x, &mean, &zero, false);
+                    out.iter_mut().zip(path).for_each(|(o, p)| *o += p);
+                }
+                out
+            }
+        }
+    }
+}
+
+/// θ − mean over the free coordinates.
+fn deviation(q: &Gaussian, theta: &[f64]) -> DVector<f64> {
+    DVector::from_fn(q.free.len(), |i, _| theta[q.free[i]] - q.mean[q.free[i]])
+}
+
+/// ∂ log q / ∂ mean (all coordinates) and ∂ log q / ∂ root in the form of [`Chart::pull_back`].
+fn score_of(q: &Gaussian, theta: &[f64], e: &[f64]) -> (Vec<f64>, DMatrix<f64>) {
+    let k = q.free.len();
+    let solved = q.solve(&deviation(q, theta));
+    let mut mean = vec![0.0; q.mean.len()];
+    for (i, &c) in q.free.iter().enumerate() {
+        mean[c] = solved[i];
+    }
+    let root = match &q.root {
+        Root::Diagonal(sd) => DMatrix::from_fn(k, 1, |i, _| (e[i] * e[i] - 1.0) / sd[i]),
+        Root::Cholesky(l) => {
+            // L⁻ᵀ (ε εᵀ − I), lower triangle.
+            let inner = DMatrix::from_fn(k, k, |i, j| e[i] * e[j] - f64::from(u8::from(i == j)));
+            let full = l.transpose().solve_upper_triangular(&inner).unwrap_or(inner);
+            full.lower_triangle()
+        }
+        Root::LowRank { sd, u } => {
+            let r = u.ncols();
+            let scaled = DMatrix::from_fn(k, r, |i, j| u[(i, j)] / (sd[i] * sd[i]));
+            let inverse_u = match capacitance(sd, u) {
+                Some(c) => c.solve(&scaled.transpose()).transpose(),
+                None => DMatrix::from_element(k, r, f64::NAN),
+            };
+            let projected = u.transpose() * &solved;
+            let mut root = DMatrix::zeros(k, 1 + r);
+            for i in 0..k {
+                let inverse = 1.0 / (sd[i] * sd[i]) - scaled.row(i).dot(&inverse_u.row(i));
+                root[(i, 0)] = sd[i] * (solved[i] * solved[i] - inverse);
+                for j in 0..r {
+                    root[(i, 1 + j)] = solved[i] * projected[j] - inverse_u[(i, j)];
+                }
+            }
+            root
+        }
+    };
+    (mean, root)
+}
+
+/// Averages (log weight − baseline) · score.
+fn combine(control_variate: ControlVariate, log_weights: &[f64], scores: &[Vec<f64>]) -> Vec<f64> {
+    let draws = log_weights.len();
+    let n = scores.first().map_or(0, Vec::len);
+    let mut out = vec![0.0; n];
+    let total: f64 = log_weights.iter().sum();
+    if control_variate == ControlVariate::Optimal && draws > 1 {
+        // The constant that minimises the variance of each coordinate: E[f h²] / E[h²], from the other draws.
+        for (i, out) in out.iter_mut().enumerate() {
+            let squares: f64 = scores.iter().map(|h| h[i] * h[i]).sum();
+            let products: f64 = scores.iter().zip(log_weights).map(|(h, f)| f * h[i] * h[i]).sum();
+            for (h, f) in scores.iter().zip(log_weights) {
+                let own = h[i] * h[i];
+                let rest = squares - own;
+                let baseline = if rest > 0.0 { (products - f * own) / rest } else { 0.0 };
+                *out += (f - baseline) * h[i] / draws as f64;
+            }
+        }
+        return out;
+    }
+    for (h, f) in scores.iter().zip(log_weights) {
+        let baseline = match control_variate {
+            ControlVariate::None => 0.0,
+            _ if draws < 2 => 0.0,
+            _ => (total - f) / (draws as f64 - 1.0),
+        };
+        for (o, h) in out.iter_mut().zip(h) {
+            *o += (f - baseline) * h / draws as f64;
+        }
+    }
+    out
+}

@@ -1,0 +1,315 @@
+//! Stochastic steps with fresh draws (and batches of rows) in coordinates whitened by a short deterministic search, with
+//! Polyak averaging (Ruppert 1988; Polyak & Juditsky 1992) and a stop rule that knows its Monte Carlo error.
+
+use vi_model::inference::{ControlVariate, GradientEstimator, Inference};
+use vi_run::executor::{Algorithm, CheckpointError, Decoder, Encoder, Progress, Resumable};
+use vi_run::seed::derive_seed;
+
+use super::estimator::{Batch, Estimator, Scratch};
+use super::gaussian::Gaussian;
+use super::noise;
+use super::objective::Chart;
+use super::search::{Search, SearchSettings};
+use crate::error::SgviError;
+use crate::lower::Model;
+use crate::tape::Evaluator;
+
+/// How steps are made of gradients.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Rule {
+    /// Natural gradients at the whitened origin, with decreasing steps and averaging: free of a learning rate.
+    Natural,
+    /// Plain gradients with a learning rate that falls as t^−0.6.
+    Sgd {
+        /// The first step.
+        rate: f64,
+    },
+    /// Adam (Kingma & Ba 2015), its rate falling as t^−½ over the second half.
+    Adam {
+        /// The rate.
+        rate: f64,
+    },
+    /// DoWG (Khaled, Mishchenko & Jin 2023): distance over weighted gradients.
+    Dowg,
+}
+
+/// Settings of the stochastic steps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StochasticSettings {
+    /// Family, seed and tolerance.
+    pub search: SearchSettings,
+    /// The gradient's estimator.
+    pub estimator: Estimator,
+    /// Draws for each step.
+    pub draws: usize,
+    /// How steps are made.
+    pub rule: Rule,
+    /// Rows for each step; `None` takes all.
+    pub batch_size: Option<usize>,
+    /// Steps at most, by which the least number of steps is bounded.
+    pub max_iterations: usize,
+}
+
+/// Whether the model file asks for stochastic steps, and for which.
+///
+/// # Errors
+/// An optimiser of another name.
+pub fn settings(inference: &Inference, search: SearchSettings, max_iterations: usize) -> Result<Option<StochasticSettings>, SgviError> {
+    let asked = inference.draws.is_some()
+        || inference.optimizer.is_some()
+        || inference.learning_rate.is_some()
+        || inference.batch_size.is_some()
+        || inference.gradient.is_some_and(|g| g != GradientEstimator::Reparameterization);
+    if !asked {
+        return Ok(None);
+    }
+    let gradient = inference.gradient.unwrap_or_default();
+    let name = inference.optimizer.as_deref().unwrap_or(if inference.learning_rate.is_some() { "adam" } else { "natural" });
+    let rule = match name.to_ascii_lowercase().as_str() {
+        "natural" => Rule::Natural,
+        "sgd" => Rule::Sgd { rate: inference.learning_rate.unwrap_or(0.05) },
+        "adam" => Rule::Adam { rate: inference.learning_rate.unwrap_or(0.01) },
+        "dowg" => Rule::Dowg,
+        _ => {
+            return Err(SgviError::Unsupported {
+                variable: "optimizer".to_owned(),
+                reason: format!("there is no optimiser called `{name}` for this model"),
+                help: "write natural, adam, sgd or dowg, or leave it out".to_owned(),
+                span: inference.key_spans.get("optimizer").cloned().unwrap_or(0..0),
+            });
+        }
+    };
+    Ok(Some(StochasticSettings {
+        search,
+        estimator: Estimator { gradient, control_variate: inference.control_variate.unwrap_or(ControlVariate::LeaveOneOut) },
+        draws: inference.draws.unwrap_or(10),
+        rule,
+        batch_size: inference.batch_size,
+        max_iterations,
+    }))
+}
+
+/// The stochastic optimiser; each step draws afresh.
+#[derive(Debug)]
+pub struct Stochastic<'a> {
+    evaluator: &'a Evaluator,
+    settings: StochasticSettings,
+    chart: Chart,
+    x: Vec<f64>,
+    average: Vec<f64>,
+    averaged: f64,
+    first: Vec<f64>,
+    second: Vec<f64>,
+    origin: Vec<f64>,
+    distance: f64,
+    weighted: f64,
+    step: usize,
+    elbo: f64,
+    elbo_square: f64,
+    elbo_weight: f64,
+    window: Vec<f64>,
+    windows: Vec<(f64, f64)>,
+    scratch: Scratch,
+}
+
+const WINDOW: usize = 100;
+
+impl<'a> Stochastic<'a> {
+    /// Starts from a short deterministic search, whose scales whiten the steps.
+    ///
+    /// # Errors
+    /// As the search's.
+    pub fn new(model: &'a Model, evaluator: &'a Evaluator, settings: StochasticSettings) -> Result<Self, SgviError> {
+        let mut search = Search::new(model, evaluator, SearchSettings { draws: Some(0), ..settings.search.clone() })?;
+        for _ in 0..400 {
+            if search.step()?.converged == Some(true) {
+                break;
+            }
+        }
+        let chart = search.whitened()?;
+        let x = chart.start();
+        let n = x.len();
+        Ok(Self {
+            evaluator,
+            settings,
+            average: x.clone(),
+            averaged: 0.0,
+            first: vec![0.0; n],
+            second: vec![0.0; n],
+            origin: x.clone(),
+            distance: 1e-3,
+            weighted: 1e-12,
+            step: 0,
+            elbo: 0.0,
+            elbo_square: 0.0,
+            elbo_weight: 0.0,
+            window: Vec::new(),
+            windows: Vec::new(),
+            scratch: Scratch::default(),
+            chart,
+            x,
+        })
+    }
+
+    /// The averaged approximation.
+    pub fn gaussian(&self) -> Gaussian {
+        self.chart.gaussian(if self.averaged > 0.0 { &self.average } else { &self.x })
+    }
+
+    /// Steps that are made at least: enough for 20 000 draws, but not more than four fifths of the limit.
+    fn least(&self) -> usize {
+        (20_000 / self.settings.draws).max(4 * WINDOW).min(self.settings.max_iterations * 4 / 5)
+    }
+
+    fn batch(&self) -> Batch {
+        let n = self.evaluator.program().num_rows;
+        let Some(size) = self.settings.batch_size.filter(|b| *b < n) else { return Batch { rows: 0..n, scale: 1.0 } };
+        let count = n.div_ceil(size);
+        // One pass visits every block once, in an order of its own.
+        let (pass, at) = (self.step / count, self.step % count);
+        let mut order: Vec<usize> = (0..count).collect();
+        let mut state = derive_seed(self.settings.search.seed, 7_000_000 + pass as u64);
+        for i in (1..count).rev() {
+            state = derive_seed(state, 1);
+            order.swap(i, (state % (i as u64 + 1)) as usize);
+        }
+        let start = order[at] * size;
+        let rows = start..(start + size).min(n);
+        Batch { scale: n as f64 / rows.len() as f64, rows }
+    }
+
+    fn advance(&mut self, gradient: &[f64]) {
+        let t = self.step as f64;
+        let free = self.chart.origin.free.len();
+        let n = self.chart.origin.mean.len();
+        match self.settings.rule {
+            Rule::Natural => {
+                // Curvature at the whitened origin: one for means and off-diagonals, two for log scales.
+                let draws = self.settings.draws as f64;
+                let slow = if self.settings.estimator.gradient == GradientEstimator::ScoreFunction { 4.0 } else { 1.0 };
+                let first = (draws / (2.0 * slow * (free as f64 + 4.0))).min(0.25);
+                let rate = first / (1.0 + first * t * 0.2).powf(0.7);
+                for (i, (x, g)) in self.x.iter_mut().zip(gradient).enumerate() {
+                    let fisher = if (n..n + free).contains(&i) { 2.0 } else { 1.0 };
+                    *x += (rate * g / fisher).clamp(-0.5, 0.5);
+                }
+            }
+            Rule::Sgd { rate } => {
+                let rate = rate / (1.0 + 0.01 * t).powf(0.6);
+                self.x.iter_mut().zip(gradient).for_each(|(x, g)| *x += (rate * g).clamp(-0.5, 0.5));
+            }
+            Rule::Adam { rate } => {
+                let rate = rate / (1.0 + t / self.least() as f64).sqrt();
+                let (b1, b2) = (0.9f64, 0.999f64);
+                for (i, g) in gradient.iter().enumerate() {
+                    self.first[i] = b1 * self.first[i] + (1.0 - b1) * g;
+                    self.second[i] = b2 * self.second[i] + (1.0 - b2) * g * g;
+                    let m = self.first[i] / (1.0 - b1.powf(t + 1.0));
+                    let v = self.second[i] / (1.0 - b2.powf(t + 1.0));
+                    self.x[i] += rate * m / (v.sqrt() + 1e-8);
+                }
+            }
+            Rule::Dowg => {
+                let square: f64 = gradient.iter().map(|g| g * g).sum();
+                let distance: f64 =
+                    self.x.iter().zip(&self.origin).map(|(x, o)| (x - o).powi(2)).sum::<f64>().sqrt();
+                self.distance = self.distance.max(distance);
+                self.weighted += self.distance * self.distance * square;
+                let rate = self.distance * self.distance / self.weighted.sqrt();
+                self.x.iter_mut().zip(gradient).for_each(|(x, g)| *x += rate * g);
+            }
+        }
+        // Averages the later half of the path: weights grow with the step.
+        let weight = (t + 1.0).powi(2);
+        self.averaged += weight;
+        let share = weight / self.averaged;
+        self.average.iter_mut().zip(&self.x).for_each(|(a, x)| *a += share * (x - *a));
+    }
+
+    /// The stop rule over windows of steps: no gain beyond the larger of tolerance × |ELBO| and its standard error.
+    fn finished(&mut self, estimate: f64) -> bool {
+        self.window.push(estimate);
+        if self.window.len() < WINDOW {
+            return false;
+        }
+        let n = WINDOW as f64;
+        let mean = self.window.iter().sum::<f64>() / n;
+        let variance = self.window.iter().map(|w| (w - mean).powi(2)).sum::<f64>() / (n - 1.0) / n;
+        self.window.clear();
+        let last = self.windows.last().copied();
+        self.windows.push((mean, variance));
+        let Some((before, spread)) = last else { return false };
+        let error = (variance + spread).sqrt();
+        self.step + 1 >= self.least() && mean - before <= error.max(self.settings.search.tolerance * mean.abs())
+    }
+}
+
+impl Algorithm for Stochastic<'_> {
+    type Error = SgviError;
+
+    fn step(&mut self) -> Result<Progress, SgviError> {
+        let seed = derive_seed(self.settings.search.seed, 10_000_000 + self.step as u64);
+        let noise = noise::independent(seed, self.settings.draws, self.chart.origin.noise_dimension());
+        let batch = self.batch();
+        let gradient = self.settings.estimator.gradient(
+            self.evaluator,
+            &self.chart,
+            &self.x,
+            &noise,
+            self.settings.draws,
+            &batch,
+            &mut self.scratch,
+        );
+        let estimate = self.scratch.log_weights.iter().sum::<f64>() / self.settings.draws as f64;
+        // A step from draws that fall where the log joint is not finite would say nothing.
+        let usable = estimate.is_finite() && gradient.iter().all(|g| g.is_finite());
+        let mut converged = false;
+        if usable {
+            self.advance(&gradient);
+            let keep = 1.0 - 1.0 / (self.elbo_weight + 1.0).min(WINDOW as f64);
+            self.elbo = keep * self.elbo + (1.0 - keep) * estimate;
+            self.elbo_square = keep * self.elbo_square + (1.0 - keep) * (estimate - self.elbo).powi(2);
+            self.elbo_weight += 1.0;
+            converged = self.finished(estimate);
+        }
+        self.step += 1;
+        Ok(Progress {
+            elbo: if self.elbo_weight > 0.0 { self.elbo } else { f64::MIN },
+            standard_error: Some((self.elbo_square / self.elbo_weight.clamp(1.0, WINDOW as f64)).sqrt()),
+            converged: Some(converged),
+            extra: Vec::new(),
+        })
+    }
+}
+
+impl Resumable for Stochastic<'_> {
+    fn save(&self, encoder: &mut Encoder) {
+        for values in [&self.x, &self.average, &self.first, &self.second, &self.window] {
+            encoder.f64_slice(values);
+        }
+        for value in [self.averaged, self.distance, self.weighted, self.elbo, self.elbo_square, self.elbo_weight] {
+            encoder.f64(value);
+        }
+        encoder.usize(self.step);
+        encoder.f64_slice(&self.windows.iter().flat_map(|w| [w.0, w.1]).collect::<Vec<_>>());
+    }
+
+    fn load(&mut self, decoder: &mut Decoder<'_>) -> Result<(), CheckpointError> {
+        for values in [&mut self.x, &mut self.average, &mut self.first, &mut self.second, &mut self.window] {
+            *values = decoder.f64_vec()?;
+        }
+        for value in [
+            &mut self.averaged,
+            &mut self.distance,
+            &mut self.weighted,
+            &mut self.elbo,
+            &mut self.elbo_square,
+            &mut self.elbo_weight,
+        ] {
+            *value = decoder.f64()?;
+        }
+        self.step = decoder.usize()?;
+        self.windows = decoder.f64_vec()?.chunks(2).map(|w| (w[0], w[1])).collect();
+        Ok(())
+    }
+}
