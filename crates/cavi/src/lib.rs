@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod chain;
+mod describe;
 mod engine;
 mod error;
 mod factor;
@@ -16,6 +17,7 @@ mod save;
 #[cfg(feature = "cli")]
 pub mod cli;
 
+pub use describe::{Coefficient, Description, FactorDescription, RowSum, Work, describe};
 pub use error::CaviError;
 pub use fit::{Ascent, FitError, executor, fit, fit_with};
 pub use save::SaveError;

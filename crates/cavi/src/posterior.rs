@@ -353,7 +353,7 @@ impl Ascent {
 }
 
 /// The name of a factor's family in the language.
-fn distribution_of(family: Family, point: bool) -> &'static str {
+pub(crate) fn distribution_of(family: Family, point: bool) -> &'static str {
     if point {
         return "point";
     }

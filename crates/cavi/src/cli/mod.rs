@@ -1,17 +1,40 @@
 //! The command line: arguments in, exit status out.
 
+mod check;
+mod error;
 mod run;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use vi_run::cli::{RunArguments, print_diagnostics, print_error};
+use clap::{CommandFactory, Parser, Subcommand};
+use vi_run::cli::completions::{Shell, completion_script};
+use vi_run::cli::{RunArguments, print_output};
 
-use crate::error::CaviError;
+pub(crate) use error::CommandError;
+
+const EXAMPLES: &str = "\
+Examples:
+  cavi run models/gmm.toml                     fit a model; results go to runs/gmm
+  cavi run models/gmm.toml --restarts 20 --save z
+                                               keep the best of 20 starts, and each row's cluster in local/z.csv
+  cavi run models/gmm.toml --json | jq .elbo   the summary for another program
+  cavi check models/gmm.toml                   what would be done: variables, factors, updates, memory
+  cavi reference | less                        every section, key and distribution of the language
+  cavi schema > model.schema.json              for editors that complete and check TOML
+
+Exit status:
+  0  converged (or the check passed)
+  1  ran, but did not converge within the limit of iterations, or was interrupted
+  2  refused: a mistake in the model file, the data or the options
+  3  failed while running";
 
 /// Exact coordinate-ascent variational inference for models declared in TOML.
+///
+/// A model file states data, plates and random variables; `cavi` derives the updates of a factorised posterior, iterates
+/// them until the evidence lower bound (ELBO) stops rising, and leaves posterior, convergence curve and pictures in a folder.
 #[derive(Debug, Parser)]
-#[command(name = "cavi", version, about)]
+#[command(name = "cavi", version, about, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -19,15 +42,58 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Fit a model
+    /// Fit a model and leave the results in a folder
+    #[command(after_help = RUN_EXAMPLES)]
     Run(RunArguments),
+    /// Show what a model means and what would be done: axes, factors of q, their updates, the work of an iteration
+    Check(check::CheckArguments),
+    /// Print the JSON Schema of model files
+    Schema,
+    /// Print the reference of the model language, as Markdown
+    Reference,
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETION_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
+
+const RUN_EXAMPLES: &str = "\
+What is left in DIR:
+  summary.json    status, ELBO and its terms, restarts, seed
+  posterior.json  the posterior of every variable that is not in the rows' plate
+  elbo.csv        the ELBO after each iteration of each restart (elbo.svg, elbo.png: the curve)
+  local/NAME.csv  the row-level posterior of each --save NAME
+  pictures/       clusters, states over time, loadings, … whatever the model's shape allows
+
+Examples:
+  cavi run models/gmm.toml
+  cavi run models/gmm.toml --output out --save z --seed 7 --restarts 20
+  cavi run models/gmm.toml --max-iterations 50 --tolerance 0 --no-plot --quiet";
+
+const COMPLETION_EXAMPLES: &str = "\
+Examples:
+  cavi completions bash > ~/.local/share/bash-completion/completions/cavi
+  cavi completions zsh  > ~/.zfunc/_cavi
+  cavi completions fish > ~/.config/fish/completions/cavi.fish";
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Schema => schema(),
+        Command::Reference => {
+            print_output(&vi_model::reference_markdown());
+            Ok(0)
+        }
+        Command::Completions { shell } => {
+            let script = completion_script(shell, &mut Arguments::command());
+            print_output(&String::from_utf8_lossy(&script));
+            Ok(0)
+        }
     };
     match result {
         Ok(status) => ExitCode::from(status),
@@ -38,54 +104,19 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// What ends a command early.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CommandError {
-    #[error(transparent)]
-    Engine(#[from] CaviError),
-    #[error(transparent)]
-    Output(#[from] vi_run::output::OutputError),
-    #[error(transparent)]
-    Save(#[from] crate::save::SaveError),
-    #[error("{0}")]
-    Usage(String),
+fn schema() -> Result<u8, CommandError> {
+    let text = serde_json::to_string_pretty(&vi_model::schema()).map_err(|e| CommandError::Usage(e.to_string()))?;
+    print_output(&(text + "\n"));
+    Ok(0)
 }
 
-impl From<vi_model::diagnostic::ModelError> for CommandError {
-    fn from(error: vi_model::diagnostic::ModelError) -> Self {
-        Self::Engine(CaviError::Model(error))
+/// A model file that can be opened, or what is wrong with the path.
+pub(crate) fn load(file: &PathBuf) -> Result<vi_model::graph::Graph, CommandError> {
+    if file.is_dir() {
+        return Err(CommandError::Usage(format!(
+            "`{0}` is a folder: give a model file in it, such as `{0}/gmm.toml`",
+            file.display()
+        )));
     }
-}
-
-impl CommandError {
-    fn status(&self) -> u8 {
-        match self {
-            Self::Engine(error) if !error.is_refusal() => 3,
-            _ => vi_run::record::REFUSED,
-        }
-    }
-
-    fn print(&self) {
-        match self {
-            Self::Engine(CaviError::Model(error)) => {
-                let shown: Vec<vi_run::diagnostic::Diagnostic> =
-                    error.diagnostics.iter().map(|d| convert(d, &error.source)).collect();
-                print_diagnostics(&shown);
-            }
-            other => print_error(&format!("error: {other}\n")),
-        }
-    }
-}
-
-fn convert(
-    d: &vi_model::diagnostic::Diagnostic,
-    source: &vi_model::diagnostic::SourceText,
-) -> vi_run::diagnostic::Diagnostic {
-    let mut shown = vi_run::diagnostic::Diagnostic::new(d.code, d.message.clone());
-    shown.file = source.name.to_string();
-    shown.source = source.text.to_string();
-    shown.labels =
-        d.labels.iter().map(|l| vi_run::diagnostic::Label { span: l.span.clone(), text: l.text.clone() }).collect();
-    shown.help.clone_from(&d.help);
-    shown
+    Ok(vi_model::load(file)?)
 }

@@ -11,7 +11,7 @@ use crate::fit::{Ascent, executor, fit_with};
 
 /// Runs the command; the exit status.
 pub(super) fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
-    let mut graph = vi_model::load(&arguments.file)?;
+    let mut graph = super::load(&arguments.file)?;
     apply(&mut graph, arguments);
     if let Some(threads) = arguments.threads {
         rayon::ThreadPoolBuilder::new()

@@ -32,6 +32,15 @@ pub(crate) struct RowReader {
     cached_counts: Option<Vec<f64>>,
 }
 
+impl crate::program::Program {
+    /// Bytes of the row-level arrays and whether they are kept in memory (else they are read again in every pass).
+    pub(crate) fn row_data_bytes(&self) -> (usize, bool) {
+        let width: usize = self.data.iter().map(|o| o.shape.iter().product::<usize>()).sum();
+        let bytes = self.num_rows * width * 8;
+        (bytes, bytes <= CACHE_BYTES)
+    }
+}
+
 /// Row-level arrays of one chunk.
 #[derive(Debug, Default)]
 pub(crate) struct ChunkData {
@@ -97,8 +106,7 @@ impl RowReader {
             cache: None,
             cached_counts: None,
         };
-        let width: usize = reader.operands.iter().map(|o| o.shape.iter().product::<usize>()).sum();
-        if program.num_rows * width * 8 <= CACHE_BYTES {
+        if program.row_data_bytes().1 {
             let mut chunk = ChunkData::default();
             reader.fill(0..program.num_rows, &mut chunk)?;
             reader.cache = Some(chunk.arrays);
