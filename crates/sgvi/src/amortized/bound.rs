@@ -4,6 +4,7 @@ use super::likelihood::{MAX_PARAMETERS, row_log_density};
 use super::part::{Part, Pass, add};
 use super::posterior::{self, DivergenceAdjoints, DrawAdjoints};
 use super::program::{Level, Likelihood, Program, SlotId};
+use crate::network::vectorize::vectorized;
 
 /// Which lower bound of log p(x).
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -169,7 +170,9 @@ impl Part {
                 }
             }
             let mut parameters: [&[f32]; MAX_PARAMETERS] = [&[]; MAX_PARAMETERS];
-            for ((parameter, &slot), buffer) in parameters.iter_mut().zip(&observed.parameters).zip(&self.row_parameters) {
+            for ((parameter, &slot), buffer) in
+                parameters.iter_mut().zip(&observed.parameters).zip(&self.row_parameters)
+            {
                 let broadcast = program.slots[slot].width != full;
                 *parameter = if broadcast { &buffer[..full] } else { &self.values[slot][place(slot, sample)] };
             }
@@ -185,22 +188,19 @@ impl Part {
                 let range = place(slot, sample);
                 let target = &mut self.adjoints[slot][range];
                 if s.width != full {
-                    if s.exclusive && (s.level == Level::Sample || sample % draws == 0 && s.level == Level::Row || sample == 0) {
+                    if s.exclusive
+                        && (s.level == Level::Sample || sample % draws == 0 && s.level == Level::Row || sample == 0)
+                    {
                         target[0] = 0.0;
                     }
-                    let sum: f32 = lane_sum(&gradient[..full]);
-                    target[0] += seeds[sample] * sum;
+                    target[0] += seeds[sample] * lane_sum(&gradient[..full]);
                 } else if s.exclusive && s.level == Level::Sample {
-                    for (t, &g) in target.iter_mut().zip(gradient) {
-                        *t = seeds[sample] * g;
-                    }
+                    scaled(target, seeds[sample], gradient);
                 } else {
                     if s.exclusive && (sample == 0 || s.level == Level::Row && sample % draws == 0) {
                         target.fill(0.0);
                     }
-                    for (t, &g) in target.iter_mut().zip(gradient) {
-                        *t += seeds[sample] * g;
-                    }
+                    add_scaled(target, seeds[sample], gradient);
                 }
             }
         }
@@ -235,11 +235,12 @@ impl Part {
             if learned_sd {
                 by_sd.fill(0.0);
             }
-            let adjoints = (seeds.is_some() && !self.adjoints[latent.parameters].is_empty()).then(|| DivergenceAdjoints {
-                parameters: &mut self.adjoints[latent.parameters][range.clone()],
-                prior_mean: learned_mean.then_some(&mut by_mean[..]),
-                prior_sd: learned_sd.then_some(&mut by_sd[..]),
-            });
+            let adjoints =
+                (seeds.is_some() && !self.adjoints[latent.parameters].is_empty()).then(|| DivergenceAdjoints {
+                    parameters: &mut self.adjoints[latent.parameters][range.clone()],
+                    prior_mean: learned_mean.then_some(&mut by_mean[..]),
+                    prior_sd: learned_sd.then_some(&mut by_sd[..]),
+                });
             let row = range.start / program.slots[latent.parameters].width;
             self.divergences[index][unit] = posterior::divergence(
                 latent,
@@ -368,6 +369,24 @@ impl Part {
             totals.rows += weight;
         }
         totals
+    }
+}
+
+vectorized! {
+    /// target = factor·source
+    fn scaled(target: &mut [f32], factor: f32, source: &[f32]) {
+        for (t, &s) in target.iter_mut().zip(source) {
+            *t = factor * s;
+        }
+    }
+}
+
+vectorized! {
+    /// target += factor·source
+    fn add_scaled(target: &mut [f32], factor: f32, source: &[f32]) {
+        for (t, &s) in target.iter_mut().zip(source) {
+            *t += factor * s;
+        }
     }
 }
 

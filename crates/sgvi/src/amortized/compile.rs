@@ -307,13 +307,7 @@ impl Compiler<'_> {
         output
     }
 
-    fn dot(
-        &mut self,
-        left: NodeId,
-        right: NodeId,
-        left_axis: AxisId,
-        right_axis: AxisId,
-    ) -> Result<Value, SgviError> {
+    fn dot(&mut self, left: NodeId, right: NodeId, left_axis: AxisId, right_axis: AxisId) -> Result<Value, SgviError> {
         let (a, b) = (self.value(left)?, self.value(right)?);
         let level = self.level(a.slot).max(self.level(b.slot));
         let mut axes: Vec<AxisId> = a.axes.iter().copied().filter(|&axis| axis != left_axis).collect();
@@ -504,8 +498,7 @@ impl Compiler<'_> {
         let NodeKind::Network { network, arguments, consumed, .. } = graph.node(node).kind.clone() else {
             return self.refuse(node, "`amortized` must be a network", "write `encoder(x)`");
         };
-        let parameters =
-            self.network(node, network.0, &arguments, &consumed, Latent::parameter_width(width, full))?;
+        let parameters = self.network(node, network.0, &arguments, &consumed, Latent::parameter_width(width, full))?;
         let level = [parameters, prior_mean, prior_sd]
             .iter()
             .map(|&slot| self.level(slot))
@@ -565,8 +558,8 @@ impl Compiler<'_> {
         let view = self.program.layout.allocate(variable.name.clone(), &sizes, initial);
         if let Some(start) = &variable.initial {
             let tensor = start.broadcast_to(&axes, &sizes);
-            let values: Option<Vec<f32>> = tensor
-                .and_then(|tensor| tensor.values.iter().map(|&x| transform.inverse(x as f32)).collect());
+            let values: Option<Vec<f32>> =
+                tensor.and_then(|tensor| tensor.values.iter().map(|&x| transform.inverse(x as f32)).collect());
             let Some(values) = values else {
                 return self.refuse_variable(
                     id,
@@ -605,63 +598,63 @@ impl Compiler<'_> {
 
     /// The prior's density of a point variable and the bounds of its support.
     #[allow(clippy::type_complexity)]
-    fn prior(
-        &self,
-        id: VariableId,
-    ) -> Result<(Option<(Kernel, [f64; 5])>, Option<f32>, Option<f32>), SgviError> {
+    fn prior(&self, id: VariableId) -> Result<(Option<(Kernel, [f64; 5])>, Option<f32>, Option<f32>), SgviError> {
         let value = |node| self.single(id, node);
-        let (kernel, parameters, lower, upper): (Kernel, Vec<f64>, Option<f32>, Option<f32>) =
-            match &self.graph.variable(id).distribution {
-                Distribution::Flat => return Ok((None, None, None)),
-                Distribution::Normal { mean, spread, .. } => {
-                    let (kernel, node) = match spread {
-                        Spread::StandardDeviation(node) => (Kernel::NormalSd, node),
-                        Spread::Variance(node) => (Kernel::NormalVariance, node),
-                        Spread::Precision(node) => (Kernel::NormalPrecision, node),
-                        Spread::Covariance(_) => {
-                            return self.refuse_variable(id, "a matrix prior of a point", "write `sd`");
-                        }
-                    };
-                    (kernel, vec![value(*mean)?, value(*node)?], None, None)
-                }
-                Distribution::Laplace { location, scale } => {
-                    (Kernel::Laplace, vec![value(*location)?, value(*scale)?], None, None)
-                }
-                Distribution::Cauchy { location, scale } => {
-                    (Kernel::Cauchy, vec![value(*location)?, value(*scale)?], None, None)
-                }
-                Distribution::HalfNormal { sd } => (Kernel::HalfNormal, vec![value(*sd)?], Some(0.0), None),
-                Distribution::HalfCauchy { scale } => (Kernel::HalfCauchy, vec![value(*scale)?], Some(0.0), None),
-                Distribution::Exponential { rate } => (Kernel::Exponential, vec![value(*rate)?], Some(0.0), None),
-                Distribution::LogNormal { mean, sd } => {
-                    (Kernel::LogNormal, vec![value(*mean)?, value(*sd)?], Some(0.0), None)
-                }
-                Distribution::Gamma { shape, rate } => {
-                    let shape = value(*shape)?;
-                    let rate = match rate {
-                        vi_model::graph::RateOrScale::Rate(node) => value(*node)?,
-                        vi_model::graph::RateOrScale::Scale(node) => 1.0 / value(*node)?,
-                    };
-                    let normalizer = vi_families::special::ln_gamma(shape);
-                    (Kernel::Gamma, vec![shape, rate, normalizer], Some(0.0), None)
-                }
-                Distribution::InverseGamma { shape, scale } => {
-                    let shape = value(*shape)?;
-                    let normalizer = vi_families::special::ln_gamma(shape);
-                    (Kernel::InverseGamma, vec![shape, value(*scale)?, normalizer], Some(0.0), None)
-                }
-                Distribution::Uniform { lower, upper } => {
-                    let (a, b) = (value(*lower)?, value(*upper)?);
-                    (Kernel::Uniform, vec![a, b], Some(a as f32), Some(b as f32))
-                }
-                _ => {
-                    return self.refuse_variable(
+        let (kernel, parameters, lower, upper): (Kernel, Vec<f64>, Option<f32>, Option<f32>) = match &self
+            .graph
+            .variable(id)
+            .distribution
+        {
+            Distribution::Flat => return Ok((None, None, None)),
+            Distribution::Normal { mean, spread, .. } => {
+                let (kernel, node) = match spread {
+                    Spread::StandardDeviation(node) => (Kernel::NormalSd, node),
+                    Spread::Variance(node) => (Kernel::NormalVariance, node),
+                    Spread::Precision(node) => (Kernel::NormalPrecision, node),
+                    Spread::Covariance(_) => {
+                        return self.refuse_variable(id, "a matrix prior of a point", "write `sd`");
+                    }
+                };
+                (kernel, vec![value(*mean)?, value(*node)?], None, None)
+            }
+            Distribution::Laplace { location, scale } => {
+                (Kernel::Laplace, vec![value(*location)?, value(*scale)?], None, None)
+            }
+            Distribution::Cauchy { location, scale } => {
+                (Kernel::Cauchy, vec![value(*location)?, value(*scale)?], None, None)
+            }
+            Distribution::HalfNormal { sd } => (Kernel::HalfNormal, vec![value(*sd)?], Some(0.0), None),
+            Distribution::HalfCauchy { scale } => (Kernel::HalfCauchy, vec![value(*scale)?], Some(0.0), None),
+            Distribution::Exponential { rate } => (Kernel::Exponential, vec![value(*rate)?], Some(0.0), None),
+            Distribution::LogNormal { mean, sd } => {
+                (Kernel::LogNormal, vec![value(*mean)?, value(*sd)?], Some(0.0), None)
+            }
+            Distribution::Gamma { shape, rate } => {
+                let shape = value(*shape)?;
+                let rate = match rate {
+                    vi_model::graph::RateOrScale::Rate(node) => value(*node)?,
+                    vi_model::graph::RateOrScale::Scale(node) => 1.0 / value(*node)?,
+                };
+                let normalizer = vi_families::special::ln_gamma(shape);
+                (Kernel::Gamma, vec![shape, rate, normalizer], Some(0.0), None)
+            }
+            Distribution::InverseGamma { shape, scale } => {
+                let shape = value(*shape)?;
+                let normalizer = vi_families::special::ln_gamma(shape);
+                (Kernel::InverseGamma, vec![shape, value(*scale)?, normalizer], Some(0.0), None)
+            }
+            Distribution::Uniform { lower, upper } => {
+                let (a, b) = (value(*lower)?, value(*upper)?);
+                (Kernel::Uniform, vec![a, b], Some(a as f32), Some(b as f32))
+            }
+            _ => {
+                return self.refuse_variable(
                         id,
                         "this prior of a point variable does not go together with amortised variables",
                         "write distribution = \"flat\" with `lower` or `upper`, or normal, gamma, half-normal, log-normal, …",
                     );
-                }
-            };
+            }
+        };
         let mut arguments = [0.0; 5];
         arguments[1..=parameters.len()].copy_from_slice(&parameters);
         Ok((Some((kernel, arguments)), lower, upper))
@@ -821,9 +814,7 @@ fn describe(network: &Network) -> Result<Description, SgviError> {
         let help = format!("choose one of {}", Activation::NAMES.join(", "));
         return Err(refuse(format!("there is no activation {:?}", network.activation), &help));
     };
-    let integers = |key: &str| -> Vec<usize> {
-        network.options.get(key).and_then(toml_integers).unwrap_or_default()
-    };
+    let integers = |key: &str| -> Vec<usize> { network.options.get(key).and_then(toml_integers).unwrap_or_default() };
     let integer = |key: &str, default| integers(key).first().copied().unwrap_or(default);
     let image = match integers("image")[..] {
         [] => None,

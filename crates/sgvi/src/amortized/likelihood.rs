@@ -20,90 +20,78 @@ pub(super) fn row_log_density(
     parameters: [&[f32]; MAX_PARAMETERS],
     gradients: &mut [Vec<f32>; MAX_PARAMETERS],
 ) -> f64 {
-    let [first, second, _, _] = gradients;
+    let [first, second, _, scratch] = gradients;
     match likelihood {
-        Likelihood::BernoulliLogit => bernoulli(data, parameters[0], first),
-        Likelihood::Normal => normal(data, parameters[0], parameters[1], first, second),
-        Likelihood::PoissonLogRate => poisson(data, parameters[0], parameters[1], first),
+        Likelihood::BernoulliLogit => bernoulli(data, parameters[0], first, scratch),
+        Likelihood::Normal => normal(data, parameters[0], parameters[1], first, second, scratch),
+        Likelihood::PoissonLogRate => poisson(data, parameters[0], parameters[1], first, scratch),
         Likelihood::Categorical { size } => categorical(data, parameters[0], first, size),
         Likelihood::Other(kernel) => other(kernel, data, parameters, gradients),
     }
 }
 
-fn total(lanes: [f32; LANES]) -> f64 {
+/// Σ in a fixed order, in sixteen lanes.
+#[inline(always)]
+fn total(values: &[f32]) -> f64 {
+    let mut lanes = [0.0_f32; LANES];
+    let chunks = values.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane += value;
+        }
+    }
+    for (lane, &value) in lanes.iter_mut().zip(rest) {
+        *lane += value;
+    }
     lanes.iter().map(|&lane| f64::from(lane)).sum()
 }
 
 vectorized! {
-    /// x·l − ln(1 + eˡ); derivative x − logistic(l).
-    fn bernoulli(data: &[f32], logits: &[f32], slopes: &mut [f32]) -> f64 {
-        let n = data.len();
-        let (logits, slopes) = (&logits[..n], &mut slopes[..n]);
-        let mut lanes = [0.0_f32; LANES];
-        let whole = n - n % LANES;
-        let term = |x: f32, l: f32| {
+    /// x·l − ln(1 + eˡ); derivative x − logistic(l). `values` is scratch.
+    fn bernoulli(data: &[f32], logits: &[f32], slopes: &mut [f32], values: &mut [f32]) -> f64 {
+        let values = &mut values[..data.len()];
+        for (((&x, &l), slope), value) in data.iter().zip(logits).zip(slopes.iter_mut()).zip(values.iter_mut()) {
             let (softplus, logistic) = softplus_and_logistic::<FUSED>(l);
             let present = !x.is_nan();
-            (if present { x * l - softplus } else { 0.0 }, if present { x - logistic } else { 0.0 })
-        };
-        for start in (0..whole).step_by(LANES) {
-            for lane in 0..LANES {
-                let (value, slope) = term(data[start + lane], logits[start + lane]);
-                lanes[lane] += value;
-                slopes[start + lane] = slope;
-            }
+            *value = if present { x * l - softplus } else { 0.0 };
+            *slope = if present { x - logistic } else { 0.0 };
         }
-        for i in whole..n {
-            let (value, slope) = term(data[i], logits[i]);
-            lanes[i - whole] += value;
-            slopes[i] = slope;
-        }
-        total(lanes)
+        total(values)
     }
 }
 
 vectorized! {
-    /// −½((x − m)/s)² − ½ ln 2π in f32; the logarithms of s are added by the caller's loop in f64.
-    fn normal_kernel(data: &[f32], mean: &[f32], sd: &[f32], by_mean: &mut [f32], by_sd: &mut [f32]) -> f64 {
+    /// −½((x − m)/s)² − ½ ln 2π; the logarithms of s are the caller's. `values` is scratch.
+    fn normal_kernel(
+        data: &[f32],
+        mean: &[f32],
+        sd: &[f32],
+        by_mean: &mut [f32],
+        by_sd: &mut [f32],
+        values: &mut [f32],
+    ) -> f64 {
         const HALF_LN_2_PI: f32 = 0.918_938_5;
         let n = data.len();
         let (mean, sd, by_mean, by_sd) = (&mean[..n], &sd[..n], &mut by_mean[..n], &mut by_sd[..n]);
-        let mut lanes = [0.0_f32; LANES];
-        let whole = n - n % LANES;
-        let term = |x: f32, m: f32, s: f32| {
+        let values = &mut values[..n];
+        for i in 0..n {
+            let x = data[i];
             let present = !x.is_nan();
-            let inverse = 1.0 / s;
-            let r = (x - m) * inverse;
+            let inverse = 1.0 / sd[i];
+            let r = (x - mean[i]) * inverse;
             let square = r * r;
-            let value = fused::<FUSED>(-0.5, square, -HALF_LN_2_PI);
-            (
-                if present { value } else { 0.0 },
-                if present { r * inverse } else { 0.0 },
-                if present { (square - 1.0) * inverse } else { 0.0 },
-            )
-        };
-        for start in (0..whole).step_by(LANES) {
-            for lane in 0..LANES {
-                let i = start + lane;
-                let (value, slope, spread) = term(data[i], mean[i], sd[i]);
-                lanes[lane] += value;
-                by_mean[i] = slope;
-                by_sd[i] = spread;
-            }
+            values[i] = if present { fused::<FUSED>(-0.5, square, -HALF_LN_2_PI) } else { 0.0 };
+            by_mean[i] = if present { r * inverse } else { 0.0 };
+            by_sd[i] = if present { (square - 1.0) * inverse } else { 0.0 };
         }
-        for i in whole..n {
-            let (value, slope, spread) = term(data[i], mean[i], sd[i]);
-            lanes[i - whole] += value;
-            by_mean[i] = slope;
-            by_sd[i] = spread;
-        }
-        total(lanes)
+        total(values)
     }
 }
 
-/// −½((x − m)/s)² − ln s − ½ ln 2π.
-fn normal(data: &[f32], mean: &[f32], sd: &[f32], by_mean: &mut [f32], by_sd: &mut [f32]) -> f64 {
-    let kernel = normal_kernel(data, mean, sd, by_mean, by_sd);
+/// −½((x − m)/s)² − ln s − ½ ln 2π. `values` is scratch.
+fn normal(data: &[f32], mean: &[f32], sd: &[f32], by_mean: &mut [f32], by_sd: &mut [f32], values: &mut [f32]) -> f64 {
+    let kernel = normal_kernel(data, mean, sd, by_mean, by_sd, values);
     // Runs of equal sds (the usual case is one for all) cost one logarithm.
     let mut logarithms = 0.0;
     let (mut last, mut log_last) = (f32::NAN, f64::NAN);
@@ -121,19 +109,19 @@ fn normal(data: &[f32], mean: &[f32], sd: &[f32], by_mean: &mut [f32], by_sd: &m
 }
 
 vectorized! {
-    /// x·l − eˡ − ln x!; derivative x − eˡ.
-    fn poisson(data: &[f32], log_rate: &[f32], log_factorial: &[f32], slopes: &mut [f32]) -> f64 {
+    /// x·l − eˡ − ln x!; derivative x − eˡ. `values` is scratch.
+    fn poisson(data: &[f32], log_rate: &[f32], log_factorial: &[f32], slopes: &mut [f32], values: &mut [f32]) -> f64 {
         let n = data.len();
         let (log_rate, log_factorial, slopes) = (&log_rate[..n], &log_factorial[..n], &mut slopes[..n]);
-        let mut lanes = [0.0_f32; LANES];
+        let values = &mut values[..n];
         for i in 0..n {
             let (x, l) = (data[i], log_rate[i]);
             let rate = exp::<FUSED>(l);
             let present = !x.is_nan();
-            lanes[i % LANES] += if present { x * l - rate - log_factorial[i] } else { 0.0 };
+            values[i] = if present { x * l - rate - log_factorial[i] } else { 0.0 };
             slopes[i] = if present { x - rate } else { 0.0 };
         }
-        total(lanes)
+        total(values)
     }
 }
 
@@ -207,7 +195,10 @@ mod tests {
                 };
                 let difference = (moved(1.0) - moved(-1.0)) / (2.0 * f64::from(step));
                 let got = f64::from(gradients[which][i]);
-                assert!((got - difference).abs() < 4e-3 * got.abs().max(1.0), "{likelihood:?} {which} {i}: {got} against {difference}");
+                assert!(
+                    (got - difference).abs() < 4e-3 * got.abs().max(1.0),
+                    "{likelihood:?} {which} {i}: {got} against {difference}"
+                );
             }
         }
     }
@@ -252,9 +243,7 @@ mod tests {
         check(Likelihood::PoissonLogRate, &counts, &[log_rates, log_factorials], wanted, 1);
 
         let logits = vec![0.1, 0.5, -1.0, 2.0, 0.0, 1.0];
-        let softmax = |l: &[f32], k: usize| {
-            f64::from(l[k]).exp() / l.iter().map(|&x| f64::from(x).exp()).sum::<f64>()
-        };
+        let softmax = |l: &[f32], k: usize| f64::from(l[k]).exp() / l.iter().map(|&x| f64::from(x).exp()).sum::<f64>();
         let wanted = softmax(&logits[..3], 2).ln() + softmax(&logits[3..], 0).ln();
         check(Likelihood::Categorical { size: 3 }, &[2.0, 0.0], &[logits], wanted, 1);
 

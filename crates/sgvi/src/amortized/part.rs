@@ -112,9 +112,17 @@ impl Part {
                 .iter()
                 .map(|slot| if with_adjoints && slot.differentiable { buffer(slot) } else { Vec::new() })
                 .collect(),
-            scratches: program.scratches.iter().map(|&(layer, level)| program.layers[layer].scratch(count(level))).collect(),
+            scratches: program
+                .scratches
+                .iter()
+                .map(|&(layer, level)| program.layers[layer].scratch(count(level)))
+                .collect(),
             noise: program.latents.iter().map(|l| vec![0.0; rows * draws * l.width]).collect(),
-            scales: program.latents.iter().map(|l| vec![0.0; count(program.slots[l.parameters].level) * l.width]).collect(),
+            scales: program
+                .latents
+                .iter()
+                .map(|l| vec![0.0; count(program.slots[l.parameters].level) * l.width])
+                .collect(),
             log_likelihoods: vec![vec![0.0; rows * draws]; program.observed.len()],
             divergences: vec![vec![0.0; rows * draws]; program.latents.len()],
             point_gradients: program
@@ -184,9 +192,7 @@ impl Part {
             Operation::Repeat { input, .. } => {
                 let source = read(*input);
                 let copies = count / levels[program.slots[*input].level as usize].max(1);
-                for (block, row) in
-                    target.chunks_exact_mut(copies * slot.width).zip(source.chunks_exact(slot.width))
-                {
+                for (block, row) in target.chunks_exact_mut(copies * slot.width).zip(source.chunks_exact(slot.width)) {
                     for copy in block.chunks_exact_mut(slot.width) {
                         copy.copy_from_slice(row);
                     }
@@ -301,12 +307,11 @@ impl Part {
 
     /// Sets to zero what the backward sweep adds to.
     pub(super) fn clear_adjoints(&mut self, program: &Program) {
-        for ((adjoint, slot), levels) in self
-            .adjoints
-            .iter_mut()
-            .zip(&program.slots)
-            .zip(std::iter::repeat([1, self.rows.len(), self.rows.len() * self.draws]))
-        {
+        for ((adjoint, slot), levels) in self.adjoints.iter_mut().zip(&program.slots).zip(std::iter::repeat([
+            1,
+            self.rows.len(),
+            self.rows.len() * self.draws,
+        ])) {
             if !adjoint.is_empty() && !slot.exclusive {
                 adjoint[..levels[slot.level as usize] * slot.width].fill(0.0);
             }
@@ -356,7 +361,9 @@ impl Part {
             Operation::Point { view, transform, .. } => {
                 if let Some(index) = program.points.iter().position(|point| point.view == *view) {
                     let theta = program.layout.slice(pass.parameters, *view);
-                    for ((gradient, &slope), &theta) in self.point_gradients[index].iter_mut().zip(slopes.iter()).zip(theta) {
+                    for ((gradient, &slope), &theta) in
+                        self.point_gradients[index].iter_mut().zip(slopes.iter()).zip(theta)
+                    {
                         *gradient += slope * transform.value_and_slope(theta).1;
                     }
                 }
@@ -364,9 +371,8 @@ impl Part {
             Operation::Repeat { input, .. } => {
                 if let Some(range) = open(before, *input) {
                     let copies = count / levels[program.slots[*input].level as usize].max(1);
-                    for (row, block) in before[*input][range]
-                        .chunks_exact_mut(slot.width)
-                        .zip(slopes.chunks_exact(copies * slot.width))
+                    for (row, block) in
+                        before[*input][range].chunks_exact_mut(slot.width).zip(slopes.chunks_exact(copies * slot.width))
                     {
                         for copy in block.chunks_exact(slot.width) {
                             add(row, copy);

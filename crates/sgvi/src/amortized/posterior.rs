@@ -300,7 +300,8 @@ mod tests {
         for full in [false, true] {
             let latent = latent(full);
             let at = parameters(full);
-            let evaluate = |p: &[f32], m: &[f32], s: &[f32]| divergence(&latent, p, &diagonal(&latent, p), m, s, 0.0, None);
+            let evaluate =
+                |p: &[f32], m: &[f32], s: &[f32]| divergence(&latent, p, &diagonal(&latent, p), m, s, 0.0, None);
             let exact = evaluate(&at, &mean, &sd);
             let mut generator = StepNoise::new(3, 1).row(0, 0);
             let draws = 200_000;
@@ -321,11 +322,8 @@ mod tests {
             assert!((average - exact).abs() < 4.0 * error, "{average} ± {error} against {exact}");
 
             let (mut by_p, mut by_m, mut by_s) = (vec![0.0; at.len()], vec![0.0; 3], vec![0.0; 3]);
-            let adjoints = DivergenceAdjoints {
-                parameters: &mut by_p,
-                prior_mean: Some(&mut by_m),
-                prior_sd: Some(&mut by_s),
-            };
+            let adjoints =
+                DivergenceAdjoints { parameters: &mut by_p, prior_mean: Some(&mut by_m), prior_sd: Some(&mut by_s) };
             divergence(&latent, &at, &diagonal(&latent, &at), &mean, &sd, 1.0, Some(adjoints));
             let step = 1e-3_f32;
             let difference = |f: &dyn Fn(f32) -> f64| (f(step) - f(-step)) / (2.0 * f64::from(step));
@@ -368,8 +366,7 @@ mod tests {
             let mut z = [0.0; 3];
             draw(&latent, &at, &diagonal(&latent, &at), &noise, &mut z);
             let (mut by_z, mut by_p) = (vec![0.0; 3], vec![0.0; at.len()]);
-            let adjoints =
-                DrawAdjoints { z: &mut by_z, parameters: Some(&mut by_p), prior_mean: None, prior_sd: None };
+            let adjoints = DrawAdjoints { z: &mut by_z, parameters: Some(&mut by_p), prior_mean: None, prior_sd: None };
             log_ratio(&latent, &at, &mean, &sd, &noise, &z, 1.0, Some(adjoints));
             draw_backward(&latent, &diagonal(&latent, &at), &noise, &by_z, &mut by_p);
             for i in 0..at.len() {

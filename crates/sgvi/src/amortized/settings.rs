@@ -96,9 +96,8 @@ impl Settings {
         let number = |key: &str| {
             inference.options.get(key).and_then(|v| v.as_float().or_else(|| v.as_integer().map(|i| i as f64)))
         };
-        let count = |key: &str| {
-            inference.options.get(key).and_then(|v| v.as_integer()).and_then(|i| usize::try_from(i).ok())
-        };
+        let count =
+            |key: &str| inference.options.get(key).and_then(|v| v.as_integer()).and_then(|i| usize::try_from(i).ok());
         let word = |key: &str| inference.options.get(key).and_then(|v| v.as_str());
 
         let batch_size = inference.batch_size.unwrap_or(if num_rows <= 4096 { num_rows } else { 256 }).min(num_rows);

@@ -3,7 +3,7 @@
 use super::bound::{Bound, Totals};
 use super::model::AmortizedModel;
 use super::part::{Drawing, Part, Pass};
-use super::program::{Operation, Program, SlotId};
+use super::program::{Operation, Point, Program, SlotId};
 use crate::network::kernels::{Kernels, Processor};
 use crate::network::layer::Role;
 use crate::network::noise::StepNoise;
@@ -100,38 +100,44 @@ impl Trainer {
     /// One step on the rows of a batch; nothing is changed where the bound is not finite. Returns the sums of the bound
     /// before the step.
     pub fn step(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, plan: StepPlan) -> Totals {
-        let totals = self.accumulate(model, rows, noise, plan.bound);
-        if !totals.bound.is_finite() {
+        // Without a limit on the norm each slice is updated while its gradient is still in the cache.
+        let fused = plan.clip.is_none().then_some(&plan);
+        let totals = self.sweep(model, rows, noise, plan.bound, fused);
+        let Some(limit) = plan.clip else { return totals };
+        let norm = self.gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
+        if !totals.bound.is_finite() || !norm.is_finite() {
             return totals;
         }
-        let shrink = match plan.clip {
-            Some(limit) => {
-                let norm = self.gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
-                if norm.is_finite() { (limit / norm).min(1.0) as f32 } else { 0.0 }
-            }
-            None => 1.0,
-        };
-        self.slices().into_par_iter().for_each(|slices| {
-            if !slices.task.trainable {
-                return;
-            }
+        let shrink = (limit / norm).min(1.0) as f32;
+        self.slices().into_par_iter().filter(|slices| slices.task.trainable).for_each(|slices| {
             if shrink < 1.0 {
-                for g in slices.gradient.iter_mut() {
-                    *g *= shrink;
-                }
+                slices.gradient.iter_mut().for_each(|g| *g *= shrink);
             }
             plan.optimizer.update(plan.size, slices.parameters, slices.gradient, slices.first, slices.second);
         });
         totals
     }
 
-    /// The bound of a batch and, in [`Trainer::gradient`], the gradient of its mean over rows.
+    /// The bound of a batch and, in [`Trainer::gradient`], the gradient of its mean over rows plus that of the log prior
+    /// of the points per row of the data.
     pub fn accumulate(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, bound: Bound) -> Totals {
+        self.sweep(model, rows, noise, bound, None)
+    }
+
+    fn sweep(
+        &mut self,
+        model: &AmortizedModel,
+        rows: &[u32],
+        noise: &StepNoise,
+        bound: Bound,
+        update: Option<&StepPlan>,
+    ) -> Totals {
         let weight: f64 = rows.iter().map(|&row| f64::from(model.weights[row as usize])).sum();
         let scale = if weight > 0.0 { (1.0 / weight) as f32 } else { 0.0 };
         let mut totals = Totals::zero(&model.program);
-        let waves = rows.chunks(self.rows_per_part * self.parts.len().max(1));
-        for (wave, rows) in waves.enumerate() {
+        let rows_per_wave = self.rows_per_part * self.parts.len().max(1);
+        let num_waves = rows.len().div_ceil(rows_per_wave);
+        for (wave, rows) in rows.chunks(rows_per_wave).enumerate() {
             let pass = Pass {
                 program: &model.program,
                 parameters: &self.parameters,
@@ -142,11 +148,11 @@ impl Trainer {
                 drawing: Drawing::Posterior,
                 needed: None,
             };
-            let chunks: Vec<&[u32]> = rows.chunks(self.rows_per_part).collect();
-            let used = chunks.len();
+            let rows_per_part = self.rows_per_part;
+            let used = rows.len().div_ceil(rows_per_part);
             let sums: Vec<Totals> = self.parts[..used]
                 .par_iter_mut()
-                .zip(chunks)
+                .zip(rows.par_chunks(rows_per_part))
                 .map(|(part, rows)| {
                     part.assign(model, rows);
                     part.forward(&pass);
@@ -158,40 +164,54 @@ impl Trainer {
             for sum in &sums {
                 totals.merge(sum);
             }
-            self.gradients(model, used, wave == 0);
+            let last = wave + 1 == num_waves;
+            let update = update.filter(|_| last && totals.bound.is_finite());
+            self.gradients(model, used, wave == 0, last, update);
         }
-        add_priors(model, &self.parameters, &mut self.gradient);
         totals
     }
 
     /// Adds the gradients of the parts in memory to the flat buffer, slice by slice.
-    fn gradients(&mut self, model: &AmortizedModel, used: usize, first_wave: bool) {
+    fn gradients(
+        &mut self,
+        model: &AmortizedModel,
+        used: usize,
+        first_wave: bool,
+        last_wave: bool,
+        update: Option<&StepPlan>,
+    ) {
         let program = &model.program;
+        let total_weight = if last_wave { model.total_weight() } else { 0.0 };
         let parts = std::mem::take(&mut self.parts);
         let kernels = self.kernels;
         self.slices().into_par_iter().for_each(|slices| {
-            if first_wave {
-                slices.gradient.fill(0.0);
-            }
             match &slices.task.what {
                 TaskKind::Layer { .. } if !slices.task.trainable => {}
                 TaskKind::Point(index) => {
+                    if first_wave {
+                        slices.gradient.fill(0.0);
+                    }
                     for part in &parts[..used] {
                         for (sum, &term) in slices.gradient.iter_mut().zip(&part.point_gradients[*index]) {
                             *sum += term;
                         }
                     }
+                    if last_wave {
+                        add_prior(&program.points[*index], total_weight, slices.parameters, slices.gradient);
+                    }
                 }
                 TaskKind::Layer { layer, role, rows, uses } => {
                     let layer = &program.layers[*layer];
+                    let mut accumulate = !first_wave;
                     for part in &parts[..used] {
                         for &(input, output, scratch) in uses {
                             let slot = &program.slots[output];
                             let count = part.count(slot.level);
-                            layer.add_gradient(
+                            layer.gradient(
                                 &kernels,
                                 *role,
                                 rows.clone(),
+                                std::mem::replace(&mut accumulate, true),
                                 part.value(program, input),
                                 &part.adjoints[output][..count * slot.width],
                                 &part.scratches[scratch],
@@ -201,13 +221,15 @@ impl Trainer {
                     }
                 }
             }
+            if let Some(plan) = update.filter(|_| slices.task.trainable) {
+                plan.optimizer.update(plan.size, slices.parameters, slices.gradient, slices.first, slices.second);
+            }
         });
         self.parts = parts;
     }
 
     fn slices(&mut self) -> Vec<Slices<'_>> {
-        let mut rest =
-            (&mut self.parameters[..], &mut self.gradient[..], &mut self.first[..], &mut self.second[..]);
+        let mut rest = (&mut self.parameters[..], &mut self.gradient[..], &mut self.first[..], &mut self.second[..]);
         let mut slices = Vec::with_capacity(self.tasks.len());
         for task in &self.tasks {
             let length = task.range.len();
@@ -232,19 +254,15 @@ impl Part {
     }
 }
 
-/// Adds to the gradient that of the points' log priors, per row of the data.
-fn add_priors(model: &AmortizedModel, parameters: &[f32], gradient: &mut [f32]) {
-    let total = model.total_weight();
-    for point in &model.program.points {
-        let Some((kernel, arguments)) = point.prior else { continue };
-        let range = model.program.layout.views()[point.view].range.clone();
-        for (slope, &theta) in gradient[range.clone()].iter_mut().zip(&parameters[range]) {
-            let (value, derivative) = point.transform.value_and_slope(theta);
-            let mut arguments = arguments;
-            arguments[0] = f64::from(value);
-            let (_, partials) = kernel.at(&arguments, &[true, false, false, false, false]);
-            *slope += (partials[0] * f64::from(derivative) / total) as f32;
-        }
+/// Adds to the gradient that of a point's log prior, per row of the data.
+fn add_prior(point: &Point, total_weight: f64, parameters: &[f32], gradient: &mut [f32]) {
+    let Some((kernel, arguments)) = point.prior else { return };
+    for (slope, &theta) in gradient.iter_mut().zip(parameters) {
+        let (value, derivative) = point.transform.value_and_slope(theta);
+        let mut arguments = arguments;
+        arguments[0] = f64::from(value);
+        let (_, partials) = kernel.at(&arguments, &[true, false, false, false, false]);
+        *slope += (partials[0] * f64::from(derivative) / total_weight) as f32;
     }
 }
 
@@ -253,11 +271,7 @@ fn tasks(program: &Program) -> Vec<Task> {
     let mut tasks = Vec::new();
     for (id, view) in program.layout.views().iter().enumerate() {
         if let Some(index) = program.points.iter().position(|point| point.view == id) {
-            tasks.push(Task {
-                range: view.range.clone(),
-                what: TaskKind::Point(index),
-                trainable: view.trainable,
-            });
+            tasks.push(Task { range: view.range.clone(), what: TaskKind::Point(index), trainable: view.trainable });
             continue;
         }
         let Some((layer, role)) = program.layers.iter().enumerate().find_map(|(index, layer)| {
@@ -309,9 +323,11 @@ pub fn evaluate(
     bound: Bound,
 ) -> Totals {
     let mut totals = Totals::zero(&model.program);
-    for_parts(model, parameters, rows, draws, noise, Drawing::Posterior, None, |part, pass| part.bound(pass, bound, None))
-        .iter()
-        .for_each(|sum| totals.merge(sum));
+    for_parts(model, parameters, rows, draws, noise, Drawing::Posterior, None, |part, pass| {
+        part.bound(pass, bound, None)
+    })
+    .iter()
+    .for_each(|sum| totals.merge(sum));
     totals
 }
 
@@ -538,7 +554,10 @@ observed = "y"
         let path = mean(Bound::MonteCarlo { beta: 1.0, path_only: true });
         for ((a, b), name) in [(plain, doubly), (total, path)].iter().zip(["importance", "path"]) {
             for (index, ((m, s), (n, t))) in a.iter().zip(b).enumerate() {
-                assert!((m - n).abs() < 5.0 * (s * s + t * t).sqrt() + 1e-4, "{name} {index}: {m} ± {s} against {n} ± {t}");
+                assert!(
+                    (m - n).abs() < 5.0 * (s * s + t * t).sqrt() + 1e-4,
+                    "{name} {index}: {m} ± {s} against {n} ± {t}"
+                );
             }
         }
     }

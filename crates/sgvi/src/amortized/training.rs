@@ -112,7 +112,12 @@ impl<'a> Training<'a> {
             parameters: parameters.clone(),
         };
         Self {
-            trainer: Trainer::new(&model.program, parameters.clone(), settings.batch_size.min(rows.len()), settings.draws),
+            trainer: Trainer::new(
+                &model.program,
+                parameters.clone(),
+                settings.batch_size.min(rows.len()),
+                settings.draws,
+            ),
             model,
             settings,
             seed,
@@ -234,7 +239,8 @@ impl<'a> Training<'a> {
         let moments = |values: &mut dyn Iterator<Item = f64>| {
             let values: Vec<f64> = values.collect();
             let mean = values.iter().sum::<f64>() / values.len() as f64;
-            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0).max(1.0);
+            let variance =
+                values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0).max(1.0);
             (mean, variance / values.len() as f64)
         };
         let (before, error_before) = moments(&mut self.window.iter().take(window).copied());
@@ -242,18 +248,18 @@ impl<'a> Training<'a> {
         after - before <= (self.settings.tolerance * after.abs()).max((error_before + error_after).sqrt())
     }
 
-    /// Decides whether to cool down, and whether to stop.
-    fn judge(&mut self) -> bool {
+    /// Decides whether to cool down, and whether to stop; held-out rows that gain no more end the run as a window does.
+    fn judge(&mut self, out_of_patience: bool) -> bool {
         let settings = self.settings;
         let last = self.step >= settings.max_iterations as u64;
         let warm = self.step >= settings.beta_warmup as u64;
         if settings.schedule != Schedule::CoolDown {
-            return warm && (last || self.step % 10 == 0) && self.window_converged();
+            return warm && (out_of_patience || (last || self.step % 10 == 0) && self.window_converged());
         }
         match self.cool_down {
             None => {
                 let remaining = settings.max_iterations as u64 - self.step.min(settings.max_iterations as u64);
-                if warm && self.step % 10 == 0 && self.window_converged() {
+                if warm && (out_of_patience || self.step % 10 == 0 && self.window_converged()) {
                     self.converged_early = true;
                     let length = settings.cool_down_steps().min(self.step / 2).min(remaining).max(1);
                     self.cool_down = Some((self.step, length));
@@ -263,7 +269,8 @@ impl<'a> Training<'a> {
                 false
             }
             Some((start, length)) => {
-                let done = self.step >= start + length;
+                // A cool-down that overfits ends early too: the best parameters are kept.
+                let done = self.step >= start + length || out_of_patience && self.step > start + length / 2;
                 done && (self.converged_early || self.window_converged())
             }
         }
@@ -296,6 +303,9 @@ impl<'a> Training<'a> {
             } else {
                 self.evaluations_without_gain += 1;
                 stop = self.evaluations_without_gain >= self.settings.patience;
+                if stop {
+                    self.evaluations_without_gain = 0;
+                }
             }
         }
         self.terms.push(term);
@@ -404,13 +414,8 @@ impl Algorithm for Training<'_> {
             *sum += value;
         }
         let out_of_patience = self.record_term(settings.beta_at(next), learning_rate);
-        let converged = self.judge() || out_of_patience;
-        Ok(Progress {
-            elbo,
-            standard_error: Some(standard_error),
-            converged: Some(converged),
-            extra: Vec::new(),
-        })
+        let converged = self.judge(out_of_patience);
+        Ok(Progress { elbo, standard_error: Some(standard_error), converged: Some(converged), extra: Vec::new() })
     }
 
     fn finish(&mut self) -> Result<Option<f64>, SgviError> {
@@ -443,7 +448,9 @@ impl Resumable for Training<'_> {
             encoder.f32_slice(values);
         }
         let (start, length) = self.cool_down.unwrap_or((0, 0));
-        for value in [self.step, self.optimizer_step, start, length, self.recoveries, self.evaluations_without_gain as u64] {
+        for value in
+            [self.step, self.optimizer_step, start, length, self.recoveries, self.evaluations_without_gain as u64]
+        {
             encoder.u64(value);
         }
         encoder.bool(self.converged_early);
@@ -455,9 +462,7 @@ impl Resumable for Training<'_> {
         let flat: Vec<f64> = self
             .terms
             .iter()
-            .flat_map(|t| {
-                [t.step as f64, t.elbo, t.log_likelihood, t.divergence, t.beta, t.learning_rate, t.held_out]
-            })
+            .flat_map(|t| [t.step as f64, t.elbo, t.log_likelihood, t.divergence, t.beta, t.learning_rate, t.held_out])
             .collect();
         encoder.f64_slice(&flat);
     }

@@ -234,25 +234,30 @@ impl Layer {
         }
     }
 
-    /// Adds the gradient of rows `range` of a parameter (of its elements, where it is a vector) to `gradient`.
+    /// The gradient of rows `range` of a parameter (of all its elements, where it is a vector), written to `gradient` or,
+    /// where `accumulate`, added to it.
     ///
     /// `output_adjoint` is what [`Layer::backward`] left; the result is of one part of the batch.
     #[allow(clippy::too_many_arguments)]
-    pub fn add_gradient(
+    pub fn gradient(
         &self,
         kernels: &dyn Kernels,
         role: Role,
         range: Range<usize>,
+        accumulate: bool,
         input: &[f32],
         output_adjoint: &[f32],
         scratch: &Scratch,
         gradient: &mut [f32],
     ) {
         let rows = output_adjoint.len() / self.output_width.max(1);
+        if !accumulate && (role == Role::Bias || self.kind == Kind::Normalization) {
+            gradient.fill(0.0);
+        }
         match (&self.kind, role) {
             (Kind::Dense, Role::Weight) => kernels.product(
                 gradient,
-                true,
+                accumulate,
                 Matrix::of_columns(input, rows, self.input_width, range).transpose(),
                 Matrix::new(output_adjoint, rows, self.output_width),
             ),
@@ -260,7 +265,7 @@ impl Layer {
                 let positions = rows * g.positions();
                 kernels.product(
                     gradient,
-                    true,
+                    accumulate,
                     Matrix::of_columns(
                         &scratch.extra[..positions * g.patch_width()],
                         positions,
@@ -275,7 +280,7 @@ impl Layer {
                 let positions = rows * g.positions();
                 kernels.product(
                     gradient,
-                    true,
+                    accumulate,
                     Matrix::of_columns(input, positions, g.small_channels, range).transpose(),
                     Matrix::new(&scratch.extra_adjoint[..positions * g.patch_width()], positions, g.patch_width()),
                 );
@@ -410,13 +415,14 @@ mod tests {
             if role == Role::Weight && view.shape.len() > 1 {
                 for (rows, range) in [(0..middle, view.range.start..cut), (middle..view.shape[0], cut..view.range.end)]
                 {
-                    layer.add_gradient(&Processor, role, rows, &input, &adjoint, &scratch, &mut gradient[range]);
+                    layer.gradient(&Processor, role, rows, true, &input, &adjoint, &scratch, &mut gradient[range]);
                 }
             } else {
-                layer.add_gradient(
+                layer.gradient(
                     &Processor,
                     role,
                     0..view.shape[0],
+                    false,
                     &input,
                     &adjoint,
                     &scratch,

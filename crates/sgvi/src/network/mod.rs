@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod convolution;
 mod elementary;
+pub(crate) use elementary::{exp, softplus_and_logistic};
 pub mod kernels;
 pub mod layer;
 pub mod noise;
