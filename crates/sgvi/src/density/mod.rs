@@ -4,6 +4,7 @@ mod counts;
 mod positive;
 mod real;
 mod truncation;
+mod vectorized;
 
 /// A log density (or log mass) of up to five arguments; the first is the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -119,6 +120,10 @@ impl Kernel {
         values: &mut [f64],
         partials: &mut [Vec<f64>; 5],
     ) {
+        let fast = vectorized::Run { n, offsets, steps, arguments, skip_missing, wanted };
+        if fast.evaluate(self, values, partials) {
+            return;
+        }
         macro_rules! run {
             ($f:expr) => {
                 for j in 0..n {

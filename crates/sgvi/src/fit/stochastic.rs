@@ -110,9 +110,13 @@ pub struct Stochastic<'a> {
     window: Vec<f64>,
     windows: Vec<(f64, f64)>,
     scratch: Scratch,
+    /// A block of standard normals and its number.
+    block: (usize, Vec<f64>),
 }
 
 const WINDOW: usize = 100;
+/// Draws over which sample moments are matched.
+const BLOCK: usize = 1024;
 
 impl<'a> Stochastic<'a> {
     /// Starts from a short deterministic search, whose scales whiten the steps.
@@ -146,6 +150,7 @@ impl<'a> Stochastic<'a> {
             window: Vec::new(),
             windows: Vec::new(),
             scratch: Scratch::default(),
+            block: (0, Vec::new()),
             chart,
             x,
         })
@@ -159,6 +164,23 @@ impl<'a> Stochastic<'a> {
     /// Steps that are made at least: enough for 20 000 draws, but not more than four fifths of the limit.
     fn least(&self) -> usize {
         (20_000 / self.settings.draws).max(4 * WINDOW).min(self.settings.max_iterations * 4 / 5)
+    }
+
+    /// Standard normals of this step: for path gradients from a block whose sample moments are matched over many steps,
+    /// which removes most of the noise of the averaged path; independent for the score function, whose baseline needs that.
+    fn noise(&mut self) -> Vec<f64> {
+        let (draws, w) = (self.settings.draws, self.chart.origin.noise_dimension());
+        if self.settings.estimator.gradient == GradientEstimator::ScoreFunction {
+            let seed = derive_seed(self.settings.search.seed, 10_000_000 + self.step as u64);
+            return noise::independent(seed, draws, w);
+        }
+        let steps = 2 * (BLOCK.max(8 * w).div_ceil(2 * draws));
+        let (block, at) = (self.step / steps, self.step % steps);
+        if self.block.0 != block || self.block.1.is_empty() {
+            let seed = derive_seed(self.settings.search.seed, 10_000_000 + block as u64);
+            self.block = (block, noise::matched(seed, steps * draws, w));
+        }
+        self.block.1[at * draws * w..(at + 1) * draws * w].to_vec()
     }
 
     fn batch(&self) -> Batch {
@@ -248,8 +270,7 @@ impl Algorithm for Stochastic<'_> {
     type Error = SgviError;
 
     fn step(&mut self) -> Result<Progress, SgviError> {
-        let seed = derive_seed(self.settings.search.seed, 10_000_000 + self.step as u64);
-        let noise = noise::independent(seed, self.settings.draws, self.chart.origin.noise_dimension());
+        let noise = self.noise();
         let batch = self.batch();
         let gradient = self.settings.estimator.gradient(
             self.evaluator,
