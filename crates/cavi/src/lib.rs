@@ -21,3 +21,8 @@ pub use describe::{Coefficient, Description, FactorDescription, RowSum, Work, de
 pub use error::CaviError;
 pub use fit::{Ascent, FitError, executor, fit, fit_with};
 pub use save::SaveError;
+
+/// The README's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+pub struct Readme;

@@ -1,0 +1,70 @@
+#!/usr/bin/env python3
+"""Draws the pictures of the README: runs every model file and copies the picture that shows most to docs/gallery/.
+
+Build first: cargo build --release --workspace. Then: scripts/gallery.py [MODEL ...]; without names, all of them.
+"""
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+GALLERY = ROOT / "docs" / "gallery"
+# The picture to show where a run draws several; the convergence curve where it draws none.
+PREFERRED = {
+    "bayesian-pca": "loading",
+    "bernoulli-mixture": "ink",
+    "hierarchical-regression": "slope",
+    "hmm-categorical": "die",
+    "vae": "reconstructions",
+    "vae-conv": "reconstructions",
+    "vae-full": "reconstructions",
+    "vae-normal": "reconstructions",
+    "cvae": "samples",
+}
+
+
+def engine(model: Path) -> str:
+    """`sgvi` for models with networks or with keys that only it knows, else `cavi`."""
+    text = model.read_text(encoding="utf-8")
+    declared = tomllib.loads(text)
+    return "sgvi" if "networks" in declared or "sgvi run" in text.split("\n[", 1)[0] else "cavi"
+
+
+def picture(folder: Path, name: str) -> Path | None:
+    drawn = sorted(p for p in folder.rglob("*.png") if p.stem != "elbo")
+    chosen = [p for p in drawn if PREFERRED.get(name, "") in p.stem] or drawn
+    curve = folder / "elbo.png"
+    return chosen[0] if chosen else curve if curve.exists() else None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binaries", type=Path, default=ROOT / "target" / "release")
+    parser.add_argument("models", nargs="*", metavar="MODEL")
+    arguments = parser.parse_args()
+    GALLERY.mkdir(parents=True, exist_ok=True)
+    failed = False
+    for model in sorted((ROOT / "models").glob("*.toml")):
+        if arguments.models and model.stem not in arguments.models:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / model.stem
+            command = [str(arguments.binaries / engine(model)), "run", str(model), "--quiet", "--output", str(folder)]
+            status = subprocess.run(command, check=False).returncode
+            found = picture(folder, model.stem) if folder.exists() else None
+            if found is None:
+                failed = True
+                print(f"{model.stem}: no picture (exit status {status})", file=sys.stderr)
+                continue
+            shutil.copyfile(found, GALLERY / f"{model.stem}.png")
+            print(f"{model.stem}: {found.relative_to(folder)} (exit status {status})")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
