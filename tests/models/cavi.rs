@@ -387,6 +387,19 @@ fn change_point() {
     close(fit.sd("rate")[1], shape.sqrt() / rate, 1e-4);
 }
 
+/// The small group is the two leaders (the first and the last member) and three others who know nearly everybody.
+#[test]
+fn stochastic_block_model() {
+    let fit = run("stochastic-block-model", &[], -203.959782, 1e-4);
+    let size = fit.mean("size");
+    let small = usize::from(size[1] < size[0]);
+    let probabilities = fit.parameter("block", "probabilities");
+    let members: Vec<usize> = (1..=34).filter(|m| probabilities[2 * (m - 1) + small] > 0.5).collect();
+    assert_eq!(members, [1, 2, 3, 33, 34]);
+    let rate = fit.mean("tie_rate");
+    assert!(rate[3 * small] > 0.4 && rate[3 - 3 * small] < 0.1, "{rate:?}");
+}
+
 /// No model file is without a test here or beside it.
 #[test]
 fn every_model_file_is_tested() {
