@@ -89,6 +89,17 @@ pub(crate) struct Operand {
     pub(crate) index: Vec<AxisIndex>,
 }
 
+impl Operand {
+    /// Puts one summation index in the place of another.
+    pub(crate) fn relabel(&mut self, from: Label, to: Label) {
+        for (step, _) in self.index.iter_mut().flat_map(|a| &mut a.parts) {
+            if *step == Step::Label(from) {
+                *step = Step::Label(to);
+            }
+        }
+    }
+}
+
 /// One product in the expected log joint, summed over all its labels.
 #[derive(Debug, Clone)]
 pub(crate) struct Term {

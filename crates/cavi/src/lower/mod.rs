@@ -18,7 +18,7 @@ use vi_model::diagnostic::Diagnostic;
 use vi_model::graph::{AxisId, Distribution, Graph, NodeId, Observation, VariableId};
 
 use crate::error::CaviError;
-use crate::program::{AxisIndex, FactorId, Operand, Program, ROWS, Term};
+use crate::program::{AxisIndex, FactorId, Operand, Program, ROWS, Step, Term};
 
 pub(crate) use chain::sequence_starts;
 use expression::Gate;
@@ -112,6 +112,14 @@ pub(crate) fn lower(graph: &Graph) -> Result<Lowered, CaviError> {
     })
 }
 
+/// Whether a product runs over a label.
+fn carries(operands: &[Operand], label: usize) -> bool {
+    operands.iter().flat_map(|o| &o.index).flat_map(|a| &a.parts).any(|(step, _)| match step {
+        Step::Label(l) => *l == label,
+        Step::Codes(_) => label == ROWS,
+    })
+}
+
 impl Lowering {
     pub(super) fn refusal(&self, diagnostic: Diagnostic) -> CaviError {
         CaviError::refuse(&self.graph.source, diagnostic)
@@ -147,36 +155,72 @@ impl Lowering {
     }
 
     /// Adds a product: gates whose index it uses and the mask join it; indices that nothing carries multiply.
+    ///
+    /// Two gates that are one variable read at two elements (`rate[block[sender], block[receiver]]`) may meet in one
+    /// element: there the product of their indicators is the indicator itself, [z = k][z = l] = [z = k] if k = l.
     pub(super) fn add_term(&mut self, scope: &Scope, coefficient: f64, operands: Vec<Operand>, contracted: &[usize]) {
-        let (coefficient, operands) = self.complete(scope, coefficient, operands, contracted);
-        if coefficient != 0.0 {
-            self.program.terms.push(Term { owner: scope.owner, coefficient, operands });
+        let gates: Vec<Gate> = scope.gates.iter().filter(|g| carries(&operands, g.label)).cloned().collect();
+        let twice = gates.iter().enumerate().find_map(|(i, first)| {
+            gates[i + 1..].iter().find(|g| g.variable == first.variable).map(|second| (first.clone(), second.clone()))
+        });
+        let mut own = scope.clone();
+        own.gates.clone_from(&gates);
+        let Some((first, second)) = twice else {
+            let (coefficient, operands) = self.complete(&own, coefficient, operands, contracted);
+            if coefficient != 0.0 {
+                self.program.terms.push(Term { owner: scope.owner, coefficient, operands });
+            }
+            return;
+        };
+        let plates = self.graph.variable(first.variable).plates.clone();
+        let mut meet = Vec::new();
+        for (p, plate) in plates.iter().enumerate() {
+            let (left, right) = (&first.plates[p], &second.plates[p]);
+            if left == right {
+                continue;
+            }
+            // Apart: the two elements differ first in this plate.
+            let size = self.graph.axis(*plate).size;
+            let mut apart = own.clone();
+            apart.mask.extend(meet.iter().cloned());
+            apart.mask.push(self.meeting(left, right, size, true));
+            self.add_apart(&apart, &first, &second, coefficient, operands.clone(), contracted);
+            meet.push(self.meeting(left, right, size, false));
         }
+        own.gates.retain(|g| g.label != second.label);
+        own.mask.extend(meet);
+        let mut together = operands;
+        for operand in &mut together {
+            operand.relabel(second.label, first.label);
+        }
+        self.add_term(&own, coefficient, together, contracted);
+    }
+
+    /// A product in which two gates of one variable are known to stand at different elements.
+    fn add_apart(
+        &mut self,
+        scope: &Scope,
+        first: &Gate,
+        second: &Gate,
+        coefficient: f64,
+        mut operands: Vec<Operand>,
+        contracted: &[usize],
+    ) {
+        let mut rest = scope.clone();
+        rest.gates.retain(|g| g.label != first.label && g.label != second.label);
+        operands.extend([first.operand.clone(), second.operand.clone()]);
+        self.add_term(&rest, coefficient, operands, contracted);
     }
 
     /// A product with its gates, mask and multiplicity.
-    pub(super) fn complete(
+    fn complete(
         &self,
         scope: &Scope,
         mut coefficient: f64,
         mut operands: Vec<Operand>,
         contracted: &[usize],
     ) -> (f64, Vec<Operand>) {
-        let carries = |operands: &[Operand], label: usize| {
-            operands.iter().any(|o| {
-                o.index.iter().any(|a| {
-                    a.parts.iter().any(|(s, _)| match s {
-                        crate::program::Step::Label(l) => *l == label,
-                        crate::program::Step::Codes(_) => label == ROWS,
-                    })
-                })
-            })
-        };
-        for gate in &scope.gates {
-            if carries(&operands, gate.label) {
-                operands.push(gate.operand.clone());
-            }
-        }
+        operands.extend(scope.gates.iter().map(|g| g.operand.clone()));
         operands.extend(scope.mask.iter().cloned());
         for label in Self::labels_of(&scope.value).into_iter().chain(contracted.iter().copied()) {
             if !carries(&operands, label) {
@@ -195,7 +239,7 @@ impl Lowering {
         let mut labels = Vec::new();
         for axis in index {
             for (step, _) in &axis.parts {
-                if let crate::program::Step::Label(l) = step
+                if let Step::Label(l) = step
                     && !labels.contains(l)
                 {
                     labels.push(*l);
