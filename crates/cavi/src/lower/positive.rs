@@ -6,7 +6,7 @@ use super::expression::{Atom, AtomKind, Monomial};
 use super::{Lowering, Scope};
 use crate::error::CaviError;
 use crate::factor::Family;
-use crate::program::{Operand, Transform};
+use crate::program::{AxisIndex, Operand, Step, Transform};
 
 /// A positive parameter as E[p] = coefficient · Π expectation, E[log p] = log(coefficient) + Σ exponent · log.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +80,7 @@ impl Lowering {
                 format!("the {key} of `{}` must be a product of positive numbers", self.graph.variable(child).name),
             ));
         }
+        self.refuse_squares(child, key, monomial)?;
         for Atom { kind, index } in &monomial.atoms {
             match kind {
                 AtomKind::Data(node) => {
@@ -114,6 +115,45 @@ impl Lowering {
             }
         }
         Ok(positive)
+    }
+
+    /// Refuses a product in which one element of a variable stands twice: only E[x] and E[log x] are known, not E[x²].
+    fn refuse_squares(&self, child: VariableId, key: &str, monomial: &Monomial) -> Result<(), CaviError> {
+        for (i, left) in monomial.atoms.iter().enumerate() {
+            for right in &monomial.atoms[i + 1..] {
+                let (AtomKind::Variable(v), AtomKind::Variable(w)) = (&left.kind, &right.kind) else { continue };
+                if v == w && self.may_meet(&left.index, &right.index)? {
+                    let (child_name, name) = (&self.graph.variable(child).name, &self.graph.variable(*v).name);
+                    return Err(self.not_conjugate(
+                        child,
+                        key,
+                        format!("one element of `{name}` stands twice in the {key} of `{child_name}`: its square has no conjugate update"),
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether two ways to address one array reach the same element in some row.
+    fn may_meet(&self, left: &[AxisIndex], right: &[AxisIndex]) -> Result<bool, CaviError> {
+        let mut together: Option<Vec<bool>> = None;
+        for (a, b) in left.iter().zip(right).filter(|(a, b)| a != b) {
+            let ([(Step::Codes(a), 1)], [(Step::Codes(b), 1)]) = (a.parts.as_slice(), b.parts.as_slice()) else {
+                continue;
+            };
+            let codes = |which: usize| {
+                let spec = self.program.codes[which];
+                self.graph.data.codes(spec.column, self.graph.axis(spec.axis))
+            };
+            let (a, b) = (codes(*a)?, codes(*b)?);
+            let (a, b) = (a.all(), b.all());
+            let rows = together.get_or_insert_with(|| vec![true; a.len()]);
+            for (row, meet) in rows.iter_mut().enumerate() {
+                *meet &= a[row] == b[row];
+            }
+        }
+        Ok(together.is_none_or(|rows| rows.contains(&true)))
     }
 
     fn positive_message(
