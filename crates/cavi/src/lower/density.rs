@@ -1,5 +1,6 @@
 //! From a distribution to its density, and the reading of single parameters that all densities share.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use vi_model::graph::{AxisId, BinaryOperator, Distribution, Node, NodeId, NodeKind, RateOrScale, Tensor, VariableId};
@@ -199,13 +200,33 @@ impl Lowering {
         Ok(product)
     }
 
+    /// A constant summed over the last occurrence of an axis (in a square array there are two).
+    fn summed_constant(&mut self, node: NodeId, axis: AxisId, span: Range<usize>) -> Result<NodeId, CaviError> {
+        let tensor = self.graph.evaluate_data(node, 0..self.graph.data.num_rows().max(1))?;
+        let at = tensor.axes.iter().rposition(|a| *a == axis).unwrap_or(0);
+        let (length, inner) = (tensor.shape[at], tensor.shape[at + 1..].iter().product::<usize>());
+        let mut values = vec![0.0; tensor.values.len() / length.max(1)];
+        for (i, value) in tensor.values.iter().enumerate() {
+            values[i / (length * inner) * inner + i % inner] += value;
+        }
+        let (mut axes, mut shape) = (tensor.axes, tensor.shape);
+        axes.remove(at);
+        shape.remove(at);
+        let tensor = Tensor { axes: axes.clone(), shape, values };
+        self.graph.nodes.push(Node { kind: NodeKind::Constant(Arc::new(tensor)), axes, span });
+        Ok(NodeId(self.graph.nodes.len() - 1))
+    }
+
     /// A new expression node: the sum over an axis (a value without the axis counts once per element).
-    pub(super) fn sum_over(&mut self, node: NodeId, axis: AxisId) -> NodeId {
+    pub(super) fn sum_over(&mut self, node: NodeId, axis: AxisId) -> Result<NodeId, CaviError> {
         let size = self.graph.axis(axis).size;
         let span = self.graph.node(node).span.clone();
         if !self.graph.node(node).axes.contains(&axis) {
             let count = self.number(size as f64, &span);
-            return self.binary(BinaryOperator::Multiply, count, node);
+            return Ok(self.binary(BinaryOperator::Multiply, count, node));
+        }
+        if self.graph.rows.is_none_or(|rows| !self.graph.node(node).axes.contains(&rows)) {
+            return self.summed_constant(node, axis, span);
         }
         let ones = Tensor { axes: vec![axis], shape: vec![size], values: vec![1.0; size] };
         self.graph.nodes.push(Node { kind: NodeKind::Constant(Arc::new(ones)), axes: vec![axis], span: span.clone() });
@@ -216,6 +237,6 @@ impl Lowering {
             axes,
             span,
         });
-        NodeId(self.graph.nodes.len() - 1)
+        Ok(NodeId(self.graph.nodes.len() - 1))
     }
 }

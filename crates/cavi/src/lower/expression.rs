@@ -61,22 +61,23 @@ pub(super) struct Gate {
 
 impl Lowering {
     /// Indices of a child node's axes, taken from those of the node that uses it, by axis name.
+    ///
+    /// Where the parent has a name more often than the child (a square variable), the child's axes are the parent's
+    /// last ones: an array runs over the last of its variable's axes.
     pub(super) fn inherit(
         parent_axes: &[AxisId],
         parent: &[AxisIndex],
         child_axes: &[AxisId],
     ) -> Option<Vec<AxisIndex>> {
-        let mut used = vec![false; parent_axes.len()];
-        child_axes
-            .iter()
-            .map(|axis| {
-                let at = (0..parent_axes.len())
-                    .find(|&i| parent_axes[i] == *axis && !used[i])
-                    .or_else(|| parent_axes.iter().position(|a| a == axis))?;
-                used[at] = true;
-                Some(parent[at].clone())
-            })
-            .collect()
+        let mut indices = Vec::with_capacity(child_axes.len());
+        for (i, axis) in child_axes.iter().enumerate() {
+            let places: Vec<usize> = (0..parent_axes.len()).filter(|&p| parent_axes[p] == *axis).collect();
+            let own = child_axes.iter().filter(|a| *a == axis).count();
+            let before = child_axes[..i].iter().filter(|a| *a == axis).count();
+            let place = (places.len().saturating_sub(own) + before).min(places.len().checked_sub(1)?);
+            indices.push(parent[places[place]].clone());
+        }
+        Some(indices)
     }
 
     fn child(&self, parent: NodeId, index: &[AxisIndex], child: NodeId) -> Result<Vec<AxisIndex>, CaviError> {
@@ -153,10 +154,10 @@ impl Lowering {
                 let name = self.graph.axis(left_axis).name.clone();
                 let label = self.program.new_label(&name, size);
                 let extended = |axis: AxisId| {
-                    let mut axes = vec![axis];
-                    let mut indices = vec![AxisIndex::label(label)];
-                    axes.extend(&node.axes);
-                    indices.extend_from_slice(index);
+                    let mut axes = node.axes.clone();
+                    let mut indices = index.to_vec();
+                    axes.push(axis);
+                    indices.push(AxisIndex::label(label));
                     (axes, indices)
                 };
                 let (axes, indices) = extended(left_axis);

@@ -206,10 +206,10 @@ impl Lowering {
                 rest /= size;
             }
             let mut offset = 0;
-            let mut used = vec![false; axes.len()];
-            for (axis, length) in initial.axes.iter().zip(&initial.shape) {
-                let at = (0..axes.len()).find(|&i| axes[i] == *axis && !used[i]).unwrap_or(0);
-                used[at] = true;
+            for (i, (axis, length)) in initial.axes.iter().zip(&initial.shape).enumerate() {
+                // The last axes of that name: an array runs over the last of its variable's axes.
+                let own = initial.axes[i..].iter().filter(|a| *a == axis).count();
+                let at = (0..axes.len()).filter(|&p| axes[p] == *axis).rev().nth(own - 1).unwrap_or(0);
                 offset = offset * length + positions[at];
             }
             values.push(initial.values[offset]);

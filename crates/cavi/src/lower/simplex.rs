@@ -45,7 +45,7 @@ impl Lowering {
         let log_gamma = self.fixed(v, "concentration", less, &scope, Transform::LogFactorial)?;
         self.add_term(&scope, 1.0, vec![excess, log_x], &[]);
         self.add_term(&scope, -1.0, vec![log_gamma], &[]);
-        let total = self.sum_over(concentration, dimension);
+        let total = self.sum_over(concentration, dimension)?;
         let less = self.minus_one(total);
         let mut plates = scope.clone();
         plates.value.pop();
@@ -149,10 +149,10 @@ impl Lowering {
                 (AxisIndex::label(label), Some(self.variable_operand(v, &index, 0, &span)?))
             }
         };
-        let mut axes = vec![range];
-        axes.extend(&scope.axes);
-        let mut indices = vec![category.clone()];
-        indices.extend(scope.value.iter().cloned());
+        let mut axes = scope.axes.clone();
+        axes.push(range);
+        let mut indices = scope.value.clone();
+        indices.push(category);
         let index = Self::inherit(&axes, &indices, &self.graph.node(probabilities).axes).ok_or_else(|| {
             self.not_conjugate(v, "probabilities", "the probabilities have an axis that the variable lacks".into())
         })?;
@@ -220,7 +220,7 @@ impl Lowering {
         let log = self.log_probability(v, "probabilities", probabilities, &index, &mut scope)?;
         self.add_term(&scope, 1.0, vec![counts, log], &[]);
         self.add_term(&scope, -1.0, vec![factorials], &[]);
-        let total = self.sum_over(observed, range);
+        let total = self.sum_over(observed, range)?;
         let mut single = plates;
         if let Some(at) = single.axes.iter().position(|a| *a == range) {
             single.axes.remove(at);
