@@ -4,10 +4,12 @@ use vi_model::graph::Graph;
 use vi_model::inference::Initialization;
 use vi_run::executor::{Algorithm, Executor, Failure, Fit, Progress, RelativeGain, Restart};
 
+use crate::accelerate::Acceleration;
 use crate::engine::{Engine, Start};
 use crate::error::CaviError;
 use crate::lower::lower;
 use crate::plan::plan;
+use crate::schedule::Schedule;
 
 /// Iterations per restart where the model does not say.
 const DEFAULT_MAX_ITERATIONS: usize = 1000;
@@ -22,6 +24,8 @@ pub struct Ascent {
     pub(crate) engine: Engine,
     start: Option<Start>,
     initialization: Initialization,
+    schedule: Schedule,
+    acceleration: Acceleration,
     last: f64,
 }
 
@@ -36,7 +40,9 @@ impl Ascent {
         let plan = plan(&mut lowered)?;
         let engine = Engine::new(lowered, plan)?;
         let initialization = graph.inference.initialization.unwrap_or_default();
-        Ok(Self { engine, start: None, initialization, last: f64::NEG_INFINITY })
+        let schedule = Schedule::new(graph, &engine)?;
+        let acceleration = Acceleration::default();
+        Ok(Self { engine, start: None, initialization, schedule, acceleration, last: f64::NEG_INFINITY })
     }
 
     /// Puts the factors at the start of a restart.
@@ -47,6 +53,8 @@ impl Ascent {
     pub fn restart(&mut self, restart: Restart) -> Result<(), CaviError> {
         self.start = Some(self.engine.start(restart.seed, restart.index, self.initialization)?);
         self.last = f64::NEG_INFINITY;
+        self.acceleration = Acceleration::default();
+        self.schedule.restart(restart.seed);
         Ok(())
     }
 
@@ -65,11 +73,30 @@ impl Algorithm for Ascent {
     type Error = CaviError;
 
     fn step(&mut self) -> Result<Progress, CaviError> {
-        let start = self.start.take();
-        let elbo = self.engine.step(start.as_ref())?;
+        if let Some(start) = self.start.take()
+            && start.is_given()
+        {
+            // From given statistics to factors of q: only then is the ELBO defined.
+            self.engine.step(Some(&start))?;
+        }
+        if !self.schedule.is_batch() {
+            let elbo = self.schedule.step(&mut self.engine)?;
+            return self.reached(elbo, self.schedule.may_fall());
+        }
+        if let Some(elbo) = self.acceleration.jump(&mut self.engine, self.last)? {
+            return self.reached(elbo, false);
+        }
+        let elbo = self.engine.step(None)?;
+        self.acceleration.note(&self.engine);
+        self.reached(elbo, false)
+    }
+}
+
+impl Ascent {
+    /// Checks an iteration's ELBO against the last one.
+    fn reached(&mut self, elbo: f64, may_fall: bool) -> Result<Progress, CaviError> {
         // Rounding moves a sum of many terms; a fall beyond that is an error.
-        let size: f64 = 1.0 + self.engine.magnitude();
-        if elbo < self.last - 1e-9 * size {
+        if !may_fall && elbo < self.last && elbo < self.last - 1e-9 * (1.0 + self.engine.magnitude()) {
             let factor = self.engine.falling_factor().unwrap_or_else(|| "the row-level factors".to_owned());
             return Err(CaviError::Fall { factor, before: self.last, after: elbo, iteration: self.engine.iteration });
         }

@@ -36,6 +36,11 @@ pub(crate) struct Start {
 }
 
 impl Start {
+    /// Whether any factor has a given start, whose entropy may not be known in the first iteration.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.held.is_empty() || !self.assignments.is_empty()
+    }
+
     /// Whether a global factor keeps its given start through the first iteration.
     pub(crate) fn holds(&self, f: FactorId) -> bool {
         self.held.contains(&f)
@@ -119,6 +124,7 @@ impl Engine {
             match factor.family {
                 Family::Categorical(k) if !factor.local => {
                     self.statistics[f][0].chunks_exact_mut(k).for_each(|p| random_simplex(&mut random, p));
+                    self.categorical_entropy(f, k);
                     start.held.push(f);
                 }
                 Family::Normal | Family::NormalVector(_) if factor.symmetric && !factor.local => {
@@ -205,6 +211,14 @@ impl Engine {
             }
             mean.iter_mut().zip(&noise).for_each(|(m, n)| *m += n);
         }
+    }
+
+    /// −Σ p log p of each element, for probabilities that were given rather than updated.
+    fn categorical_entropy(&mut self, f: FactorId, k: usize) {
+        for (entropy, p) in self.element_entropy[f].iter_mut().zip(self.statistics[f][0].chunks_exact(k)) {
+            *entropy = -p.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f64>();
+        }
+        self.entropy[f] = self.element_entropy[f].iter().sum();
     }
 
     /// Puts a factor's mean at a given value.
