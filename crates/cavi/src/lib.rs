@@ -1,6 +1,7 @@
 //! Coordinate-ascent variational inference for declared conjugate models.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod accelerate;
 pub mod chain;
 mod describe;
 mod engine;
@@ -13,14 +14,17 @@ mod plan;
 mod posterior;
 mod program;
 mod save;
+mod schedule;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
+mod picture;
 
 pub use describe::{Coefficient, Description, FactorDescription, RowSum, Work, describe};
 pub use error::CaviError;
 pub use fit::{Ascent, FitError, executor, fit, fit_with};
-pub use save::SaveError;
+pub use save::{RowPosterior, SaveError};
 
 /// The README's code compiles.
 #[cfg(doctest)]

@@ -5,6 +5,7 @@
 //! allocate nothing. Samplers return not-a-number for parameters that the constructors would refuse.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod product;
 pub mod bernoulli;
 pub mod beta;
 pub mod binomial;

@@ -155,6 +155,41 @@ impl Engine {
         Ok(())
     }
 
+    /// Natural parameters of all global factors, one after another.
+    pub(crate) fn natural_parameters(&self) -> Vec<f64> {
+        self.plan.global_order.iter().flat_map(|&f| self.natural[f].iter().flatten().copied()).collect()
+    }
+
+    /// Sets the natural parameters of all global factors, and their statistics with them.
+    pub(crate) fn set_natural_parameters(&mut self, values: &[f64]) -> Result<(), CaviError> {
+        let mut at = 0;
+        for f in self.plan.global_order.clone() {
+            for array in &mut self.natural[f] {
+                let size = array.len();
+                array.copy_from_slice(&values[at..at + size]);
+                at += size;
+            }
+            self.update_elements(f, 0..self.lowered.program.factors[f].elements())?;
+        }
+        Ok(())
+    }
+
+    /// Moves the global factors by a step of size `rate` towards the natural parameters that the summaries at hand give
+    /// (Hoffman et al. 2013, eq. 27).
+    pub(crate) fn global_step_towards(&mut self, rate: f64) -> Result<(), CaviError> {
+        for f in self.plan.global_order.clone() {
+            let before = self.natural[f].clone();
+            self.gather(f, false);
+            for (now, before) in self.natural[f].iter_mut().zip(&before) {
+                for (n, b) in now.iter_mut().zip(before) {
+                    *n = (1.0 - rate) * b + rate * *n;
+                }
+            }
+            self.update_elements(f, 0..self.lowered.program.factors[f].elements())?;
+        }
+        Ok(())
+    }
+
     /// Each variable's part of the ELBO: its expected log density given its parents plus the entropy of its factor.
     pub(crate) fn elbo_terms(&self) -> Vec<(String, f64)> {
         let mut terms = vec![0.0; self.lowered.program.owners.len()];

@@ -9,17 +9,30 @@ use super::rows::ChunkData;
 use super::{Engine, Start};
 use crate::error::CaviError;
 use crate::factor::{Family, NaturalError, update};
-use crate::kernel::matrix::{product, transposed_product};
+use vi_families::product::{product, transposed_product};
 use crate::plan::{MatrixPath, RowGroup, RowMessage};
 use crate::program::{FactorId, Source};
 
 /// What one task brings back.
-#[derive(Debug, Default)]
-pub(super) struct TaskResult {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TaskResult {
     /// Summaries by group (empty where static).
     pub(super) summaries: Vec<Vec<f64>>,
     /// Weighted entropy of each row-level factor.
     pub(super) entropy: Vec<f64>,
+    /// Summaries of the fused gates.
+    fused: Vec<Vec<f64>>,
+}
+
+impl TaskResult {
+    /// Adds another result, weighted.
+    pub(crate) fn add(&mut self, other: &Self, weight: f64) {
+        let sums = self.summaries.iter_mut().chain(&mut self.fused).chain(std::iter::once(&mut self.entropy));
+        let parts = other.summaries.iter().chain(&other.fused).chain(std::iter::once(&other.entropy));
+        for (sum, part) in sums.zip(parts) {
+            sum.iter_mut().zip(part).for_each(|(a, b)| *a += weight * b);
+        }
+    }
 }
 
 /// Buffers of one task.
@@ -30,6 +43,8 @@ pub(super) struct Workspace {
     pub(super) natural: Vec<Vec<Vec<f64>>>,
     /// Expected statistics of row-level factors, `[factor][statistic]`.
     pub(super) statistics: Vec<Vec<Vec<f64>>>,
+    /// Buffers of fused gates.
+    pub(super) fused: super::fused::FusedBuffers,
     features: Vec<f64>,
     feature_owner: Option<(usize, usize)>,
     packed: Vec<f64>,
@@ -55,48 +70,7 @@ pub(super) enum Pass {
 impl Engine {
     /// One pass over all rows; results do not depend on the number of threads.
     pub(super) fn pass(&mut self, pass: Pass, start: Option<&Start>) -> Result<(), CaviError> {
-        let rows = self.lowered.program.num_rows;
-        let task = self.plan.task;
-        let num_tasks = rows.div_ceil(task);
-        let mut stored = std::mem::take(&mut self.stored);
-        let mut parts: Vec<StoredPart<'_>> = (0..num_tasks).map(|_| Vec::new()).collect();
-        for (f, factor) in stored.iter_mut().enumerate() {
-            parts.iter_mut().for_each(|p| p.push(Vec::new()));
-            for (s, array) in factor.iter_mut().enumerate() {
-                let width = self.row_width(f, s);
-                if array.is_empty() || width == 0 {
-                    parts.iter_mut().for_each(|p| p[f].push(&mut []));
-                    continue;
-                }
-                for (part, slice) in parts.iter_mut().zip(array.chunks_mut(task * width)) {
-                    part[f].push(slice);
-                }
-            }
-        }
-        let engine = &*self;
-        let results: Vec<Result<TaskResult, CaviError>> = parts
-            .into_par_iter()
-            .enumerate()
-            .map(|(t, mut part)| {
-                let range = t * task..((t + 1) * task).min(rows);
-                engine.run_task(pass, range, &mut part, start)
-            })
-            .collect();
-        self.stored = stored;
-        let mut merged: Option<TaskResult> = None;
-        for result in results {
-            let result = result?;
-            match &mut merged {
-                None => merged = Some(result),
-                Some(total) => {
-                    for (sum, part) in total.summaries.iter_mut().zip(&result.summaries) {
-                        sum.iter_mut().zip(part).for_each(|(a, b)| *a += b);
-                    }
-                    total.entropy.iter_mut().zip(&result.entropy).for_each(|(a, b)| *a += b);
-                }
-            }
-        }
-        let Some(total) = merged else { return Ok(()) };
+        let total = self.pass_over(0..self.lowered.program.num_rows, pass, start)?;
         if !matches!(pass, Pass::Unary(_)) {
             for (g, summary) in total.summaries.into_iter().enumerate() {
                 if self.plan.groups[g].dynamic {
@@ -111,6 +85,60 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// A pass over some rows: summaries and entropies of these rows alone, merged in order.
+    pub(super) fn pass_over(&mut self, rows: Range<usize>, pass: Pass, start: Option<&Start>) -> Result<TaskResult, CaviError> {
+        let task = self.plan.task;
+        self.fused = self.plan.fused.iter().map(|gate| self.fused_coefficients(gate)).collect();
+        let num_tasks = rows.len().div_ceil(task);
+        let mut stored = std::mem::take(&mut self.stored);
+        let mut parts: Vec<StoredPart<'_>> = (0..num_tasks).map(|_| Vec::new()).collect();
+        for (f, factor) in stored.iter_mut().enumerate() {
+            parts.iter_mut().for_each(|p| p.push(Vec::new()));
+            for (s, array) in factor.iter_mut().enumerate() {
+                let width = self.row_width(f, s);
+                if array.is_empty() || width == 0 {
+                    parts.iter_mut().for_each(|p| p[f].push(&mut []));
+                    continue;
+                }
+                let own = &mut array[rows.start * width..rows.end * width];
+                for (part, slice) in parts.iter_mut().zip(own.chunks_mut(task * width)) {
+                    part[f].push(slice);
+                }
+            }
+        }
+        let engine = &*self;
+        let results: Vec<Result<TaskResult, CaviError>> = parts
+            .into_par_iter()
+            .enumerate()
+            .map(|(t, mut part)| {
+                let first = rows.start + t * task;
+                engine.run_task(pass, first..(first + task).min(rows.end), &mut part, start)
+            })
+            .collect();
+        self.stored = stored;
+        let mut total = self.empty_result();
+        for result in results {
+            total.add(&result?, 1.0);
+        }
+        for (i, gate) in self.plan.fused.iter().enumerate() {
+            // H = Σ log-sum-exp − ⟨statistics, coefficients⟩, since the logits are the statistics' own coefficients.
+            let expected: f64 = total.fused[i].iter().zip(&self.fused[i]).map(|(s, c)| s * c).sum();
+            let assigned = start.is_some_and(|s| s.assigns(gate.factor));
+            total.entropy[gate.factor] = if assigned { 0.0 } else { total.entropy[gate.factor] - expected };
+            Self::spread_fused(gate, &total.fused[i], &mut total.summaries);
+        }
+        Ok(total)
+    }
+
+    /// Nothing summed yet.
+    pub(super) fn empty_result(&self) -> TaskResult {
+        TaskResult {
+            summaries: self.plan.groups.iter().map(|g| if g.dynamic { vec![0.0; g.size()] } else { Vec::new() }).collect(),
+            entropy: vec![0.0; self.lowered.program.factors.len()],
+            fused: self.plan.fused.iter().map(|g| vec![0.0; g.num_features * g.categories]).collect(),
+        }
     }
 
     /// Number of values per row of a row-level statistic.
@@ -186,15 +214,7 @@ impl Engine {
         start: Option<&Start>,
     ) -> Result<TaskResult, CaviError> {
         let mut workspace = Workspace::default();
-        let mut result = TaskResult {
-            summaries: self
-                .plan
-                .groups
-                .iter()
-                .map(|g| if g.dynamic { vec![0.0; g.size()] } else { Vec::new() })
-                .collect(),
-            entropy: vec![0.0; self.lowered.program.factors.len()],
-        };
+        let mut result = self.empty_result();
         let mut at = range.start;
         while at < range.end {
             let rows = at..(at + self.plan.chunk).min(range.end);
@@ -226,6 +246,15 @@ impl Engine {
                 if factor.family.is_chain() {
                     continue;
                 }
+                if let Some(i) = self.plan.fused.iter().position(|gate| gate.factor == f) {
+                    let assigned = start.is_some_and(|s| s.fill(f, &rows, self, &mut workspace.statistics[f]));
+                    let given = assigned.then(|| std::mem::take(&mut workspace.statistics[f][0]));
+                    let gate = &self.plan.fused[i];
+                    let summary = &mut result.fused[i];
+                    result.entropy[f] +=
+                        self.run_fused(gate, &self.fused[i], &rows, given.as_deref(), workspace, summary)?;
+                    continue;
+                }
                 if let Some(start) = start
                     && start.fill(f, &rows, self, &mut workspace.statistics[f])
                 {
@@ -252,7 +281,8 @@ impl Engine {
             self.store(workspace, rows.len(), &within, stored);
         }
         for g in 0..self.plan.groups.len() {
-            if self.plan.groups[g].dynamic {
+            let fused = self.plan.fused.iter().any(|gate| gate.groups.iter().any(|part| part.group == g));
+            if self.plan.groups[g].dynamic && !fused {
                 self.summarise(g, &rows, &codes, workspace, &mut result.summaries[g]);
             }
         }
@@ -500,7 +530,7 @@ impl Engine {
     }
 
     /// The error of a row-level factor without a distribution.
-    fn broken(&self, f: FactorId, row: usize, error: NaturalError) -> CaviError {
+    pub(super) fn broken(&self, f: FactorId, row: usize, error: NaturalError) -> CaviError {
         CaviError::Factor {
             factor: self.lowered.program.factors[f].name.clone(),
             element: format!(" at row {}", row + 1),

@@ -1,6 +1,7 @@
 //! The state of one run and its iteration: local, summarise, merge, global.
 
 mod chains;
+mod fused;
 mod global;
 mod initial;
 mod local;
@@ -16,6 +17,7 @@ use crate::plan::Plan;
 use vi_model::graph::Distribution;
 
 pub(crate) use initial::Start;
+pub(crate) use local::TaskResult;
 use rows::RowReader;
 
 /// Buffers of the chains.
@@ -47,6 +49,8 @@ pub(crate) struct Engine {
     summaries: Vec<Vec<f64>>,
     /// Coefficients of the groups.
     coefficients: Vec<Vec<f64>>,
+    /// Coefficients of the fused gates.
+    fused: Vec<Vec<f64>>,
     /// Statistics of row-level factors that are kept between iterations.
     stored: Vec<Vec<Vec<f64>>>,
     chains: ChainBuffers,
@@ -102,6 +106,7 @@ impl Engine {
             element_entropy,
             summaries,
             coefficients,
+            fused: Vec::new(),
             stored: Vec::new(),
             chains: ChainBuffers::default(),
             iteration: 0,
@@ -156,5 +161,39 @@ impl Engine {
             self.update_chain(chain, start)?;
         }
         self.pass(local::Pass::Summarise, None)
+    }
+}
+
+/// Steps over some of the rows, for the schedules that are not batch.
+impl Engine {
+    /// Updates the row-level factors of some rows from the present global ones and summarises these rows alone.
+    pub(crate) fn summarise_rows(&mut self, rows: std::ops::Range<usize>) -> Result<TaskResult, CaviError> {
+        self.compute_coefficients();
+        self.pass_over(rows, local::Pass::Whole, None)
+    }
+
+    /// Puts `weight` times the summaries and entropies of a result in place of the present ones.
+    pub(crate) fn use_summary(&mut self, result: &TaskResult, weight: f64) {
+        for (g, group) in self.plan.groups.iter().enumerate() {
+            if group.dynamic {
+                for (target, value) in self.summaries[g].iter_mut().zip(&result.summaries[g]) {
+                    *target = weight * value;
+                }
+            }
+        }
+        for &f in &self.plan.local_order {
+            self.entropy[f] = weight * result.entropy[f];
+        }
+    }
+
+    /// A sum of results that starts empty.
+    pub(crate) fn no_summary(&self) -> TaskResult {
+        self.empty_result()
+    }
+
+    /// Updates the global factors from the summaries at hand.
+    pub(crate) fn update_globals(&mut self) -> Result<(), CaviError> {
+        self.iteration += 1;
+        self.global_step(None)
     }
 }

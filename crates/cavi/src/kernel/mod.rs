@@ -1,4 +1,3 @@
-//! Dense kernels without names: nested products over strided arrays, and matrix products.
+//! Dense kernels without names: nested products over strided arrays. 
 
-pub(crate) mod matrix;
 pub(crate) mod nest;

@@ -6,6 +6,7 @@
 //! the ELBO needs ⟨S, C⟩ only, messages to global factors need S, and messages to row-level factors need C.
 
 mod access;
+mod fused;
 mod matrix;
 mod pairs;
 
@@ -17,6 +18,7 @@ use crate::lower::Lowered;
 use crate::program::{AxisIndex, FactorId, Label, Operand, Program, ROWS, Source, Step};
 
 pub(crate) use access::contraction;
+pub(crate) use fused::{FusedGate, FusedGroup};
 pub(crate) use matrix::MatrixPath;
 pub(crate) use pairs::PairTable;
 
@@ -83,6 +85,8 @@ pub(crate) struct Plan {
     pub(crate) groups: Vec<RowGroup>,
     pub(crate) terms: Vec<GlobalTerm>,
     pub(crate) pairs: Vec<PairTable>,
+    /// Gates whose local step is two matrix products.
+    pub(crate) fused: Vec<FusedGate>,
     /// Row-level factors in the order of their update.
     pub(crate) local_order: Vec<FactorId>,
     /// Whether statistics of row-level factors must be kept between iterations.
@@ -117,6 +121,7 @@ pub(crate) fn plan(lowered: &mut Lowered) -> Result<Plan, CaviError> {
         groups,
         terms,
         pairs,
+        fused: Vec::new(),
         local_order: Vec::new(),
         stored: false,
         global_order: Vec::new(),
@@ -133,6 +138,9 @@ pub(crate) fn plan(lowered: &mut Lowered) -> Result<Plan, CaviError> {
     }
     plan.global_order = (0..program.factors.len()).filter(|&f| !program.factors[f].local).collect();
     order_local(program, &mut plan);
+    if !plan.stored {
+        plan.fused = plan.local_order.iter().filter_map(|&f| FusedGate::build(program, &plan.groups, f)).collect();
+    }
     let rows = program.num_rows.max(1);
     let chunks = rows.div_ceil(plan.chunk);
     plan.task = plan.chunk * chunks.div_ceil(64).max(1);

@@ -1,10 +1,10 @@
-//! Matrix products through faer, one-threaded: the threads are over chunks of rows.
+//! Matrix products of row-major slices through faer, one-threaded: threads belong to the chunks of rows around them.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
 /// out `[rows, columns]` += scale · a `[rows, inner]` · b `[inner, columns]`, all row-major.
-pub(crate) fn product(a: &[f64], b: &[f64], rows: usize, inner: usize, columns: usize, scale: f64, out: &mut [f64]) {
+pub fn product(a: &[f64], b: &[f64], rows: usize, inner: usize, columns: usize, scale: f64, out: &mut [f64]) {
     matmul(
         MatMut::from_row_major_slice_mut(&mut out[..rows * columns], rows, columns),
         Accum::Add,
@@ -16,21 +16,37 @@ pub(crate) fn product(a: &[f64], b: &[f64], rows: usize, inner: usize, columns: 
 }
 
 /// out `[left, right]` += scale · aᵀ · b with a `[rows, left]` and b `[rows, right]`, all row-major.
-pub(crate) fn transposed_product(
-    a: &[f64],
-    b: &[f64],
-    rows: usize,
-    left: usize,
-    right: usize,
-    scale: f64,
-    out: &mut [f64],
-) {
+pub fn transposed_product(a: &[f64], b: &[f64], rows: usize, left: usize, right: usize, scale: f64, out: &mut [f64]) {
     matmul(
         MatMut::from_row_major_slice_mut(&mut out[..left * right], left, right),
         Accum::Add,
         MatRef::from_row_major_slice(&a[..rows * left], rows, left).transpose(),
         MatRef::from_row_major_slice(&b[..rows * right], rows, right),
         scale,
+        Par::Seq,
+    );
+}
+
+/// out `[columns, rows]` = bᵀ · a with b `[inner, columns]` and a `[inner, rows]`, all row-major.
+pub fn left_transposed_product(b: &[f64], a: &[f64], columns: usize, inner: usize, rows: usize, out: &mut [f64]) {
+    matmul(
+        MatMut::from_row_major_slice_mut(&mut out[..columns * rows], columns, rows),
+        Accum::Replace,
+        MatRef::from_row_major_slice(&b[..inner * columns], inner, columns).transpose(),
+        MatRef::from_row_major_slice(&a[..inner * rows], inner, rows),
+        1.0,
+        Par::Seq,
+    );
+}
+
+/// out `[left, right]` += a · bᵀ with a `[left, rows]` and b `[right, rows]`, all row-major.
+pub fn right_transposed_product(a: &[f64], b: &[f64], left: usize, rows: usize, right: usize, out: &mut [f64]) {
+    matmul(
+        MatMut::from_row_major_slice_mut(&mut out[..left * right], left, right),
+        Accum::Add,
+        MatRef::from_row_major_slice(&a[..left * rows], left, rows),
+        MatRef::from_row_major_slice(&b[..right * rows], right, rows).transpose(),
+        1.0,
         Par::Seq,
     );
 }
