@@ -1,6 +1,9 @@
 //! The command line of `sgvi`: what is asked, dispatched to the library, and every refusal printed with its place.
 
+mod gradients;
+mod networks;
 mod run;
+mod sample;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -28,6 +31,18 @@ enum Command {
         /// Model file (TOML)
         file: PathBuf,
     },
+    /// Compare the gradient estimators on a model: mean and variance at the start, midway and at the optimum
+    Gradients(gradients::Arguments),
+    /// Draw from the approximation of a finished run, as CmdStan CSV
+    Sample(sample::Arguments),
+    /// Decode the rows of a run with networks from their factors: a table, and pairs of images
+    Reconstruct(networks::commands::ReconstructArguments),
+    /// Means and sds of the latent variables of a run with networks, for its rows or new ones
+    Encode(networks::commands::EncodeArguments),
+    /// ELBO, importance-weighted log-likelihood and active units of a run with networks
+    Evaluate(networks::commands::EvaluateArguments),
+    /// Walk through the latent space of a run with networks: pictures along every dimension and between rows
+    Traverse(networks::commands::TraverseArguments),
     /// Print the JSON Schema of model files
     Schema,
     /// Print a completion script for a shell
@@ -57,6 +72,12 @@ pub fn main() -> u8 {
     let outcome = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check { file } => check(&file),
+        Command::Gradients(arguments) => gradients::gradients(&arguments),
+        Command::Sample(arguments) => sample::sample(&arguments),
+        Command::Reconstruct(arguments) => networks::commands::reconstruct(&arguments),
+        Command::Encode(arguments) => networks::commands::encode_rows(&arguments),
+        Command::Evaluate(arguments) => networks::commands::evaluate(&arguments),
+        Command::Traverse(arguments) => networks::commands::traverse(&arguments),
         Command::Schema => {
             let text = serde_json::to_string_pretty(&vi_model::schema()).unwrap_or_default();
             print_output(&(text + "\n"));
@@ -126,7 +147,9 @@ fn check(file: &Path) -> Outcome {
         let observed = if variable.observed.is_some() { ", observed" } else { "" };
         text.push_str(&format!("{}[{}]{observed}\n", variable.name, axes.join(", ")));
     }
-    if !graph.variables.iter().any(|v| v.amortized.is_some()) {
+    if crate::amortized::compile::is_amortized(&graph) {
+        text.push_str(&networks::describe(&graph).map_err(|error| refuse(&error, &graph))?);
+    } else {
         let model = crate::lower::Model::new(&graph).map_err(|error| refuse(&error, &graph))?;
         let program = &model.program;
         text.push_str(&format!(

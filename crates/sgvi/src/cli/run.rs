@@ -1,14 +1,17 @@
 //! `sgvi run`: fits a model and writes its folder.
 
 use clap::Args;
+use std::time::Duration;
 use vi_model::graph::Graph;
 use vi_run::cli::{ProgressLine, RunArguments, conclude, interrupt_on_ctrl_c};
-use vi_run::executor::{Interruption, Observer};
+use vi_run::executor::{Checkpoints, FailureCause, Interruption, Observer};
 use vi_run::output::{OutputError, RunDirectory};
 use vi_run::record::{REFUSED, Record};
 
+use super::networks;
 use super::{Outcome, apply, load, print_failure, refuse};
 use crate::amortized;
+use crate::amortized::compile::is_amortized;
 use crate::error::SgviError;
 use crate::fit;
 
@@ -37,6 +40,10 @@ pub(super) struct Arguments {
     /// Optimiser by name
     #[arg(long, value_name = "NAME", help_heading = "Inference (overrides the file)")]
     optimizer: Option<String>,
+
+    /// Go on where an interrupted run of a model with networks left its checkpoint
+    #[arg(long)]
+    resume: bool,
 
     /// Learning rate of the optimiser
     #[arg(long, value_name = "X", help_heading = "Inference (overrides the file)")]
@@ -75,9 +82,18 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     };
     let work = || -> Outcome {
         let interruption = interrupt_on_ctrl_c(quiet).unwrap_or_default();
-        let (record, fitted) = fit_graph(&graph, &shared.file.display().to_string(), &interruption, quiet)?;
+        let name = shared.file.display().to_string();
+        if is_amortized(&graph) {
+            return run_amortized(&graph, &name, arguments, interruption, quiet);
+        }
+        let (record, fitted) = fit_graph(&graph, &name, &interruption, quiet)?;
         let mut directory = RunDirectory::create(&shared.output_folder()).map_err(output)?;
         if let Some(fitted) = &fitted {
+            if let Some(q) = &fitted.gaussian {
+                let path = std::path::absolute(&shared.file).unwrap_or_else(|_| shared.file.clone());
+                let json = fit::approximation::to_json(&path.display().to_string(), q).to_string();
+                directory.write(fit::approximation::FILE, json.as_bytes()).map_err(output)?;
+            }
             fit::save::save(&graph, fitted, &mut directory, &shared.output.save, shared.output.save_format.into())
                 .map_err(|error| match error {
                     fit::save::SaveError::Refused(error) => refuse(&error, &graph),
@@ -98,41 +114,82 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
 }
 
-/// Fits by amortised training where a factor is amortised, by the compiled log joint otherwise.
+/// Fits by the compiled log joint.
 fn fit_graph(
     graph: &Graph,
     name: &str,
     interruption: &Interruption,
     quiet: bool,
 ) -> Result<(Record, Option<fit::run::Fitted>), u8> {
-    let observers = || -> Vec<Box<dyn Observer + '_>> { vec![Box::new(ProgressLine::new(quiet))] };
-    if graph.variables.iter().any(|v| v.amortized.is_some()) {
-        let options = amortized::fit::FitOptions {
-            observers: observers(),
-            interruption: interruption.clone(),
-            ..amortized::fit::FitOptions::default()
-        };
-        return match amortized::fit::fit(graph, name, options) {
-            Ok(fit) => Ok((fit.record, None)),
-            Err(failure) => match &failure.cause {
-                vi_run::executor::FailureCause::Algorithm(error @ (SgviError::Unsupported { .. } | SgviError::Data(_))) => {
-                    Err(refuse(error, graph))
-                }
-                cause => {
-                    let mut record = Record::new("sgvi", name, env!("CARGO_PKG_VERSION"), graph.inference.seed.unwrap_or(0));
-                    record.seconds = failure.seconds;
-                    record.trace.clone_from(&failure.trace);
-                    record.extra.insert("failure".to_owned(), cause.to_string().into());
-                    Ok((record, None))
-                }
-            },
-        };
-    }
-    match fit::run::fit(graph, name, interruption, observers()) {
+    let observers: Vec<Box<dyn Observer + '_>> = vec![Box::new(ProgressLine::new(quiet))];
+    match fit::run::fit(graph, name, interruption, observers) {
         Ok(mut fitted) => {
             let record = std::mem::replace(&mut fitted.record, Record::new("sgvi", name, "", 0));
             Ok((record, Some(fitted)))
         }
         Err(error) => Err(refuse(&error, graph)),
+    }
+}
+
+/// Fits a model with networks; its state is saved every half a minute and on Ctrl-C, for `--resume`.
+fn run_amortized(graph: &Graph, name: &str, arguments: &Arguments, interruption: Interruption, quiet: bool) -> Outcome {
+    let shared = &arguments.shared;
+    let output = |error: OutputError| {
+        print_failure(&error.to_string());
+        REFUSED
+    };
+    // What will be refused must leave the folder of an earlier run as it is.
+    amortized::compile::compile(graph).map_err(|error| refuse(&error, graph))?;
+    let folder = shared.output_folder();
+    RunDirectory::open(&folder).map_err(output)?;
+    let path = folder.join("checkpoint.bin");
+    if arguments.resume && !path.is_file() {
+        print_failure(&format!("there is no checkpoint at {}: only an interrupted run leaves one", path.display()));
+        return Err(REFUSED);
+    }
+    let options = amortized::fit::FitOptions {
+        observers: vec![Box::new(ProgressLine::new(quiet))],
+        interruption,
+        checkpoints: Some(Checkpoints {
+            path: path.clone(),
+            every: Duration::from_secs(30),
+            fingerprint: amortized::fit::fingerprint(graph),
+            resume: arguments.resume,
+        }),
+    };
+    match amortized::fit::fit(graph, name, options) {
+        Ok(fit) => {
+            let mut directory = RunDirectory::create(&folder).map_err(output)?;
+            networks::save(graph, &fit, &mut directory, &shared.output).map_err(|error| match error {
+                networks::SaveError::Refused(error) => refuse(&error, graph),
+                networks::SaveError::Output(error) => output(error),
+            })?;
+            if !fit.record.extra.contains_key("interrupted") {
+                // The run is whole: nothing is left to go on with.
+                let _ = std::fs::remove_file(&path);
+            }
+            conclude(&fit.record, &mut directory, &shared.output).map_err(output)
+        }
+        Err(failure) => match &failure.cause {
+            FailureCause::Algorithm(error @ (SgviError::Unsupported { .. } | SgviError::Data(_))) => {
+                Err(refuse(error, graph))
+            }
+            FailureCause::Checkpoint(error) => {
+                print_failure(&error.to_string());
+                Err(REFUSED)
+            }
+            cause => {
+                let mut record =
+                    Record::new("sgvi", name, env!("CARGO_PKG_VERSION"), graph.inference.seed.unwrap_or(0));
+                record.seconds = failure.seconds;
+                record.trace.clone_from(&failure.trace);
+                record.extra.insert("elbo_standard_error".to_owned(), serde_json::Value::Null);
+                record.extra.insert("khat".to_owned(), serde_json::Value::Null);
+                record.extra.insert("verdict".to_owned(), "not-assessed".into());
+                record.extra.insert("failure".to_owned(), cause.to_string().into());
+                let mut directory = RunDirectory::create(&folder).map_err(output)?;
+                conclude(&record, &mut directory, &shared.output).map_err(output)
+            }
+        },
     }
 }

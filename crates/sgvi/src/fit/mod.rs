@@ -1,7 +1,9 @@
 //! Fitting: Gaussian families, deterministic and stochastic search, assessment, the posterior on its own scale.
 
+pub mod approximation;
 pub mod assess;
 pub mod climb;
+pub mod compare;
 pub mod curvature;
 pub mod estimator;
 pub mod gaussian;

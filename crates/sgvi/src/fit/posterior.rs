@@ -159,7 +159,10 @@ fn entry(
         let unconstrained = |n: usize| -> (Vec<f64>, Vec<f64>) { (0..n).map(coordinate).unzip() };
         let flat = |values: Vec<f64>| NestedArray::vector(values);
         let (name, parameters): (&str, Vec<(&str, NestedArray)>) = match &latent.support {
-            _ if point => ("point", vec![("value", nested(graph, &o.axes, &mean))]),
+            _ if point => {
+                sd.fill(0.0);
+                ("point", vec![("value", nested(graph, &o.axes, &mean))])
+            }
             Support::Real => {
                 let (m, variance) = unconstrained(size);
                 mean.clone_from(&m);

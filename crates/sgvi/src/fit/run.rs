@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use vi_model::graph::Graph;
 use vi_model::inference::{ControlVariate, GradientEstimator, Inference, VariationalFamily};
 use vi_run::executor::{Executor, Failure, FailureCause, Interruption, Observer, Restart, RelativeGain};
-use vi_run::record::{Record, Status, Table};
+use vi_run::record::{Record, Status, Table, TracePoint};
 use vi_run::seed::derive_seed;
 
 use super::assess::{self, Assessment};
@@ -15,7 +15,7 @@ use super::search::{Search, SearchSettings};
 use super::stochastic::{self, Stochastic, StochasticSettings};
 use crate::error::SgviError;
 use crate::lower::Model;
-use crate::tape::Evaluator;
+use crate::tape::{Evaluation, Evaluator};
 
 /// A fitted model.
 #[derive(Debug)]
@@ -67,6 +67,10 @@ pub fn fit(
     }
     record.extra.insert("verdict".to_owned(), json!("bad"));
     let evaluator = Evaluator::new(std::sync::Arc::clone(&model.program));
+    if model.program.dimension == 0 {
+        without_latents(&mut record, &model, &evaluator);
+        return Ok(Fitted { record, gaussian: None, assessment: None, model });
+    }
     let max_iterations = inference.max_iterations.unwrap_or(MAX_ITERATIONS);
     let mut executor = Executor::new(seed, max_iterations, RelativeGain::new(0.0))
         .restarts(inference.restarts.unwrap_or(1))
@@ -101,6 +105,33 @@ pub fn fit(
     }
     describe(&mut record, graph, &model, &q, &assessment, seed);
     Ok(Fitted { record, gaussian: Some(q), assessment: Some(assessment), model })
+}
+
+/// Nothing continuous is latent: the log joint is the ELBO, exactly.
+fn without_latents(record: &mut Record, model: &Model, evaluator: &Evaluator) {
+    let clock = std::time::Instant::now();
+    let mut out = Evaluation::default();
+    evaluator.evaluate(&[], 1, false, &mut out);
+    let elbo = out.values[0];
+    record.seconds = clock.elapsed().as_secs_f64();
+    record.status = if elbo.is_finite() { Status::Converged } else { Status::Failed };
+    record.iterations = 1;
+    record.elbo = elbo;
+    record.restarts = vec![elbo];
+    record.elbo_terms = model.program.terms.iter().cloned().zip(out.terms).collect();
+    record.trace.push(TracePoint {
+        restart: 1,
+        iteration: 1,
+        seconds: record.seconds,
+        elbo,
+        standard_error: Some(0.0),
+        extra: Vec::new(),
+    });
+    record.extra.insert("elbo_standard_error".to_owned(), json!(0.0));
+    record.extra.insert("verdict".to_owned(), json!("good"));
+    if !elbo.is_finite() {
+        record.extra.insert("failure".to_owned(), json!(format!("the log likelihood is {elbo}")));
+    }
 }
 
 /// Fills the record with what the assessment says.
@@ -177,9 +208,6 @@ fn check_options(graph: &Graph, model: &Model) -> Result<(), SgviError> {
             "a full covariance of more than 2000 coordinates is too large",
             "use family = \"mean-field\" or \"low-rank\"",
         );
-    }
-    if model.program.dimension == 0 {
-        return refuse("variables", "nothing is latent: every variable is observed or summed out", "leave a parameter unobserved");
     }
     let rows = model.latents.iter().any(|l| l.rows);
     if inference.batch_size.is_some() && (rows || !model.program.chunkable) {

@@ -269,7 +269,7 @@ impl Algorithm for Search<'_> {
             // A last look at the curvature: an improper posterior has no optimum however small the gains.
             let q = self.gaussian();
             let n = q.mean.len();
-            if n > 0 && n <= MAX_DENSE {
+            if self.stage == 0 && n <= MAX_DENSE {
                 let scale = curvature::scales(&q, &self.scale);
                 Whitening::new(self.model, self.evaluator, &q, &scale, derive_seed(self.settings.seed, 300))?;
             }
@@ -378,7 +378,7 @@ fn stages(model: &Model, settings: &SearchSettings, free: usize) -> Vec<Stage> {
         VariationalFamily::FullRank => 256.max(4 * free),
         VariationalFamily::LowRank => 256,
     };
-    let last = settings.draws.unwrap_or((100_000_000 / cost.max(1)).min(enough)).max(least);
+    let last = settings.draws.unwrap_or((40_000_000 / cost.max(1)).min(enough)).max(least);
     let even = |n: usize| n.div_ceil(2) * 2;
     let middle = even(last.min(least.max(256)));
     if settings.draws == Some(0) {

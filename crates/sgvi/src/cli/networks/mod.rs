@@ -1,0 +1,131 @@
+//! What the command line does with a model whose factors are networks: its files and pictures, and the commands on a run.
+
+pub(super) mod commands;
+mod pictures;
+mod saved;
+
+use vi_model::graph::{AxisKind, Graph};
+use vi_run::cli::OutputOptions;
+use vi_run::output::{LocalColumns, OutputError, RunDirectory};
+
+use crate::amortized::fit::AmortizedFit;
+use crate::amortized::generate::{Encoding, encode};
+use crate::amortized::weights;
+use crate::error::SgviError;
+
+pub(super) use saved::SavedRun;
+
+/// Why the files of a run were not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SaveError {
+    /// A name that is not an amortised variable.
+    #[error(transparent)]
+    Refused(#[from] SgviError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// Writes weights, the model's text, the terms of the objective, the row-level posteriors that were asked for, and pictures.
+pub(super) fn save(
+    graph: &Graph,
+    fit: &AmortizedFit,
+    directory: &mut RunDirectory,
+    options: &OutputOptions,
+) -> Result<(), SaveError> {
+    let program = &fit.model.program;
+    for name in &options.save {
+        let Some(latent) = program.latents.iter().position(|latent| latent.name == *name) else {
+            let known: Vec<&str> = program.latents.iter().map(|latent| latent.name.as_str()).collect();
+            return Err(SgviError::Unsupported {
+                variable: name.clone(),
+                reason: "it is not an amortised variable".to_owned(),
+                help: format!("name one that is: {}; all others are in posterior.json", known.join(", ")),
+                span: 0..0,
+            }
+            .into());
+        };
+        let rows: Vec<u32> = (0..fit.model.num_rows as u32).collect();
+        let encoding = encode(&fit.model, &fit.parameters, latent, &rows);
+        write_encoding(directory, name, &encoding, options.save_format.into())?;
+    }
+    saved::write_model(graph, directory)?;
+    directory.write("weights.safetensors", &weights::to_bytes(&program.layout, &fit.parameters))?;
+    directory.write("terms.csv", terms_csv(fit).as_bytes())?;
+    if !options.no_plot {
+        pictures::of_run(graph, fit, directory)?;
+    }
+    Ok(())
+}
+
+/// Writes `local/NAME.csv` or `.npy` with means and sds.
+fn write_encoding(
+    directory: &mut RunDirectory,
+    name: &str,
+    encoding: &Encoding,
+    format: vi_run::output::LocalFormat,
+) -> Result<(), OutputError> {
+    let width = encoding.width;
+    let columns =
+        if width == 1 { LocalColumns::Scalar } else { LocalColumns::numbered_coordinates(width) };
+    let mut writer = directory.local_writer(name, format, columns)?;
+    for (means, sds) in encoding.means.chunks(width * 512).zip(encoding.sds.chunks(width * 512)) {
+        writer.write_moments(means, sds)?;
+    }
+    writer.finish()
+}
+
+/// Per row of the data: the ELBO during training and its two terms.
+fn terms_csv(fit: &AmortizedFit) -> String {
+    let mut text = String::from("iteration,elbo,log_likelihood,divergence,beta,learning_rate,held_out_elbo\n");
+    for term in &fit.terms {
+        let held_out = if term.held_out.is_finite() { term.held_out.to_string() } else { String::new() };
+        text.push_str(&format!(
+            "{},{},{},{},{},{},{held_out}\n",
+            term.step, term.elbo, term.log_likelihood, term.divergence, term.beta, term.learning_rate
+        ));
+    }
+    text
+}
+
+/// Names of the numbers of an observed variable: the block's columns, or their positions.
+fn column_names(graph: &Graph, variable: &str, width: usize) -> Vec<String> {
+    let named = graph.variable_named(variable).and_then(|id| {
+        let axes = graph.value_axes(id);
+        let [axis] = axes.iter().copied().filter(|&axis| Some(axis) != graph.rows).collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        match graph.axis(axis).kind {
+            AxisKind::Block(_) | AxisKind::Levels { .. } => graph.data.element_names(graph.axis(axis)),
+            _ => None,
+        }
+    });
+    match named {
+        Some(names) if names.len() == width => names,
+        _ if width == 1 => vec![variable.to_owned()],
+        _ => (0..width).map(|i| format!("{variable}_{i}")).collect(),
+    }
+}
+
+/// What `sgvi check` says of an amortised model.
+pub(super) fn describe(graph: &Graph) -> Result<String, SgviError> {
+    let program = crate::amortized::compile::compile(graph)?;
+    let mut text = format!(
+        "{} parameters; {} operations for every row\n",
+        program.layout.len(),
+        program.operations.len()
+    );
+    for view in program.layout.views() {
+        let shape: Vec<String> = view.shape.iter().map(ToString::to_string).collect();
+        text.push_str(&format!("  {} [{}]\n", view.name, shape.join(", ")));
+    }
+    for latent in &program.latents {
+        let kind = if latent.full { "full" } else { "diagonal" };
+        text.push_str(&format!(
+            "q({name} | data) = Normal(μ, …), {kind} covariance, {width} dimensions\n",
+            name = latent.name,
+            width = latent.width
+        ));
+    }
+    Ok(text)
+}

@@ -1,0 +1,58 @@
+//! `sgvi sample`: draws from the approximation of a finished run.
+
+use clap::Args;
+use std::path::PathBuf;
+use vi_run::output::AtomicFile;
+use vi_run::record::REFUSED;
+
+use super::networks::{self, SavedRun};
+use super::{Outcome, load, print_failure, refuse};
+use crate::fit::approximation::{FILE, cmdstan_csv, from_json};
+use crate::lower::Model;
+
+/// The arguments of `sgvi sample`.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Arguments {
+    /// Folder of a finished run
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+
+    /// Number of draws
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    draws: usize,
+
+    /// Seed of the draws
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// File to write [default: draws.csv in RUN]
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// The model file, where it has moved since the run
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+}
+
+/// Draws and writes.
+pub(super) fn sample(arguments: &Arguments) -> Outcome {
+    if SavedRun::is_one(&arguments.run) {
+        return networks::commands::sample(&arguments.run, None, arguments.draws, arguments.seed);
+    }
+    let failure = |text: String| {
+        print_failure(&text);
+        REFUSED
+    };
+    let path = arguments.run.join(FILE);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| failure(format!("{}: {error}; name the folder of a run that ended", path.display())))?;
+    let value = serde_json::from_str(&text).map_err(|error| failure(format!("{}: {error}", path.display())))?;
+    let (model_path, q) = from_json(&value).map_err(|error| failure(error.to_string()))?;
+    let graph = load(arguments.model.as_deref().unwrap_or(model_path.as_ref()))?;
+    let model = Model::new(&graph).map_err(|error| refuse(&error, &graph))?;
+    let csv = cmdstan_csv(&graph, &model, &q, arguments.draws, arguments.seed).map_err(|error| failure(error.to_string()))?;
+    let output = arguments.output.clone().unwrap_or_else(|| arguments.run.join("draws.csv"));
+    AtomicFile::write_whole(&output, csv.as_bytes()).map_err(|error| failure(error.to_string()))?;
+    vi_run::cli::print_output(&format!("{} draws in {}\n", arguments.draws, output.display()));
+    Ok(0)
+}
