@@ -21,6 +21,19 @@ pub enum SaveError {
     Output(#[from] OutputError),
 }
 
+/// The posterior of a row-level variable in some rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowPosterior {
+    /// Values per row: categories, or coordinates of all elements.
+    pub width: usize,
+    /// Whether `means` are the probabilities of the categories.
+    pub is_categorical: bool,
+    /// Posterior means, `[num_rows, width]`.
+    pub means: Vec<f64>,
+    /// Marginal posterior standard deviations, `[num_rows, width]`.
+    pub sds: Vec<f64>,
+}
+
 impl Ascent {
     /// Whether a variable has a row-level posterior; the reason if not.
     ///
@@ -44,6 +57,31 @@ impl Ascent {
     fn row_factor(&self, name: &str) -> Option<(VariableId, FactorId)> {
         let v = self.engine.lowered.graph.variable_named(name)?;
         Some((v, *self.engine.lowered.factor_of.get(&v)?))
+    }
+
+    /// The posterior of a latent variable of the rows' plate in some rows; `None` where it has none.
+    ///
+    /// # Errors
+    ///
+    /// When the rows cannot be read or updated.
+    pub fn rows(&self, name: &str, rows: Range<usize>) -> Result<Option<RowPosterior>, CaviError> {
+        let Some((v, f)) = self.row_factor(name) else { return Ok(None) };
+        let factor = &self.engine.lowered.program.factors[f];
+        if !factor.local {
+            return Ok(None);
+        }
+        let rows = rows.start..rows.end.min(self.engine.lowered.program.num_rows);
+        let statistics = self.engine.rows_of(f, rows.clone())?;
+        let is_categorical = matches!(factor.family, Family::Categorical(_) | Family::MarkovChain(_));
+        let (means, sds) = if is_categorical {
+            let probabilities = statistics.into_iter().next().unwrap_or_default();
+            let sds = probabilities.iter().map(|p| (p * (1.0 - p)).max(0.0).sqrt()).collect();
+            (probabilities, sds)
+        } else {
+            moments(factor.family, &statistics, factor, v)
+        };
+        let width = means.len() / rows.len().max(1);
+        Ok(Some(RowPosterior { width, is_categorical, means, sds }))
     }
 
     /// Writes `local/NAME` for a latent variable of the rows' plate: probabilities of a categorical, else mean and sd.
@@ -75,14 +113,10 @@ impl Ascent {
                 }
             }
             Family::Categorical(k) => LocalColumns::numbered_levels(k * elements),
-            Family::NormalVector(_) | Family::GaussianMarkovChain(_) if factor.members.len() == 1 => {
-                LocalColumns::numbered_coordinates(elements * engine.row_size(f, 0) / elements.max(1))
-            }
-            _ if elements == 1 && factor.members.len() == 1 => LocalColumns::Scalar,
-            _ => {
-                let width = factor.members.iter().find(|m| m.variable == Some(v)).map_or(1, |m| m.coordinates.len());
-                LocalColumns::numbered_coordinates(elements * width)
-            }
+            family => match elements * coordinates(family, factor, v) {
+                1 if graph.variable(v).dimension.is_none() => LocalColumns::Scalar,
+                width => LocalColumns::numbered_coordinates(width),
+            },
         };
         let mut writer = directory.local_writer(name, format, columns)?;
         let rows = engine.lowered.program.num_rows;
@@ -104,11 +138,26 @@ impl Ascent {
     }
 }
 
+/// Number of means that one element of a row-level factor has for a variable.
+fn coordinates(family: Family, factor: &Factor, v: VariableId) -> usize {
+    match family {
+        Family::NormalVector(d) => {
+            factor.members.iter().find(|m| m.variable == Some(v)).map_or(d, |m| m.coordinates.len())
+        }
+        Family::GaussianMarkovChain(d)
+        | Family::Dirichlet(d)
+        | Family::StickBreaking(d)
+        | Family::NormalWishart(d) => d,
+        Family::Wishart(d) => d * d,
+        _ => 1,
+    }
+}
+
 /// Means and marginal standard deviations of row-level elements.
 fn moments(
     family: Family,
     statistics: &[Vec<f64>],
-    factor: &crate::program::Factor,
+    factor: &Factor,
     v: VariableId,
 ) -> (Vec<f64>, Vec<f64>) {
     match family {

@@ -8,6 +8,7 @@ use vi_run::record::Record;
 
 use super::CommandError;
 use crate::fit::{Ascent, executor, fit_with};
+use crate::picture::{Named, pictures};
 
 /// Runs the command; the exit status.
 pub(super) fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
@@ -40,6 +41,11 @@ pub(super) fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
             }
             for name in &arguments.output.save {
                 fit.algorithm.save_rows(name, &mut directory, arguments.output.save_format.into())?;
+            }
+            if !arguments.output.no_plot {
+                for Named { name, picture } in pictures(&fit.algorithm)? {
+                    directory.write_picture(&format!("pictures/{name}"), &picture)?;
+                }
             }
         }
         Err(failure) => record.set_failure(&failure),

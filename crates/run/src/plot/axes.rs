@@ -171,6 +171,15 @@ impl Frame {
 
     /// Draws grid, frame, ticks and labels; what follows is clipped to the panel.
     pub(super) fn draw(&self, picture: &mut Picture, labels: &Labels<'_>) {
+        self.draw_grid(picture, labels, true);
+    }
+
+    /// The same with a grid along the horizontal axis only.
+    pub(super) fn draw_columns(&self, picture: &mut Picture, labels: &Labels<'_>) {
+        self.draw_grid(picture, labels, false);
+    }
+
+    fn draw_grid(&self, picture: &mut Picture, labels: &Labels<'_>, rows: bool) {
         picture.clip(None);
         let area = self.area;
         let count_x = ((area.width / 90.0) as usize).clamp(2, 10);
@@ -179,10 +188,12 @@ impl Frame {
             picture.line(vec![(x, area.y), (x, area.bottom())], GRID, 1.0);
             picture.text((x, area.bottom() + 16.0), text, TICK_SIZE, Anchor::Middle, MUTED);
         }
-        for (value, text) in self.y.ticks(6) {
-            let y = self.point(self.x.low, value).1;
-            picture.line(vec![(area.x, y), (area.right(), y)], GRID, 1.0);
-            picture.text((area.x - 7.0, y + 3.8), text, TICK_SIZE, Anchor::End, MUTED);
+        if rows {
+            for (value, text) in self.y.ticks(6) {
+                let y = self.point(self.x.low, value).1;
+                picture.line(vec![(area.x, y), (area.right(), y)], GRID, 1.0);
+                picture.text((area.x - 7.0, y + 3.8), text, TICK_SIZE, Anchor::End, MUTED);
+            }
         }
         picture.outline(area, FRAME, 1.0);
         if !labels.title.is_empty() {
