@@ -8,7 +8,7 @@ use vi_run::output::{LocalColumns, LocalFormat, OutputError, RunDirectory};
 use crate::error::CaviError;
 use crate::factor::Family;
 use crate::fit::Ascent;
-use crate::program::FactorId;
+use crate::program::{Factor, FactorId};
 
 /// What can go wrong while row-level posteriors are written.
 #[derive(Debug, thiserror::Error)]
@@ -144,22 +144,16 @@ fn coordinates(family: Family, factor: &Factor, v: VariableId) -> usize {
         Family::NormalVector(d) => {
             factor.members.iter().find(|m| m.variable == Some(v)).map_or(d, |m| m.coordinates.len())
         }
-        Family::GaussianMarkovChain(d)
-        | Family::Dirichlet(d)
-        | Family::StickBreaking(d)
-        | Family::NormalWishart(d) => d,
+        Family::GaussianMarkovChain(d) | Family::Dirichlet(d) | Family::StickBreaking(d) | Family::NormalWishart(d) => {
+            d
+        }
         Family::Wishart(d) => d * d,
         _ => 1,
     }
 }
 
 /// Means and marginal standard deviations of row-level elements.
-fn moments(
-    family: Family,
-    statistics: &[Vec<f64>],
-    factor: &Factor,
-    v: VariableId,
-) -> (Vec<f64>, Vec<f64>) {
+fn moments(family: Family, statistics: &[Vec<f64>], factor: &Factor, v: VariableId) -> (Vec<f64>, Vec<f64>) {
     match family {
         Family::NormalVector(d) | Family::GaussianMarkovChain(d) | Family::PartialNormal(d) => {
             let coordinates = factor
