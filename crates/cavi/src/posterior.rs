@@ -305,7 +305,7 @@ impl Ascent {
     }
 
     /// Means `[plates, d]` and covariances `[plates, d, d]` of a normal variable, also inside a joint block.
-    fn normal_moments(&self, v: VariableId, f: FactorId) -> (Vec<f64>, Vec<f64>) {
+    pub(crate) fn normal_moments(&self, v: VariableId, f: FactorId) -> (Vec<f64>, Vec<f64>) {
         let engine = &self.engine;
         let graph = &engine.lowered.graph;
         let factor = &engine.lowered.program.factors[f];

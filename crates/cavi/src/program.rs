@@ -9,8 +9,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use vi_model::data::{BlockId, ColumnId};
-use vi_model::graph::{AxisId, NodeId, VariableId};
+use vi_model::data::{BlockId, Codes, ColumnId, DataError};
+use vi_model::graph::{AxisId, Graph, NodeId, VariableId};
 
 use crate::factor::Family;
 
@@ -228,13 +228,23 @@ pub(crate) enum RowData {
     },
 }
 
-/// A look-up: the positions of a column's values along an axis.
+/// A look-up: the positions of a column's values along an axis, or of the rows themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct CodesSpec {
-    /// The column.
-    pub(crate) column: ColumnId,
+    /// The column; `None` for the row itself, along the rows' axis.
+    pub(crate) column: Option<ColumnId>,
     /// The axis.
     pub(crate) axis: AxisId,
+}
+
+impl CodesSpec {
+    /// The positions in all rows.
+    pub(crate) fn read(self, graph: &Graph) -> Result<Codes, DataError> {
+        match self.column {
+            Some(column) => graph.data.codes(column, graph.axis(self.axis)),
+            None => Ok(Codes::rows_themselves(graph.axis(self.axis).size)),
+        }
+    }
 }
 
 /// A row-level data array with its shape per row.

@@ -68,7 +68,12 @@ impl Ascent {
         let Some((v, f)) = self.row_factor(name) else { return Ok(None) };
         let factor = &self.engine.lowered.program.factors[f];
         if !factor.local {
-            return Ok(None);
+            let (means, sds) = self.joined_rows(v, f);
+            let total = self.engine.lowered.program.num_rows;
+            let width = means.len() / total.max(1);
+            let range = rows.start.min(total) * width..rows.end.min(total) * width;
+            let (means, sds) = (means[range.clone()].to_vec(), sds[range].to_vec());
+            return Ok(Some(RowPosterior { width, is_categorical: false, means, sds }));
         }
         let rows = rows.start..rows.end.min(self.engine.lowered.program.num_rows);
         let statistics = self.engine.rows_of(f, rows.clone())?;
@@ -82,6 +87,29 @@ impl Ascent {
         };
         let width = means.len() / rows.len().max(1);
         Ok(Some(RowPosterior { width, is_categorical, means, sds }))
+    }
+
+    /// Means and sds, rows first, of a variable of the rows' plate that shares a joint factor with global ones.
+    fn joined_rows(&self, v: VariableId, f: FactorId) -> (Vec<f64>, Vec<f64>) {
+        let graph = &self.engine.lowered.graph;
+        let variable = graph.variable(v);
+        let d = variable.dimension.map_or(1, |a| graph.axis(a).size);
+        let (means, covariances) = self.normal_moments(v, f);
+        let sds: Vec<f64> =
+            covariances.chunks_exact(d * d).flat_map(|c| (0..d).map(|i| c[i * d + i].max(0.0).sqrt())).collect();
+        let at = graph.rows.and_then(|rows| variable.plates.iter().position(|p| *p == rows)).unwrap_or(0);
+        let inner = d * variable.plates[at + 1..].iter().map(|p| graph.axis(*p).size).product::<usize>();
+        let rows = self.engine.lowered.program.num_rows;
+        let rows_first = |values: &[f64]| {
+            let mut ordered = Vec::with_capacity(values.len());
+            for row in 0..rows {
+                for outer in values.chunks_exact(rows * inner) {
+                    ordered.extend_from_slice(&outer[row * inner..(row + 1) * inner]);
+                }
+            }
+            ordered
+        };
+        (rows_first(&means), rows_first(&sds))
     }
 
     /// Writes `local/NAME` for a latent variable of the rows' plate: probabilities of a categorical, else mean and sd.
@@ -99,6 +127,19 @@ impl Ascent {
         let engine = &self.engine;
         let graph = &engine.lowered.graph;
         let factor = &engine.lowered.program.factors[f];
+        if !factor.local {
+            let (means, sds) = self.joined_rows(v, f);
+            let width = means.len() / engine.lowered.program.num_rows.max(1);
+            let columns = if width == 1 && graph.variable(v).dimension.is_none() {
+                LocalColumns::Scalar
+            } else {
+                LocalColumns::numbered_coordinates(width)
+            };
+            let mut writer = directory.local_writer(name, format, columns)?;
+            writer.write_moments(&means, &sds)?;
+            writer.finish()?;
+            return Ok(());
+        }
         let elements = factor.elements();
         let columns = match factor.family {
             Family::Categorical(k) | Family::MarkovChain(k) if elements == 1 => {
@@ -208,6 +249,14 @@ fn from_natural(family: Family, natural: &[Vec<f64>]) -> (Vec<f64>, Vec<f64>) {
                 let (a, b) = (a + 1.0, b + 1.0);
                 means.push(a / (a + b));
                 sds.push((a * b / (a + b + 1.0)).sqrt() / (a + b));
+            }
+        }
+        Family::NormalGamma => {
+            for i in 0..natural[0].len() {
+                let own: Vec<&[f64]> = natural.iter().map(|n| &n[i..=i]).collect();
+                let (a, b, m, kappa) = crate::factor::normal_gamma_parameters(&own);
+                means.push(m);
+                sds.push(if a > 1.0 { (b / (kappa * (a - 1.0))).sqrt() } else { f64::INFINITY });
             }
         }
         Family::Dirichlet(k) => {

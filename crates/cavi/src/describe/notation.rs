@@ -134,7 +134,10 @@ impl<'a> Notation<'a> {
     fn codes_text(&self, codes: usize) -> String {
         let graph = &self.lowered.graph;
         match self.lowered.program.codes.get(codes) {
-            Some(spec) => graph.data.column(spec.column).name.clone(),
+            Some(spec) => match spec.column {
+                Some(column) => graph.data.column(column).name.clone(),
+                None => graph.axis(spec.axis).name.clone(),
+            },
             None => "the combinations that occur".to_owned(),
         }
     }

@@ -237,12 +237,15 @@ impl Engine {
                 for ((mean, second), value) in
                     mean.chunks_exact_mut(d).zip(second.chunks_exact_mut(d * d)).zip(initial.chunks_exact(d))
                 {
+                    // Coordinates of a joint vector that have no start of their own stay where the prior is.
+                    let value: Vec<f64> =
+                        value.iter().zip(&*mean).map(|(v, m)| if v.is_nan() { *m } else { *v }).collect();
                     for i in 0..d {
                         for j in 0..d {
                             second[i * d + j] += value[i] * value[j] - mean[i] * mean[j];
                         }
                     }
-                    mean.copy_from_slice(value);
+                    mean.copy_from_slice(&value);
                 }
             }
             Family::Gamma => {

@@ -9,9 +9,9 @@ use super::rows::ChunkData;
 use super::{Engine, Start};
 use crate::error::CaviError;
 use crate::factor::{Family, NaturalError, update};
-use vi_families::product::{product, transposed_product};
 use crate::plan::{MatrixPath, RowGroup, RowMessage};
 use crate::program::{FactorId, Source};
+use vi_families::product::{product, transposed_product};
 
 /// What one task brings back.
 #[derive(Debug, Clone, Default)]
@@ -88,7 +88,12 @@ impl Engine {
     }
 
     /// A pass over some rows: summaries and entropies of these rows alone, merged in order.
-    pub(super) fn pass_over(&mut self, rows: Range<usize>, pass: Pass, start: Option<&Start>) -> Result<TaskResult, CaviError> {
+    pub(super) fn pass_over(
+        &mut self,
+        rows: Range<usize>,
+        pass: Pass,
+        start: Option<&Start>,
+    ) -> Result<TaskResult, CaviError> {
         let task = self.plan.task;
         self.fused = self.plan.fused.iter().map(|gate| self.fused_coefficients(gate)).collect();
         let num_tasks = rows.len().div_ceil(task);
@@ -135,7 +140,12 @@ impl Engine {
     /// Nothing summed yet.
     pub(super) fn empty_result(&self) -> TaskResult {
         TaskResult {
-            summaries: self.plan.groups.iter().map(|g| if g.dynamic { vec![0.0; g.size()] } else { Vec::new() }).collect(),
+            summaries: self
+                .plan
+                .groups
+                .iter()
+                .map(|g| if g.dynamic { vec![0.0; g.size()] } else { Vec::new() })
+                .collect(),
             entropy: vec![0.0; self.lowered.program.factors.len()],
             fused: self.plan.fused.iter().map(|g| vec![0.0; g.num_features * g.categories]).collect(),
         }
@@ -198,7 +208,10 @@ impl Engine {
                 break;
             }
         }
-        let natural = matches!(family, Family::Gamma | Family::InverseGamma | Family::Beta | Family::Dirichlet(_));
+        let natural = matches!(
+            family,
+            Family::Gamma | Family::InverseGamma | Family::Beta | Family::Dirichlet(_) | Family::NormalGamma
+        );
         Ok(if natural {
             std::mem::take(&mut workspace.natural[f])
         } else {

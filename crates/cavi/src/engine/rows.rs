@@ -91,7 +91,7 @@ impl RowReader {
         let codes = program
             .codes
             .iter()
-            .map(|spec| graph.data.codes(spec.column, graph.axis(spec.axis)))
+            .map(|spec| spec.read(graph))
             .collect::<Result<Vec<_>, _>>()?;
         let mut reader = Self {
             operands: program.data.clone(),

@@ -6,7 +6,7 @@ use vi_model::graph::{AxisId, BinaryOperator, IndexSource, NodeId, NodeKind, Obs
 
 use super::{Lowering, Scope};
 use crate::error::CaviError;
-use crate::program::{AxisIndex, FactorId, Label, Operand};
+use crate::program::{AxisIndex, CodesSpec, FactorId, Label, Operand};
 
 /// What an atom of a product is.
 #[derive(Debug, Clone, PartialEq)]
@@ -323,7 +323,11 @@ impl Lowering {
 
     /// The code array of a column along an axis, registered once.
     pub(super) fn codes(&mut self, column: ColumnId, axis: AxisId) -> usize {
-        let spec = crate::program::CodesSpec { column, axis };
+        self.look_up(CodesSpec { column: Some(column), axis })
+    }
+
+    /// A look-up, registered once.
+    pub(super) fn look_up(&mut self, spec: CodesSpec) -> usize {
         match self.program.codes.iter().position(|c| *c == spec) {
             Some(found) => found,
             None => {

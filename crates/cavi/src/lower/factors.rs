@@ -9,7 +9,7 @@ use super::expression::{Atom, AtomKind, Monomial};
 use super::{Derived, Lowering, Scope};
 use crate::error::CaviError;
 use crate::factor::Family;
-use crate::program::{AxisIndex, Factor, FactorId, Member, Operand, ROWS, Source, Step, Transform};
+use crate::program::{AxisIndex, CodesSpec, Factor, FactorId, Member, Operand, ROWS, Source, Step, Transform};
 
 /// Parameter expressions of a distribution.
 pub(super) fn parameters(distribution: &Distribution) -> Vec<NodeId> {
@@ -249,16 +249,24 @@ impl Lowering {
             variables.push(v);
         }
         let Some(first) = variables.first() else { return Ok(()) };
-        let local = self.graph.is_local(*first);
+        let local = variables.iter().all(|v| self.graph.is_local(*v));
         let point = self.graph.variable(*first).point;
-        if variables.iter().any(|v| self.graph.is_local(*v) != local || self.graph.variable(*v).point != point) {
-            return refuse(
-                self,
-                "a block mixes variables of the rows' plate (or points) with others".into(),
-                "join variables of one kind",
-            );
+        if variables.iter().any(|v| self.graph.variable(*v).point != point) {
+            return refuse(self, "a block mixes points with distributions".into(), "join variables of one kind");
         }
-        let rows = self.graph.rows;
+        // Rows joined with what all rows share become coordinates of one vector.
+        let joined_rows = self.graph.rows.filter(|_| !local && variables.iter().any(|v| self.graph.is_local(*v)));
+        if let Some(axis) = joined_rows {
+            if self.graph.counts.is_some() {
+                return refuse(
+                    self,
+                    "a block joins variables of the rows' plate with others, but the rows have counts".into(),
+                    "write each repeated row out, or take the variables of the rows' plate out of the block",
+                );
+            }
+            self.look_up(CodesSpec { column: None, axis });
+        }
+        let rows = if joined_rows.is_some() { None } else { self.graph.rows };
         let common: Vec<_> = self
             .graph
             .variable(*first)
@@ -301,7 +309,57 @@ impl Lowering {
             conditional_on: vec![],
             initial: None,
         });
+        let initial = self.block_initial(id, &variables)?;
+        self.program.factors[id].initial = initial;
         Ok(())
+    }
+
+    /// Starting means of a joint factor; NaN where none is given.
+    fn block_initial(&self, id: FactorId, variables: &[VariableId]) -> Result<Option<Vec<f64>>, CaviError> {
+        let factor = &self.program.factors[id];
+        let Family::NormalVector(total) = factor.family else { return Ok(None) };
+        let mut all = None;
+        for (v, member) in variables.iter().zip(&factor.members) {
+            let Some(values) = self.initial_values(*v)? else { continue };
+            let rows_joined = if factor.local { None } else { self.graph.rows };
+            let plates = &self.graph.variable(*v).plates;
+            let repeats = if plates.iter().any(|p| Some(*p) == rows_joined) { self.program.num_rows } else { 1 };
+            if repeats > 1 && values.len() > 1 {
+                let variable = self.graph.variable(*v);
+                let span = variable.key_spans.get("initial").cloned().unwrap_or_else(|| variable.span.clone());
+                return Err(self.refusal(
+                    Diagnostic::new("initial-rows", format!("`initial` of `{}` must be one number", variable.name))
+                        .at(span, "an array")
+                        .help("a variable of the rows' plate that shares a block starts at one number in every row"),
+                ));
+            }
+            let all = all.get_or_insert_with(|| vec![f64::NAN; factor.elements() * total]);
+            let own: Vec<_> = plates.iter().copied().filter(|p| Some(*p) != self.graph.rows).collect();
+            let sizes: Vec<usize> = own.iter().map(|p| self.graph.axis(*p).size).collect();
+            for (flat, value) in values.iter().enumerate() {
+                let (mut rest, coordinate) = (flat / member.dimension, flat % member.dimension);
+                let mut positions = vec![0; own.len()];
+                for (position, size) in positions.iter_mut().zip(&sizes).rev() {
+                    *position = rest % size;
+                    rest /= size;
+                }
+                let (mut element, mut joint) = (0, 0);
+                for axis in &factor.plate_axes {
+                    let at = own.iter().position(|p| p == axis).unwrap_or(0);
+                    element = element * sizes[at] + positions[at];
+                }
+                for (at, plate) in own.iter().enumerate() {
+                    if !factor.plate_axes.contains(plate) {
+                        joint = joint * sizes[at] + positions[at];
+                    }
+                }
+                for repeat in 0..repeats {
+                    let first = member.coordinates.start + (joint + repeat) * member.dimension;
+                    all[element * total + first + coordinate] = *value;
+                }
+            }
+        }
+        Ok(all)
     }
 
     /// A factor over the elements of a child's value that is no variable of the model.

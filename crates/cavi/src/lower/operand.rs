@@ -69,7 +69,12 @@ impl Lowering {
                     continue;
                 }
                 joint.start += index[at].start * strides[next];
-                joint.parts.extend(index[at].parts.iter().map(|&(s, m)| (s, m * strides[next])));
+                // Rows in a joint vector are looked up by their own position: the vector itself is no row-level array.
+                let own_row = self.program.codes.iter().position(|c| c.column.is_none()).map(Step::Codes);
+                joint.parts.extend(index[at].parts.iter().map(|&(step, multiplier)| match (step, own_row) {
+                    (Step::Label(ROWS), Some(own_row)) => (own_row, multiplier * strides[next]),
+                    _ => (step, multiplier * strides[next]),
+                }));
                 next += 1;
             }
             if variable.dimension.is_some()

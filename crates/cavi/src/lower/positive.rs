@@ -142,10 +142,7 @@ impl Lowering {
             let ([(Step::Codes(a), 1)], [(Step::Codes(b), 1)]) = (a.parts.as_slice(), b.parts.as_slice()) else {
                 continue;
             };
-            let codes = |which: usize| {
-                let spec = self.program.codes[which];
-                self.graph.data.codes(spec.column, self.graph.axis(spec.axis))
-            };
+            let codes = |which: usize| self.program.codes[which].read(&self.graph);
             let (a, b) = (codes(*a)?, codes(*b)?);
             let (a, b) = (a.all(), b.all());
             let rows = together.get_or_insert_with(|| vec![true; a.len()]);

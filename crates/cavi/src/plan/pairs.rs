@@ -32,8 +32,7 @@ impl PairTable {
     pub(crate) fn build(lowered: &mut Lowered, codes: &[usize], position: usize) -> Result<Self, CaviError> {
         let mut arrays = Vec::new();
         for &c in codes {
-            let spec = lowered.program.codes[c];
-            arrays.push(lowered.graph.data.codes(spec.column, lowered.graph.axis(spec.axis))?);
+            arrays.push(lowered.program.codes[c].read(&lowered.graph)?);
         }
         let rows = lowered.program.num_rows;
         let mut known: HashMap<Vec<u32>, u32> = HashMap::new();

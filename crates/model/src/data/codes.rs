@@ -15,6 +15,11 @@ pub struct Codes {
 }
 
 impl Codes {
+    /// Each row's own position, for `num_rows` rows.
+    pub fn rows_themselves(num_rows: usize) -> Self {
+        Self { codes: (0..num_rows as u32).collect() }
+    }
+
     /// Number of rows.
     pub fn num_rows(&self) -> usize {
         self.codes.len()
