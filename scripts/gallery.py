@@ -1,31 +1,38 @@
 #!/usr/bin/env python3
 """Draws the pictures of the README: runs every model file and copies the picture that shows most to docs/gallery/.
 
-Build first: cargo build --release --workspace. Then: scripts/gallery.py [MODEL ...]; without names, all of them.
+Needs Pillow. Build first: cargo build --release --workspace. Then: scripts/gallery.py [MODEL ...]; without names, all of them.
 """
 
 import argparse
-import shutil
 import subprocess
 import sys
 import tempfile
 import tomllib
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).resolve().parent.parent
 GALLERY = ROOT / "docs" / "gallery"
-# The picture to show where a run draws several; the convergence curve where it draws none.
+# The picture to show where a run draws several (the beginning of its name); else the first in ORDER; else the convergence curve.
 PREFERRED = {
-    "bayesian-pca": "loading",
-    "bernoulli-mixture": "ink",
-    "hierarchical-regression": "slope",
-    "hmm-categorical": "die",
+    "bayesian-pca": "images-",
+    "bernoulli-mixture": "images-",
+    "factor-analysis": "table-loading",
+    "hierarchical-regression": "estimates-slope_mean",
+    "item-response": "estimates-difficulty",
+    "local-level": "series-",
+    "poisson-mixture": "estimates-rate",
+    "stochastic-block-model": "table-tie_rate",
     "vae": "reconstructions",
     "vae-conv": "reconstructions",
     "vae-full": "reconstructions",
     "vae-normal": "reconstructions",
     "cvae": "samples",
 }
+ORDER = ["clusters-", "states-", "series-", "largest-", "images-", "scores-", "estimates-", "table-", ""]
+WIDTH = 640
 
 
 def engine(model: Path) -> str:
@@ -37,9 +44,21 @@ def engine(model: Path) -> str:
 
 def picture(folder: Path, name: str) -> Path | None:
     drawn = sorted(p for p in folder.rglob("*.png") if p.stem != "elbo")
-    chosen = [p for p in drawn if PREFERRED.get(name, "") in p.stem] or drawn
+    for beginning in [PREFERRED[name], *ORDER] if name in PREFERRED else ORDER:
+        chosen = [p for p in drawn if p.stem.startswith(beginning)]
+        if chosen:
+            return chosen[0]
     curve = folder / "elbo.png"
-    return chosen[0] if chosen else curve if curve.exists() else None
+    return curve if curve.exists() else None
+
+
+def save(source: Path, target: Path) -> None:
+    """The picture at the README's width, in few colours."""
+    with Image.open(source) as image:
+        small = image.convert("RGB")
+        if small.width > WIDTH:
+            small = small.resize((WIDTH, round(small.height * WIDTH / small.width)), Image.Resampling.LANCZOS)
+        small.quantize(64).save(target, optimize=True)
 
 
 def main() -> int:
@@ -61,7 +80,9 @@ def main() -> int:
                 failed = True
                 print(f"{model.stem}: no picture (exit status {status})", file=sys.stderr)
                 continue
-            shutil.copyfile(found, GALLERY / f"{model.stem}.png")
+            save(found, GALLERY / f"{model.stem}.png")
+            if model.stem == "gmm":
+                save(folder / "elbo.png", GALLERY / "gmm-elbo.png")
             print(f"{model.stem}: {found.relative_to(folder)} (exit status {status})")
     return int(failed)
 
