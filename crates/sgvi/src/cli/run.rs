@@ -86,7 +86,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         if is_amortized(&graph) {
             return run_amortized(&graph, &name, arguments, interruption, quiet);
         }
-        let (record, fitted) = fit_graph(&graph, &name, &interruption, quiet)?;
+        let (record, fitted) = fit_graph(&graph, &name, &shared.output.save, &interruption, quiet)?;
         let mut directory = RunDirectory::create(&shared.output_folder()).map_err(output)?;
         if let Some(fitted) = &fitted {
             if let Some(q) = &fitted.gaussian {
@@ -118,11 +118,12 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 fn fit_graph(
     graph: &Graph,
     name: &str,
+    saved: &[String],
     interruption: &Interruption,
     quiet: bool,
 ) -> Result<(Record, Option<fit::run::Fitted>), u8> {
     let observers: Vec<Box<dyn Observer + '_>> = vec![Box::new(ProgressLine::new(quiet))];
-    match fit::run::fit(graph, name, interruption, observers) {
+    match fit::run::fit(graph, name, saved, interruption, observers) {
         Ok(mut fitted) => {
             let record = std::mem::replace(&mut fitted.record, Record::new("sgvi", name, "", 0));
             Ok((record, Some(fitted)))

@@ -12,6 +12,7 @@ pub mod noise;
 pub mod objective;
 pub mod pareto;
 pub mod posterior;
+pub mod responsibility;
 pub mod run;
 pub mod save;
 pub mod search;

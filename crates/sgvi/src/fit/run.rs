@@ -9,7 +9,7 @@ use vi_run::seed::derive_seed;
 
 use super::assess::{self, Assessment};
 use super::gaussian::Gaussian;
-use super::posterior;
+use super::{posterior, responsibility};
 use super::climb::Climb;
 use super::search::{Search, SearchSettings};
 use super::stochastic::{self, Stochastic, StochasticSettings};
@@ -47,13 +47,14 @@ pub fn search_settings(inference: &Inference, restart: Restart) -> SearchSetting
     }
 }
 
-/// Fits a model; `name` is what the record calls it.
+/// Fits a model; `name` is what the record calls it, `saved` are the names whose row-level tables will be asked for.
 ///
 /// # Errors
 /// Models that this engine cannot treat. A failure while running is a record with status `failed`.
 pub fn fit(
     graph: &Graph,
     name: &str,
+    saved: &[String],
     interruption: &Interruption,
     observers: Vec<Box<dyn Observer + '_>>,
 ) -> Result<Fitted, SgviError> {
@@ -61,6 +62,7 @@ pub fn fit(
     let seed = inference.seed.unwrap_or(0);
     let model = Model::new(graph)?;
     check_options(graph, &model)?;
+    super::save::check(graph, &model, saved)?;
     let mut record = Record::new("sgvi", name, env!("CARGO_PKG_VERSION"), seed);
     for key in ["elbo_standard_error", "khat"] {
         record.extra.insert(key.to_owned(), Value::Null);
@@ -69,6 +71,7 @@ pub fn fit(
     let evaluator = Evaluator::new(std::sync::Arc::clone(&model.program));
     if model.program.dimension == 0 {
         without_latents(&mut record, &model, &evaluator);
+        responsibility::add_entries(graph, None, seed, &mut record.posterior)?;
         return Ok(Fitted { record, gaussian: None, assessment: None, model });
     }
     let max_iterations = inference.max_iterations.unwrap_or(MAX_ITERATIONS);
@@ -104,6 +107,7 @@ pub fn fit(
         return Ok(Fitted { record, gaussian: Some(q), assessment: None, model });
     }
     describe(&mut record, graph, &model, &q, &assessment, seed);
+    responsibility::add_entries(graph, Some(&q), derive_seed(seed, 1_000_037), &mut record.posterior)?;
     Ok(Fitted { record, gaussian: Some(q), assessment: Some(assessment), model })
 }
 

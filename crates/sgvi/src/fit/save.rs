@@ -1,19 +1,21 @@
 //! Row-level posteriors: `local/NAME.csv` for the variables that a run is asked to save.
 
-use vi_model::graph::Graph;
+use vi_model::graph::{Graph, VariableId};
 use vi_run::output::{LocalColumns, LocalFormat, OutputError, RunDirectory};
 
+use super::gaussian::Gaussian;
 use super::noise;
 use super::posterior::marginal;
+use super::responsibility::responsibilities;
 use super::run::Fitted;
 use crate::error::SgviError;
-use crate::lower::Support;
+use crate::lower::{Model, ReadOut, Support, is_discrete};
 use crate::tape::Evaluator;
 
 /// Why row-level tables were not written.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
-    /// A name that is not a latent variable in the rows' plate.
+    /// The posterior cannot be read out.
     #[error(transparent)]
     Refused(#[from] SgviError),
     /// A file could not be written.
@@ -21,10 +23,46 @@ pub enum SaveError {
     Output(#[from] OutputError),
 }
 
-/// Writes mean and sd of each named variable for every row.
+/// The continuous variable or expression in the rows' plate of that name.
+fn continuous<'a>(graph: &Graph, model: &'a Model, name: &str) -> Option<&'a ReadOut> {
+    model.outputs.iter().find(|o| o.name == name && o.axes.iter().any(|a| Some(a.0) == graph.rows))
+}
+
+/// The discrete latent variable in the rows' plate of that name.
+fn discrete(graph: &Graph, name: &str) -> Option<VariableId> {
+    graph.variable_named(name).filter(|&v| {
+        let variable = graph.variable(v);
+        is_discrete(&variable.distribution) && variable.observed.is_none() && graph.is_local(v)
+    })
+}
+
+/// Refuses names that have no row-level posterior, before anything is fitted.
 ///
 /// # Errors
-/// Names that are not in the rows' plate, and files that cannot be written.
+/// [`SgviError::Unsupported`] naming the first of them and what there is.
+pub fn check(graph: &Graph, model: &Model, names: &[String]) -> Result<(), SgviError> {
+    for name in names {
+        if continuous(graph, model, name).is_some() || discrete(graph, name).is_some() {
+            continue;
+        }
+        let mut known: Vec<&str> =
+            model.outputs.iter().filter(|o| continuous(graph, model, &o.name).is_some()).map(|o| o.name.as_str()).collect();
+        known.extend(graph.variables.iter().filter(|v| discrete(graph, &v.name).is_some()).map(|v| v.name.as_str()));
+        let known = if known.is_empty() { "there is none here".to_owned() } else { format!("here: {}", known.join(", ")) };
+        return Err(SgviError::Unsupported {
+            variable: name.clone(),
+            reason: "it is not a latent variable or expression in the rows' plate, so it cannot be saved row by row".to_owned(),
+            help: format!("name one that is ({known}); all others are in posterior.json"),
+            span: 0..0,
+        });
+    }
+    Ok(())
+}
+
+/// Writes for every row the probabilities of each named categorical, mean and sd of every other named variable.
+///
+/// # Errors
+/// Files that cannot be written.
 pub fn save(
     graph: &Graph,
     fitted: &Fitted,
@@ -32,61 +70,68 @@ pub fn save(
     names: &[String],
     format: LocalFormat,
 ) -> Result<(), SaveError> {
-    let Some(q) = &fitted.gaussian else { return Ok(()) };
-    let model = &fitted.model;
-    for name in names {
-        let output = model.outputs.iter().find(|o| o.name == *name);
-        let rows = output.is_some_and(|o| o.axes.iter().any(|a| Some(a.0) == graph.rows));
-        let Some(output) = output.filter(|_| rows) else {
-            let known: Vec<&str> = model
-                .outputs
-                .iter()
-                .filter(|o| o.axes.iter().any(|a| Some(a.0) == graph.rows))
-                .map(|o| o.name.as_str())
-                .collect();
-            let known = if known.is_empty() { "there is none".to_owned() } else { format!("there are {}", known.join(", ")) };
-            return Err(SgviError::Unsupported {
-                variable: name.clone(),
-                reason: "it is not a continuous latent variable or expression in the rows' plate".to_owned(),
-                help: format!("name one that is ({known}); all others are in posterior.json"),
-                span: 0..0,
+    let q = fitted.gaussian.as_ref();
+    if names.iter().any(|name| discrete(graph, name).is_some()) {
+        for r in responsibilities(graph, q, 11)?.into_iter().filter(|r| r.rows) {
+            let name = &graph.variable(r.variable).name;
+            if !names.contains(name) {
+                continue;
             }
-            .into());
-        };
-        let n = model.read_out.num_rows;
-        let width = output.value.shape.inner();
-        let mut mean = vec![0.0; n * width];
-        let mut square = vec![0.0; n * width];
-        let latent = output.variable.and_then(|v| model.latents.iter().find(|l| l.variable == v));
-        if let Some(latent) = latent.filter(|l| l.support == Support::Real) {
-            let variances = q.variances();
-            for i in 0..n * width {
-                (mean[i], square[i]) = marginal(q, &variances, latent.offset + i);
+            let elements: usize = r.plates.iter().product();
+            if r.is_categorical(graph) && elements == 1 {
+                let mut writer = directory.local_writer(name, format, LocalColumns::numbered_levels(r.size))?;
+                writer.write_probabilities(&r.probabilities)?;
+                writer.finish()?;
+            } else {
+                let (mean, sd) = r.moments();
+                let mut writer = directory.local_writer(name, format, LocalColumns::numbered_coordinates(elements))?;
+                writer.write_moments(&mean, &sd)?;
+                writer.finish()?;
             }
-        } else {
-            let evaluator = Evaluator::new(std::sync::Arc::clone(&model.read_out));
-            let draws = 2000;
-            let noise = noise::matched(7, draws, q.noise_dimension());
-            let w = q.noise_dimension();
-            let mut count = 0.0;
-            for d in 0..draws {
-                let theta = q.points(&noise[d * w..(d + 1) * w], 1);
-                evaluator.visit(&theta, 1, n, |_, frame| {
-                    count += 1.0;
-                    let values = frame.read(evaluator.program(), &output.value);
-                    for i in 0..n * width {
-                        let step = values[i] - mean[i];
-                        mean[i] += step / count;
-                        square[i] += step * (values[i] - mean[i]);
-                    }
-                });
-            }
-            square.iter_mut().for_each(|s| *s /= count);
         }
-        let sd: Vec<f64> = square.iter().map(|v| v.max(0.0).sqrt()).collect();
+    }
+    let Some(q) = q else { return Ok(()) };
+    for name in names {
+        let Some(output) = continuous(graph, &fitted.model, name) else { continue };
+        let (mean, sd) = moments(&fitted.model, output, q);
+        let width = output.value.shape.inner();
         let mut writer = directory.local_writer(name, format, LocalColumns::numbered_coordinates(width))?;
         writer.write_moments(&mean, &sd)?;
         writer.finish()?;
     }
     Ok(())
+}
+
+/// Mean and sd of every row's elements: closed form on the whole line, from draws elsewhere.
+fn moments(model: &Model, output: &ReadOut, q: &Gaussian) -> (Vec<f64>, Vec<f64>) {
+    let n = model.read_out.num_rows;
+    let width = output.value.shape.inner();
+    let mut mean = vec![0.0; n * width];
+    let mut square = vec![0.0; n * width];
+    let latent = output.variable.and_then(|v| model.latents.iter().find(|l| l.variable == v));
+    if let Some(latent) = latent.filter(|l| l.support == Support::Real) {
+        let variances = q.variances();
+        for i in 0..n * width {
+            (mean[i], square[i]) = marginal(q, &variances, latent.offset + i);
+        }
+    } else {
+        let evaluator = Evaluator::new(std::sync::Arc::clone(&model.read_out));
+        let (draws, w) = (2000, q.noise_dimension());
+        let noise = noise::matched(7, draws, w);
+        let mut count = 0.0;
+        for d in 0..draws {
+            let theta = q.points(&noise[d * w..(d + 1) * w], 1);
+            evaluator.visit(&theta, 1, n, |_, frame| {
+                count += 1.0;
+                let values = frame.read(evaluator.program(), &output.value);
+                for i in 0..n * width {
+                    let step = values[i] - mean[i];
+                    mean[i] += step / count;
+                    square[i] += step * (values[i] - mean[i]);
+                }
+            });
+        }
+        square.iter_mut().for_each(|s| *s /= count);
+    }
+    (mean, square.into_iter().map(|v| v.max(0.0).sqrt()).collect())
 }

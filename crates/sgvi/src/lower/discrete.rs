@@ -6,7 +6,7 @@ use vi_model::data::ColumnId;
 use vi_model::graph::{AxisId, Distribution, NodeId, VariableId};
 
 use super::builder::relabel;
-use super::{Factor, Lowering, View};
+use super::{Factor, Lowering, Probe, View};
 use crate::error::SgviError;
 use crate::tape::{ForwardRecursion, Label, Shape, Source, UnaryFunction, Value};
 
@@ -23,7 +23,7 @@ pub(super) struct Enumerated {
 }
 
 /// Whether a distribution is over discrete values.
-pub(super) fn is_discrete(distribution: &Distribution) -> bool {
+pub(crate) fn is_discrete(distribution: &Distribution) -> bool {
     matches!(
         distribution,
         Distribution::Categorical { .. }
@@ -160,6 +160,7 @@ impl Lowering<'_> {
         for e in self.enumerated.clone() {
             if !matches!(self.graph.variable(e.variable).distribution, Distribution::MarkovChain { .. }) {
                 let value = self.discrete_density(e.variable, &e)?;
+                let value = self.probed(&e, value);
                 self.pending.push(Factor { value, owner: Some(e.variable) });
             }
         }
@@ -178,7 +179,7 @@ impl Lowering<'_> {
             if let [Factor { value, owner: Some(owner) }] = &factors[..] {
                 let labels = self.enumeration_labels();
                 let alone = !value.shape.axes.iter().any(|a| a.0 != e.label.0 && labels.contains(&a.0));
-                if *owner == e.variable && alone && e.mask.is_none() {
+                if *owner == e.variable && alone && e.mask.is_none() && self.probes.is_none() {
                     // Nothing depends on it: its probabilities sum to one.
                     continue;
                 }
@@ -193,6 +194,7 @@ impl Lowering<'_> {
                 });
             }
             let Some(total) = total else { continue };
+            let total = if chain { self.probed(&e, total) } else { total };
             let summed = if chain { self.recursion(&e, &total)? } else { self.b.log_sum_exp(&total, e.label) };
             if chain {
                 self.b.accumulate(&summed, e.variable.0, None, 1.0);
@@ -201,6 +203,24 @@ impl Lowering<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A log probability plus zeros over all the variable's plates, where its posterior is asked for.
+    fn probed(&mut self, e: &Enumerated, value: Value) -> Value {
+        if self.probes.is_none() {
+            return value;
+        }
+        let plates = self.graph.variable(e.variable).plates.clone();
+        let mut shape = self.shape_of(&plates);
+        shape.axes.push(e.label);
+        let buffer = self.b.buffer(&shape, true, shape.rows);
+        let probe = Value { source: Source::Latent(buffer), shape };
+        if let Some(probes) = &mut self.probes {
+            probes.push(Probe { variable: e.variable, value: probe.clone(), size: e.label.1 });
+        }
+        let sum = self.b.sum(&probe, &value);
+        let order = Shape { rows: sum.shape.rows, axes: sum.shape.axes.clone() };
+        self.b.sum_to(&sum, &order)
     }
 
     /// A factor brought to the plates of a discrete variable and the values of discrete variables.

@@ -18,6 +18,7 @@ use crate::error::SgviError;
 use crate::tape::{Program, Shape, Value};
 use builder::Builder;
 use discrete::Enumerated;
+pub(crate) use discrete::is_discrete;
 pub use latents::{Latent, Support};
 
 /// Which aspect of a node's value is asked for.
@@ -77,6 +78,17 @@ struct Factor {
     owner: Option<VariableId>,
 }
 
+/// A discrete latent variable's place in a probing program: the adjoint of `value` is the posterior of its values.
+#[derive(Debug, Clone)]
+pub struct Probe {
+    /// The variable.
+    pub variable: VariableId,
+    /// Zeros over its plates, then its values.
+    pub value: Value,
+    /// Number of values.
+    pub size: usize,
+}
+
 struct Lowering<'a> {
     graph: &'a Graph,
     b: Builder,
@@ -90,11 +102,29 @@ struct Lowering<'a> {
     owner: Vec<usize>,
     start: Vec<f64>,
     start_scale: Vec<f64>,
+    /// Buffers of zeros added to the log probabilities of discrete variables, where their adjoints are asked for.
+    probes: Option<Vec<Probe>>,
     /// Variables some of whose cells are latent coordinates.
     filled: HashMap<VariableId, Value>,
 }
 
 impl Model {
+    /// The log joint with a probe for every discrete latent variable.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn probing(graph: &Graph) -> Result<(Program, Vec<Probe>), SgviError> {
+        let mut lowering = Lowering::new(graph)?;
+        lowering.probes = Some(Vec::new());
+        lowering.add_latents()?;
+        for v in 0..graph.variables.len() {
+            lowering.add_density(VariableId(v))?;
+        }
+        lowering.eliminate()?;
+        lowering.b.program.dimension = lowering.start.len();
+        Ok((lowering.b.program, lowering.probes.unwrap_or_default()))
+    }
+
     /// Compiles a graph.
     ///
     /// # Errors
@@ -154,6 +184,7 @@ impl<'a> Lowering<'a> {
             start: Vec::new(),
             start_scale: Vec::new(),
             filled: HashMap::new(),
+            probes: None,
         })
     }
 

@@ -36,7 +36,7 @@ impl Operation for ScalarDensity {
         let mut y = frame.take(out);
         let mut partials: [Vec<f64>; 5] =
             std::array::from_fn(|a| self.partials[a].map(|p| frame.take(p)).unwrap_or_default());
-        let wanted: [bool; 5] = std::array::from_fn(|a| self.partials[a].is_some());
+        let wanted: [bool; 5] = std::array::from_fn(|a| frame.with_gradient && self.partials[a].is_some());
         let arguments: [&[f64]; 5] = std::array::from_fn(|a| frame.read(program, &self.arguments[a]));
         let nest = Nest::over(
             &self.output.shape,

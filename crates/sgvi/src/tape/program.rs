@@ -55,6 +55,8 @@ pub struct Frame {
     pub rows: usize,
     /// Whether this sweep carries the terms that see no rows.
     pub first: bool,
+    /// Whether the reverse sweep will follow, so that partial derivatives are needed.
+    pub with_gradient: bool,
     /// Factor of the row-level terms (rows in the data over rows in the batch).
     pub row_scale: f64,
     /// Values of the buffers, `[draws, rows?, …]`.
@@ -134,6 +136,7 @@ impl Frame {
         with_gradient: bool,
     ) {
         self.first = first;
+        self.with_gradient = with_gradient;
         self.draws = draws;
         self.start = rows.start;
         self.rows = 0;

@@ -1,0 +1,133 @@
+//! Posterior probabilities of discrete latent variables: derivatives of the log joint, averaged over the approximation.
+
+use vi_model::graph::{Distribution, Graph, VariableId};
+use vi_run::array::NestedArray;
+use vi_run::record::{PosteriorEntry, Table};
+
+use super::gaussian::Gaussian;
+use super::noise;
+use crate::error::SgviError;
+use crate::lower::Model;
+use crate::tape::{Frame, Source};
+
+/// Draws over which the probabilities are averaged.
+const DRAWS: usize = 200;
+
+/// The posterior of one discrete variable.
+#[derive(Debug, Clone)]
+pub struct Responsibilities {
+    /// Which.
+    pub variable: VariableId,
+    /// Whether it is in the rows' plate.
+    pub rows: bool,
+    /// Number of values.
+    pub size: usize,
+    /// Sizes of its further plates.
+    pub plates: Vec<usize>,
+    /// Probabilities `[rows?, plates, values]`.
+    pub probabilities: Vec<f64>,
+}
+
+/// Probabilities of every discrete latent variable: ∂ log p / ∂ log p(z = k), averaged over draws.
+///
+/// # Errors
+/// As [`Model::new`].
+pub fn responsibilities(graph: &Graph, q: Option<&Gaussian>, seed: u64) -> Result<Vec<Responsibilities>, SgviError> {
+    let (program, probes) = Model::probing(graph)?;
+    if probes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let n = program.num_rows;
+    let mut frame = Frame::new(&program, 1, n);
+    let mut sums: Vec<Vec<f64>> = probes.iter().map(|p| vec![0.0; p.value.shape.elements(n)]).collect();
+    let point = q.is_none_or(|q| q.free.is_empty());
+    let draws = if point { 1 } else { (40_000_000 / n.max(1)).clamp(20, DRAWS) / 2 * 2 };
+    let noise = q.map(|q| noise::matched(seed, draws.max(2), q.noise_dimension())).unwrap_or_default();
+    let w = q.map_or(0, Gaussian::noise_dimension);
+    for d in 0..draws {
+        let theta = q.map(|q| q.points(&noise[d * w..(d + 1) * w], 1)).unwrap_or_default();
+        frame.sweep(&program, &theta, 1, 0..n, n.max(1), true, true);
+        for (sum, probe) in sums.iter_mut().zip(&probes) {
+            if let Source::Latent(b) = probe.value.source {
+                for (row, adjoint) in sum.chunks_mut(probe.size).zip(frame.adjoints[b].chunks(probe.size)) {
+                    let total: f64 = adjoint.iter().sum();
+                    row.iter_mut().zip(adjoint).for_each(|(s, a)| *s += a / total / draws as f64);
+                }
+            }
+        }
+    }
+    Ok(probes
+        .iter()
+        .zip(sums)
+        .map(|(probe, probabilities)| Responsibilities {
+            variable: probe.variable,
+            rows: probe.value.shape.rows,
+            size: probe.size,
+            plates: probe.value.shape.axes[..probe.value.shape.axes.len() - 1].iter().map(|a| a.1).collect(),
+            probabilities,
+        })
+        .collect())
+}
+
+impl Responsibilities {
+    /// Whether the values are positions (otherwise numbers 0, 1, …).
+    pub fn is_categorical(&self, graph: &Graph) -> bool {
+        matches!(
+            graph.variable(self.variable).distribution,
+            Distribution::Categorical { .. } | Distribution::MarkovChain { .. }
+        )
+    }
+
+    /// Mean and sd of each element as a number.
+    pub fn moments(&self) -> (Vec<f64>, Vec<f64>) {
+        self.probabilities
+            .chunks(self.size)
+            .map(|p| {
+                let mean: f64 = p.iter().enumerate().map(|(k, p)| k as f64 * p).sum();
+                let square: f64 = p.iter().enumerate().map(|(k, p)| (k as f64 - mean).powi(2) * p).sum();
+                (mean, square.sqrt())
+            })
+            .unzip()
+    }
+}
+
+/// Whether any discrete latent variable is outside the rows' plate, so that its posterior is reported.
+pub fn has_global(graph: &Graph) -> bool {
+    graph.variables.iter().enumerate().any(|(i, v)| {
+        crate::lower::is_discrete(&v.distribution) && v.observed.is_none() && !graph.is_local(VariableId(i))
+    })
+}
+
+/// Adds the entries of discrete variables outside the rows' plate.
+///
+/// # Errors
+/// As [`responsibilities`].
+pub fn add_entries(
+    graph: &Graph,
+    q: Option<&Gaussian>,
+    seed: u64,
+    table: &mut Table<PosteriorEntry>,
+) -> Result<(), SgviError> {
+    if !has_global(graph) {
+        return Ok(());
+    }
+    for r in responsibilities(graph, q, seed)?.into_iter().filter(|r| !r.rows) {
+        let variable = graph.variable(r.variable);
+        let mut shape = r.plates.clone();
+        let (mean, sd) = r.moments();
+        let array = |shape: Vec<usize>, values| NestedArray::new(shape, values).ok();
+        let mut entry = PosteriorEntry {
+            distribution: Some(if r.is_categorical(graph) { "categorical" } else { "discrete" }.to_owned()),
+            plates: variable.plates.iter().map(|p| graph.axis(*p).name.clone()).collect(),
+            mean: array(shape.clone(), mean),
+            sd: array(shape.clone(), sd),
+            ..PosteriorEntry::default()
+        };
+        shape.push(r.size);
+        if let Some(probabilities) = array(shape, r.probabilities) {
+            entry.parameters.insert("probabilities".to_owned(), probabilities);
+        }
+        table.insert(variable.name.clone(), entry);
+    }
+    Ok(())
+}
