@@ -16,10 +16,14 @@ use crate::error::CaviError;
 /// Iterations before the first attempt: early iterations move fast by themselves.
 const WARM_UP: usize = 8;
 /// Longest pause between attempts after failures.
-const LONGEST_PAUSE: usize = 64;
+const LONGEST_PAUSE: usize = 32;
+/// Step lengths: the shortest worth trying, the first limit, and the factor by which the limit moves.
+const SHORTEST: f64 = 1.5;
+const FIRST_LIMIT: f64 = 4.0;
+const GROWTH: f64 = 4.0;
 
 /// The extrapolation's memory.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Acceleration {
     /// Natural parameters after the last iterations, oldest first.
     history: Vec<Vec<f64>>,
@@ -27,7 +31,15 @@ pub(crate) struct Acceleration {
     pause: usize,
     /// The pause after the next failure.
     next_pause: usize,
+    /// Longest step −α that is trusted: grows with success and shrinks with failure.
+    limit: f64,
     iterations: usize,
+}
+
+impl Default for Acceleration {
+    fn default() -> Self {
+        Self { history: Vec::new(), pause: 0, next_pause: 0, limit: FIRST_LIMIT, iterations: 0 }
+    }
 }
 
 impl Acceleration {
@@ -60,10 +72,12 @@ impl Acceleration {
             step += r * r;
             bend += v * v;
         }
-        let alpha = -(step / bend).sqrt();
+        let wished = -(step / bend).sqrt();
+        let alpha = wished.max(-self.limit);
         // α = −1 is the ordinary iteration: nothing to gain.
-        if !alpha.is_finite() || alpha > -1.5 {
-            self.rest(false);
+        if !alpha.is_finite() || alpha > -SHORTEST {
+            self.history.clear();
+            self.pause = 4;
             return Ok(None);
         }
         let target: Vec<f64> = first
@@ -78,22 +92,22 @@ impl Acceleration {
             Ok(elbo) if elbo >= last => {
                 self.history.clear();
                 self.next_pause = 0;
+                if alpha > wished {
+                    self.limit *= GROWTH;
+                }
                 Ok(Some(elbo))
             }
             // Outside the parameters' domain, or lower: back, and wait longer before the next attempt.
             _ => {
                 *engine = before;
-                self.rest(true);
+                self.history.clear();
+                self.limit = (-alpha / GROWTH).max(SHORTEST);
+                if self.limit == SHORTEST {
+                    self.next_pause = (2 * self.next_pause + 1).min(LONGEST_PAUSE);
+                    self.pause = self.next_pause;
+                }
                 Ok(None)
             }
         }
-    }
-
-    fn rest(&mut self, failed: bool) {
-        self.history.clear();
-        if failed {
-            self.next_pause = (2 * self.next_pause + 2).min(LONGEST_PAUSE);
-        }
-        self.pause = if failed { self.next_pause } else { 4 };
     }
 }

@@ -9,9 +9,11 @@ mod error;
 mod factor;
 mod fit;
 mod kernel;
+mod linear_response;
 mod lower;
 mod plan;
 mod posterior;
+mod predict;
 mod program;
 mod save;
 mod schedule;
@@ -24,6 +26,7 @@ mod picture;
 pub use describe::{Coefficient, Description, FactorDescription, RowSum, Work, describe};
 pub use error::CaviError;
 pub use fit::{Ascent, FitError, executor, fit, fit_with};
+pub use predict::{GlobalState, PredictError, Prediction, RowExpression, with_predictors};
 pub use save::{RowPosterior, SaveError};
 
 /// The README's code compiles.

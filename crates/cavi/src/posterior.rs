@@ -93,6 +93,8 @@ impl Ascent {
             &engine.statistics[f][s][e * w..(e + 1) * w]
         };
         let scalars = |function: &dyn Fn(usize) -> f64| (0..elements).map(function).collect::<Vec<f64>>();
+        // What lowering subtracted from a location is added again.
+        let shift = |at: usize| factor.shift.get(at).copied().unwrap_or(0.0);
         let (mut mean, mut sd): (Vec<f64>, Vec<f64>) = (Vec::new(), Vec::new());
         let mut tail: Vec<usize> = Vec::new();
         let mut expected_precision = None;
@@ -238,7 +240,7 @@ impl Ascent {
             }
             Family::NormalGamma => {
                 let tau = scalars(&|e| statistic(0, e)[0]);
-                mean = scalars(&|e| statistic(2, e)[0] / statistic(0, e)[0]);
+                mean = scalars(&|e| statistic(2, e)[0] / statistic(0, e)[0] + shift(e));
                 expected_precision = Values { shape: with(&[]), values: tau }.nested();
                 if variable.point {
                     sd = vec![0.0; elements];
@@ -254,7 +256,7 @@ impl Ascent {
                         .iter()
                         .map(|(a, b, _, k)| if *a > 1.0 { (b / ((a - 1.0) * k)).sqrt() } else { f64::INFINITY })
                         .collect();
-                    put("mean", &[], all.iter().map(|p| p.2).collect());
+                    put("mean", &[], mean.clone());
                     put("mean_precision", &[], all.iter().map(|p| p.3).collect());
                     put("shape", &[], all.iter().map(|p| p.0).collect());
                     put("rate", &[], all.iter().map(|p| p.1).collect());
@@ -267,7 +269,7 @@ impl Ascent {
                 for e in 0..elements {
                     let kappa = -2.0 * natural(3, e)[0];
                     let nu = 2.0 * natural(1, e)[0] + d as f64;
-                    mean.extend(natural(2, e).iter().map(|h| h / kappa));
+                    mean.extend(natural(2, e).iter().enumerate().map(|(i, h)| h / kappa + shift(e * d + i)));
                     let scale: Vec<f64> = statistic(0, e).iter().map(|x| x / nu).collect();
                     // The marginal of the location is a t with ν − d + 1 degrees of freedom and precision κ(ν − d + 1)W.
                     let freedom = nu - d as f64 - 1.0;
@@ -307,40 +309,14 @@ impl Ascent {
     /// Means `[plates, d]` and covariances `[plates, d, d]` of a normal variable, also inside a joint block.
     pub(crate) fn normal_moments(&self, v: VariableId, f: FactorId) -> (Vec<f64>, Vec<f64>) {
         let engine = &self.engine;
-        let graph = &engine.lowered.graph;
         let factor = &engine.lowered.program.factors[f];
-        let variable = graph.variable(v);
-        let total = match factor.family {
-            Family::NormalVector(d) => d,
-            _ => 1,
-        };
-        let Some(member) = factor.members.iter().find(|m| m.variable == Some(v)) else { return (vec![], vec![]) };
-        let d = member.dimension;
-        let sizes: Vec<usize> = variable.plates.iter().map(|p| graph.axis(*p).size).collect();
-        let elements: usize = sizes.iter().product();
+        let (total, d) = self.widths(v, f);
         let (mut means, mut covariances) = (Vec::new(), Vec::new());
-        for element in 0..elements {
-            let mut rest = element;
-            let mut positions = vec![0; sizes.len()];
-            for (position, size) in positions.iter_mut().zip(&sizes).rev() {
-                *position = rest % size;
-                rest /= size;
-            }
-            let mut common = 0;
-            for (axis, size) in factor.plate_axes.iter().zip(&factor.plates) {
-                let at = variable.plates.iter().position(|p| p == axis).unwrap_or(0);
-                common = common * size + positions[at];
-            }
-            let mut coordinate = 0;
-            for (at, plate) in variable.plates.iter().enumerate() {
-                if !factor.plate_axes.contains(plate) {
-                    coordinate = coordinate * sizes[at] + positions[at];
-                }
-            }
-            let first = member.coordinates.start + coordinate * d;
+        for (element, (common, first)) in self.places(v, f).into_iter().enumerate() {
             let mean = &engine.statistics[f][0][common * total..(common + 1) * total];
             let second = &engine.statistics[f][1][common * total * total..(common + 1) * total * total];
-            means.extend_from_slice(&mean[first..first + d]);
+            let moved = |i: usize| factor.shift.get(element * d + i).copied().unwrap_or(0.0);
+            means.extend((0..d).map(|i| mean[first + i] + moved(i)));
             for i in 0..d {
                 for j in 0..d {
                     let value = second[(first + i) * total + first + j] - mean[first + i] * mean[first + j];
@@ -349,6 +325,61 @@ impl Ascent {
             }
         }
         (means, covariances)
+    }
+
+    /// Length of a factor's joint vector, and of the variable's own part at one of its elements.
+    fn widths(&self, v: VariableId, f: FactorId) -> (usize, usize) {
+        let factor = &self.engine.lowered.program.factors[f];
+        let total = match factor.family {
+            Family::NormalVector(d) => d,
+            _ => 1,
+        };
+        (total, factor.members.iter().find(|m| m.variable == Some(v)).map_or(1, |m| m.dimension))
+    }
+
+    /// Positions of a variable's coordinates, in plate order, in the first statistic of its factor.
+    pub(crate) fn coordinates(&self, v: VariableId, f: FactorId) -> Vec<usize> {
+        let (total, d) = self.widths(v, f);
+        self.places(v, f)
+            .into_iter()
+            .flat_map(|(common, first)| (0..d).map(move |i| common * total + first + i))
+            .collect()
+    }
+
+    /// For each plate element of a variable: the element of its factor, and its first coordinate there.
+    fn places(&self, v: VariableId, f: FactorId) -> Vec<(usize, usize)> {
+        let graph = &self.engine.lowered.graph;
+        let factor = &self.engine.lowered.program.factors[f];
+        let variable = graph.variable(v);
+        let Some(member) = factor.members.iter().find(|m| m.variable == Some(v)) else { return vec![] };
+        let sizes: Vec<usize> = variable.plates.iter().map(|p| graph.axis(*p).size).collect();
+        let elements: usize = sizes.iter().product();
+        let mut places = Vec::with_capacity(elements);
+        for element in 0..elements {
+            let mut rest = element;
+            let mut positions = vec![0; sizes.len()];
+            for (position, size) in positions.iter_mut().zip(&sizes).rev() {
+                *position = rest % size;
+                rest /= size;
+            }
+            let mut common = 0;
+            let mut coordinate = 0;
+            if factor.members.len() == 1 {
+                common = element;
+            } else {
+                for (axis, size) in factor.plate_axes.iter().zip(&factor.plates) {
+                    let at = variable.plates.iter().position(|p| p == axis).unwrap_or(0);
+                    common = common * size + positions[at];
+                }
+                for (at, plate) in variable.plates.iter().enumerate() {
+                    if !factor.plate_axes.contains(plate) {
+                        coordinate = coordinate * sizes[at] + positions[at];
+                    }
+                }
+            }
+            places.push((common, member.coordinates.start + coordinate * member.dimension));
+        }
+        places
     }
 }
 

@@ -150,6 +150,8 @@ pub(crate) struct Factor {
     /// Gates of which this factor has one copy per category: q(x | z), so that their indicators weight its entropy and
     /// energy alike and do not enter its own update.
     pub(crate) conditional_on: Vec<FactorId>,
+    /// What was subtracted from the location, one value per element and coordinate; empty where nothing was.
+    pub(crate) shift: Vec<f64>,
     /// Starting mean, one value per element and coordinate.
     pub(crate) initial: Option<Vec<f64>>,
 }

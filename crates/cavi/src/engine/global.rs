@@ -51,7 +51,7 @@ impl Engine {
     }
 
     /// Runs a product without one operand (or whole) over the combinations of look-ups it needs.
-    fn contract(&self, term: &GlobalTerm, except: Option<usize>, out: &mut [f64]) {
+    pub(super) fn contract(&self, term: &GlobalTerm, except: Option<usize>, out: &mut [f64]) {
         let inputs: Vec<&[f64]> =
             term.operands.iter().enumerate().filter(|(i, _)| Some(*i) != except).map(|(_, o)| self.array(o)).collect();
         let nest = match except {
@@ -103,6 +103,11 @@ impl Engine {
                     self.contract(term, Some(position), array);
                 }
             }
+        }
+        if let Some(tilt) = self.tilt
+            && tilt.factor == f
+        {
+            natural[0][tilt.position] += tilt.amount;
         }
         self.natural[f] = natural;
     }
@@ -205,9 +210,16 @@ impl Engine {
         self.lowered.program.owners.iter().cloned().zip(terms).collect()
     }
 
-    /// Σ |term|: the size against which rounding of the ELBO is judged.
+    /// Σ |product|: the size of the numbers that the ELBO is summed from, against which rounding is judged.
     pub(crate) fn magnitude(&self) -> f64 {
-        self.elbo_terms().iter().map(|(_, v)| v.abs()).sum()
+        let mut value = [0.0];
+        let mut total = 0.0;
+        for term in &self.plan.terms {
+            value[0] = 0.0;
+            self.contract(term, None, &mut value);
+            total += value[0].abs();
+        }
+        total + self.entropy.iter().map(|h| h.abs()).sum::<f64>()
     }
 
     /// The global factor whose update lowers the ELBO most, tried from the present state.

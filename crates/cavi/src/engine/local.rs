@@ -303,7 +303,7 @@ impl Engine {
     }
 
     /// Sizes the row-level buffers, and brings in what is kept between iterations.
-    fn load(&self, workspace: &mut Workspace, count: usize, within: &Range<usize>, stored: &StoredPart<'_>) {
+    pub(super) fn load(&self, workspace: &mut Workspace, count: usize, within: &Range<usize>, stored: &StoredPart<'_>) {
         let factors = &self.lowered.program.factors;
         workspace.natural.resize(factors.len(), Vec::new());
         workspace.statistics.resize(factors.len(), Vec::new());
@@ -339,7 +339,7 @@ impl Engine {
     }
 
     /// Messages of all groups to a row-level factor, into its natural parameters.
-    fn messages(&self, f: FactorId, rows: &Range<usize>, codes: &[&[u32]], workspace: &mut Workspace) {
+    pub(super) fn messages(&self, f: FactorId, rows: &Range<usize>, codes: &[&[u32]], workspace: &mut Workspace) {
         for array in &mut workspace.natural[f] {
             array.fill(0.0);
         }
@@ -394,7 +394,7 @@ impl Engine {
     }
 
     /// The array of a group's operand in the chunk at hand.
-    fn operand<'a>(
+    pub(super) fn operand<'a>(
         &'a self,
         group: &RowGroup,
         position: usize,
@@ -485,7 +485,7 @@ impl Engine {
     }
 
     /// Updates a row-level factor in a chunk from its natural parameters; returns its weighted entropy.
-    fn update_rows(
+    pub(super) fn update_rows(
         &self,
         f: FactorId,
         rows: &Range<usize>,

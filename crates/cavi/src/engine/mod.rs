@@ -5,6 +5,7 @@ mod fused;
 mod global;
 mod initial;
 mod local;
+mod predict;
 mod rows;
 
 use std::sync::Arc;
@@ -56,6 +57,16 @@ pub(crate) struct Engine {
     chains: ChainBuffers,
     /// Iterations done.
     pub(crate) iteration: usize,
+    /// An additional natural parameter, for linear response.
+    pub(crate) tilt: Option<Tilt>,
+}
+
+/// Adds `amount` times one coordinate of a factor's first statistic to the log joint.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tilt {
+    pub(crate) factor: usize,
+    pub(crate) position: usize,
+    pub(crate) amount: f64,
 }
 
 impl Engine {
@@ -110,6 +121,7 @@ impl Engine {
             stored: Vec::new(),
             chains: ChainBuffers::default(),
             iteration: 0,
+            tilt: None,
         };
         engine.allocate_stored();
         engine.static_summaries()?;

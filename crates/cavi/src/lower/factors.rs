@@ -2,7 +2,7 @@
 
 use vi_model::diagnostic::Diagnostic;
 use vi_model::graph::{
-    Distribution, NodeId, PrecisionOrSd, Probability, RateOrScale, Spread, VariableId, WishartScale,
+    AxisId, Distribution, NodeId, PrecisionOrSd, Probability, RateOrScale, Spread, Tensor, VariableId, WishartScale,
 };
 
 use super::expression::{Atom, AtomKind, Monomial};
@@ -177,6 +177,7 @@ impl Lowering {
                 coupled: false,
                 symmetric: false,
                 conditional_on: vec![],
+                shift: self.shift_values(id),
                 initial,
             });
         }
@@ -195,6 +196,15 @@ impl Lowering {
                     .at(span, "here"),
             ));
         }
+        let mut values = self.spread(initial, &axes);
+        for (value, shift) in values.iter_mut().zip(self.shift_values(v)) {
+            *value -= shift;
+        }
+        Ok(Some(values))
+    }
+
+    /// An array repeated over the axes that it lacks, laid out in the order given.
+    pub(super) fn spread(&self, array: &Tensor, axes: &[AxisId]) -> Vec<f64> {
         let sizes: Vec<usize> = axes.iter().map(|a| self.graph.axis(*a).size).collect();
         let total = sizes.iter().product();
         let mut values = Vec::with_capacity(total);
@@ -206,15 +216,15 @@ impl Lowering {
                 rest /= size;
             }
             let mut offset = 0;
-            for (i, (axis, length)) in initial.axes.iter().zip(&initial.shape).enumerate() {
+            for (i, (axis, length)) in array.axes.iter().zip(&array.shape).enumerate() {
                 // The last axes of that name: an array runs over the last of its variable's axes.
-                let own = initial.axes[i..].iter().filter(|a| *a == axis).count();
+                let own = array.axes[i..].iter().filter(|a| *a == axis).count();
                 let at = (0..axes.len()).filter(|&p| axes[p] == *axis).rev().nth(own - 1).unwrap_or(0);
                 offset = offset * length + positions[at];
             }
-            values.push(initial.values[offset]);
+            values.push(array.values[offset]);
         }
-        Ok(Some(values))
+        values
     }
 
     /// A joint factor of several normal variables: plates that all share stay plates, the others become coordinates.
@@ -307,6 +317,7 @@ impl Lowering {
             coupled: false,
             symmetric: false,
             conditional_on: vec![],
+            shift: vec![],
             initial: None,
         });
         let initial = self.block_initial(id, &variables)?;
@@ -379,6 +390,7 @@ impl Lowering {
             coupled: false,
             symmetric: false,
             conditional_on: vec![],
+            shift: vec![],
             initial: None,
         });
         self.program.factors.len() - 1
@@ -426,7 +438,8 @@ impl Lowering {
             Operand { source: Source::Statistic { factor: id, statistic: s }, index }
         };
         let data_index = self.parameter_index(child, scope, node)?;
-        let values = self.data_operand(node, &data_index, Transform::Identity)?;
+        let moved = self.shifts.value.get(&child).copied().unwrap_or(node);
+        let values = self.data_operand(moved, &data_index, Transform::Identity)?;
         let present = self.data_operand(node, &data_index, Transform::Present)?;
         self.add_term(scope, 1.0, vec![values, statistic(2, true)], &[]);
         self.add_term(scope, 1.0, vec![present, statistic(3, true)], &[]);

@@ -10,6 +10,7 @@ mod normal;
 mod operand;
 mod positive;
 mod scales;
+mod shift;
 mod simplex;
 
 use std::collections::BTreeMap;
@@ -75,6 +76,8 @@ pub(super) struct Lowering {
     /// Categorical variables observed in part: latent, with evidence.
     pub(super) clamped: Vec<VariableId>,
     pub(super) bounded: bool,
+    /// Locations measured from the mean of their data.
+    pub(super) shifts: shift::Shifts,
 }
 
 /// Lowers a checked graph.
@@ -89,6 +92,7 @@ pub(crate) fn lower(graph: &Graph) -> Result<Lowered, CaviError> {
         factor_of: BTreeMap::new(),
         clamped: Vec::new(),
         bounded: false,
+        shifts: shift::Shifts::default(),
     };
     let rows = graph.rows.map_or(1, |r| graph.axis(r).size);
     lowering.program.num_rows = rows;
@@ -97,6 +101,7 @@ pub(crate) fn lower(graph: &Graph) -> Result<Lowered, CaviError> {
     debug_assert_eq!(rows_label, ROWS);
     lowering.program.owners = graph.variables.iter().map(|v| v.name.clone()).collect();
     lowering.find_clamped()?;
+    lowering.find_shifts()?;
     lowering.make_factors()?;
     for v in 0..graph.variables.len() {
         lowering.density(VariableId(v))?;

@@ -37,7 +37,10 @@ impl Lowering {
     /// The child's own value as a product of one.
     pub(super) fn value_monomial(&mut self, child: VariableId, scope: &Scope) -> Result<Monomial, CaviError> {
         let span = self.graph.variable(child).span.clone();
-        let atom = self.variable_atom(child, &scope.value, &span)?;
+        let mut atom = self.variable_atom(child, &scope.value, &span)?;
+        if let Some(moved) = self.shifts.value.get(&child) {
+            atom.kind = AtomKind::Data(*moved);
+        }
         Ok(Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] })
     }
 
@@ -61,6 +64,7 @@ impl Lowering {
         node: NodeId,
         scope: &mut Scope,
     ) -> Result<Vec<Monomial>, CaviError> {
+        let node = if key == "mean" { self.moved_mean(child, node) } else { node };
         let index = self.parameter_index(child, scope, node)?;
         let sum = self.expand(node, &index, scope)?;
         for monomial in &sum {

@@ -1,0 +1,70 @@
+//! Data far from zero keep their digits: the same values, moved, have the same ELBO.
+
+use cavi::fit;
+
+/// Two tight clusters in the plane, moved by an offset; dyadic numbers, so that the move itself is exact.
+fn model(offset: f64) -> String {
+    let rows: Vec<String> = (0..60)
+        .map(|i| {
+            let wobble = |k: i64| (((i * 37 + k * 101) % 64) - 32) as f64 / 4096.0;
+            let centre = if i % 2 == 0 { 0.0 } else { 0.125 };
+            format!("[{:?}, {:?}]", offset + centre + wobble(1), offset - centre + wobble(2))
+        })
+        .collect();
+    format!(
+        r#"
+        [data.values]
+        x = [{}]
+        [plates]
+        row = "rows"
+        component = 2
+        [variables.pi]
+        distribution = "dirichlet"
+        dimension = "component"
+        concentration = 1.0
+        [variables.z]
+        plates = ["row"]
+        distribution = "categorical"
+        probabilities = "pi"
+        [variables.g]
+        plates = ["component"]
+        distribution = "normal-wishart"
+        dimension = "x"
+        mean = {offset:?}
+        mean_precision = 0.5
+        degrees_of_freedom = 3.0
+        scale = [[1e3, 0.0], [0.0, 1e3]]
+        [variables.y]
+        plates = ["row"]
+        distribution = "normal"
+        dimension = "x"
+        parameters = "g[z]"
+        observed = "x"
+        [inference]
+        tolerance = 1e-12
+        "#,
+        rows.join(", ")
+    )
+}
+
+fn fitted(offset: f64) -> (f64, Vec<f64>) {
+    let graph = vi_model::load_str(&model(offset), "far.toml", std::path::Path::new(".")).expect("a valid model");
+    let fit = fit(&graph).expect("a fit");
+    let entries = fit.algorithm.posterior();
+    let mean = entries.iter().find(|(name, _)| name == "g").and_then(|(_, e)| e.mean.clone()).expect("a mean");
+    let mut means: Vec<f64> = mean.values().iter().map(|m| m - offset).collect();
+    means.sort_by(f64::total_cmp);
+    (fit.outcome.elbo, means)
+}
+
+#[test]
+fn a_mixture_far_from_zero_is_the_same_mixture() {
+    let (near, near_means) = fitted(0.0);
+    for offset in [1.0, 1024.0, 65536.0] {
+        let (far, far_means) = fitted(offset);
+        assert!((far - near).abs() < 1e-7 * near.abs(), "ELBO {far} at offset {offset}, {near} at zero");
+        for (a, b) in far_means.iter().zip(&near_means) {
+            assert!((a - b).abs() < 1e-9, "mean {a} at offset {offset}, {b} at zero");
+        }
+    }
+}
