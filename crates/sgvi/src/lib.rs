@@ -1,4 +1,6 @@
 //! Stochastic-gradient variational inference for declared models.
+// Loops over several aligned arrays read best with an index.
+#![allow(clippy::needless_range_loop)]
 
 pub mod amortized;
 #[cfg(feature = "cli")]

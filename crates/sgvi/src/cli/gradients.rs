@@ -48,7 +48,9 @@ pub(super) fn gradients(arguments: &Arguments) -> Outcome {
             row.place, row.estimator, size, average, largest, row.largest_t
         );
     }
-    text.push_str("\nmax |t|: largest difference to the reparameterised mean in standard errors; the means agree below about 5\n");
+    text.push_str(
+        "\nmax |t|: largest difference to the reparameterised mean in standard errors; the means agree below about 5\n",
+    );
     vi_run::cli::print_output(&text);
     Ok(0)
 }

@@ -96,7 +96,9 @@ fn completions(shell: &str) -> Outcome {
             Ok(0)
         }
         Err(_) => {
-            vi_run::cli::print_error(&format!("no shell called `{shell}`: write bash, zsh, fish, elvish or powershell\n"));
+            vi_run::cli::print_error(&format!(
+                "no shell called `{shell}`: write bash, zsh, fish, elvish or powershell\n"
+            ));
             Err(REFUSED)
         }
     }

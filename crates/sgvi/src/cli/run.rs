@@ -54,8 +54,9 @@ impl Arguments {
     /// The options of this engine as keys of `[inference]`.
     pub(super) fn overrides(&self) -> Vec<(&'static str, toml::Value)> {
         let text = |key: &'static str, value: &Option<String>| value.clone().map(|v| (key, toml::Value::String(v)));
-        let integer =
-            |key: &'static str, value: Option<usize>| value.map(|v| (key, toml::Value::Integer(i64::try_from(v).unwrap_or(i64::MAX))));
+        let integer = |key: &'static str, value: Option<usize>| {
+            value.map(|v| (key, toml::Value::Integer(i64::try_from(v).unwrap_or(i64::MAX))))
+        };
         [
             text("family", &self.family),
             integer("rank", self.rank),

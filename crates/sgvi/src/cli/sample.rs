@@ -50,7 +50,8 @@ pub(super) fn sample(arguments: &Arguments) -> Outcome {
     let (model_path, q) = from_json(&value).map_err(|error| failure(error.to_string()))?;
     let graph = load(arguments.model.as_deref().unwrap_or(model_path.as_ref()))?;
     let model = Model::new(&graph).map_err(|error| refuse(&error, &graph))?;
-    let csv = cmdstan_csv(&graph, &model, &q, arguments.draws, arguments.seed).map_err(|error| failure(error.to_string()))?;
+    let csv =
+        cmdstan_csv(&graph, &model, &q, arguments.draws, arguments.seed).map_err(|error| failure(error.to_string()))?;
     let output = arguments.output.clone().unwrap_or_else(|| arguments.run.join("draws.csv"));
     AtomicFile::write_whole(&output, csv.as_bytes()).map_err(|error| failure(error.to_string()))?;
     vi_run::cli::print_output(&format!("{} draws in {}\n", arguments.draws, output.display()));

@@ -129,8 +129,7 @@ impl Kernel {
                 for j in 0..n {
                     let a: [f64; 5] = std::array::from_fn(|i| arguments[i][offsets[i + 1] + j * steps[i + 1]]);
                     let at = offsets[0] + j;
-                    let (value, derivatives) =
-                        if skip_missing && a[0].is_nan() { (0.0, [0.0; 5]) } else { $f(&a) };
+                    let (value, derivatives) = if skip_missing && a[0].is_nan() { (0.0, [0.0; 5]) } else { $f(&a) };
                     values[at] = value;
                     for i in 0..5 {
                         if wanted[i] {
@@ -243,9 +242,7 @@ mod tests {
 
     #[test]
     fn densities_integrate_to_one() {
-        let t = |nu: f64| {
-            ln_gamma(0.5 * (nu + 1.0)) - ln_gamma(0.5 * nu) - 0.5 * (nu * std::f64::consts::PI).ln()
-        };
+        let t = |nu: f64| ln_gamma(0.5 * (nu + 1.0)) - ln_gamma(0.5 * nu) - 0.5 * (nu * std::f64::consts::PI).ln();
         let w = [false; 5];
         let real: Vec<(Kernel, [f64; 4])> = vec![
             (Kernel::NormalSd, [-0.4, 1.7, 0.0, 0.0]),

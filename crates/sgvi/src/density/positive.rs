@@ -52,10 +52,7 @@ pub(super) fn log_normal(a: &[f64; 5]) -> Partials {
     let [x, mean, sd, ..] = *a;
     let log = x.ln();
     let z = (log - mean) / sd;
-    (
-        -log - sd.ln() - 0.5 * z * z - 0.5 * (2.0 * PI).ln(),
-        [-(1.0 + z / sd) / x, z / sd, (z * z - 1.0) / sd, 0.0, 0.0],
-    )
+    (-log - sd.ln() - 0.5 * z * z - 0.5 * (2.0 * PI).ln(), [-(1.0 + z / sd) / x, z / sd, (z * z - 1.0) / sd, 0.0, 0.0])
 }
 
 /// log Beta(x | α, β) = (α − 1) ln x + (β − 1) ln(1 − x) − ln B(α, β).

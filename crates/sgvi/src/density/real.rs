@@ -21,10 +21,7 @@ pub(super) fn normal_precision(a: &[f64; 5]) -> Partials {
     let [x, mean, precision, ..] = *a;
     let d = x - mean;
     let w = precision * d;
-    (
-        0.5 * precision.ln() - 0.5 * w * d - HALF_LN_TWO_PI,
-        [-w, w, 0.5 / precision - 0.5 * d * d, 0.0, 0.0],
-    )
+    (0.5 * precision.ln() - 0.5 * w * d - HALF_LN_TWO_PI, [-w, w, 0.5 / precision - 0.5 * d * d, 0.0, 0.0])
 }
 
 /// log N(x | μ, v) = −½ (x − μ)²/v − ½ ln v − ½ ln 2π.
@@ -61,10 +58,7 @@ pub(super) fn cauchy(a: &[f64; 5]) -> Partials {
     let [x, location, scale, ..] = *a;
     let z = (x - location) / scale;
     let dz = -2.0 * z / (1.0 + z * z);
-    (
-        -PI.ln() - scale.ln() - (z * z).ln_1p(),
-        [dz / scale, -dz / scale, (-1.0 - dz * z) / scale, 0.0, 0.0],
-    )
+    (-PI.ln() - scale.ln() - (z * z).ln_1p(), [dz / scale, -dz / scale, (-1.0 - dz * z) / scale, 0.0, 0.0])
 }
 
 /// log Laplace(x | m, b) = −ln 2b − |x − m|/b.

@@ -2,7 +2,7 @@
 
 use std::f64::consts::{FRAC_1_PI, LN_2, PI};
 
-use vi_families::special::{self, log1m_exp, log_normal_cdf};
+use vi_families::special::{self, log_normal_cdf, log1m_exp};
 
 use super::Partials;
 
@@ -29,10 +29,7 @@ fn mass<L: Fn(f64) -> f64, D: Fn(f64) -> f64>(a: &[f64; 5], standard: &Standard<
     let at = |z: f64| if z.is_finite() { ((standard.log_density)(z) - log_mass).exp() } else { 0.0 };
     let (fl, fu) = (at(zl), at(zu));
     let moment = |z: f64, f: f64| if z.is_finite() { z * f } else { 0.0 };
-    (
-        log_mass,
-        [(fl - fu) / scale, (moment(zl, fl) - moment(zu, fu)) / scale, -fl / scale, fu / scale, 0.0],
-    )
+    (log_mass, [(fl - fu) / scale, (moment(zl, fl) - moment(zu, fu)) / scale, -fl / scale, fu / scale, 0.0])
 }
 
 /// Normal.
@@ -80,8 +77,7 @@ pub(super) fn logistic_mass(a: &[f64; 5]) -> Partials {
 /// Student's t with constant degrees of freedom ν: F(z) = ½ I_{ν/(ν+z²)}(ν/2, ½) for z < 0.
 pub(super) fn student_t_mass(a: &[f64; 5]) -> Partials {
     let nu = a[4];
-    let normalizer =
-        special::ln_gamma(0.5 * (nu + 1.0)) - special::ln_gamma(0.5 * nu) - 0.5 * (nu * PI).ln();
+    let normalizer = special::ln_gamma(0.5 * (nu + 1.0)) - special::ln_gamma(0.5 * nu) - 0.5 * (nu * PI).ln();
     let log_cdf = |z: f64| {
         if z == f64::NEG_INFINITY {
             return z;

@@ -210,6 +210,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::type_complexity)]
     fn agrees_with_the_plain_densities() {
         let n = 300;
         let x: Vec<f64> = (0..n).map(|i| if i == 7 { f64::NAN } else { (i % 5) as f64 }).collect();

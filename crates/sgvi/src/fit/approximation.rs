@@ -22,7 +22,9 @@ pub enum ApproximationError {
         key: &'static str,
     },
     /// The model has another number of coordinates.
-    #[error("the run has {run} coordinates, but the model now has {model}: its file or data changed; run the model again")]
+    #[error(
+        "the run has {run} coordinates, but the model now has {model}: its file or data changed; run the model again"
+    )]
     Changed {
         /// Coordinates in the file.
         run: usize,
@@ -84,7 +86,13 @@ pub fn from_json(value: &Value) -> Result<(String, Gaussian), ApproximationError
 ///
 /// # Errors
 /// [`ApproximationError::Changed`] where the model no longer fits.
-pub fn cmdstan_csv(graph: &Graph, model: &Model, q: &Gaussian, draws: usize, seed: u64) -> Result<String, ApproximationError> {
+pub fn cmdstan_csv(
+    graph: &Graph,
+    model: &Model,
+    q: &Gaussian,
+    draws: usize,
+    seed: u64,
+) -> Result<String, ApproximationError> {
     let n = model.program.dimension;
     if q.mean.len() != n {
         return Err(ApproximationError::Changed { run: q.mean.len(), model: n });
@@ -97,8 +105,7 @@ pub fn cmdstan_csv(graph: &Graph, model: &Model, q: &Gaussian, draws: usize, see
     evaluator.evaluate(&theta, draws, false, &mut out);
     let k = q.free.len();
     let surprise = q.surprise(&noise, draws);
-    let outputs: Vec<_> =
-        model.outputs.iter().filter(|o| !o.axes.iter().any(|a| Some(a.0) == graph.rows)).collect();
+    let outputs: Vec<_> = model.outputs.iter().filter(|o| !o.axes.iter().any(|a| Some(a.0) == graph.rows)).collect();
     let mut text = String::from("# method = variational\n# program = sgvi\n");
     let _ = writeln!(text, "# output_draws = {draws}\n# seed = {seed}");
     text.push_str("lp__,log_p__,log_g__");

@@ -34,7 +34,8 @@ pub fn diagonal(evaluator: &Evaluator, at: &[f64], scale: &[f64]) -> Vec<f64> {
     // Hutchinson's estimate with Rademacher probes.
     let probes = 16;
     let mut theta = Vec::with_capacity(2 * probes * n);
-    let sign = |p: usize, i: usize| if (p * 2_654_435_761 + i * 40_503 + (i * i) % 97) >> 3 & 1 == 0 { 1.0 } else { -1.0 };
+    let sign =
+        |p: usize, i: usize| if (p * 2_654_435_761 + i * 40_503 + (i * i) % 97) >> 3 & 1 == 0 { 1.0 } else { -1.0 };
     for p in 0..probes {
         for s in [1.0, -1.0] {
             theta.extend(at.iter().enumerate().map(|(i, t)| t + s * 1e-4 * scale[i] * sign(p, i)));
@@ -94,7 +95,13 @@ impl Whitening {
     ///
     /// # Errors
     /// [`SgviError::Improper`] where it does not.
-    pub fn new(model: &Model, evaluator: &Evaluator, q: &Gaussian, scale: &[f64], seed: u64) -> Result<Option<Self>, SgviError> {
+    pub fn new(
+        model: &Model,
+        evaluator: &Evaluator,
+        q: &Gaussian,
+        scale: &[f64],
+        seed: u64,
+    ) -> Result<Option<Self>, SgviError> {
         let n = q.mean.len();
         let h = expected(evaluator, q, scale, seed);
         if h.iter().any(|x| !x.is_finite()) {

@@ -53,14 +53,7 @@ impl Estimator {
         q.transform(noise, &mut scratch.theta);
         let score = self.gradient == GradientEstimator::ScoreFunction;
         let needs = !score || k < n;
-        evaluator.evaluate_rows(
-            &scratch.theta,
-            draws,
-            batch.rows.clone(),
-            batch.scale,
-            needs,
-            &mut scratch.evaluation,
-        );
+        evaluator.evaluate_rows(&scratch.theta, draws, batch.rows.clone(), batch.scale, needs, &mut scratch.evaluation);
         let surprise = q.surprise(noise, draws);
         scratch.log_weights.clear();
         scratch.log_weights.extend(

@@ -43,7 +43,7 @@ impl Gaussian {
     /// Writes θ = mean + root · ε for every draw; `noise` is `[draws, noise_dimension]`.
     pub fn transform(&self, noise: &[f64], theta: &mut Vec<f64>) {
         let (n, w) = (self.mean.len(), self.noise_dimension());
-        let draws = if w == 0 { theta.len() / n.max(1) } else { noise.len() / w };
+        let draws = noise.len().checked_div(w).unwrap_or(theta.len() / n.max(1));
         theta.clear();
         for s in 0..draws {
             let from = theta.len();
@@ -174,8 +174,10 @@ mod tests {
     fn low_rank_agrees_with_its_dense_covariance() {
         let sd = vec![0.7, 1.1, 0.4];
         let u = DMatrix::from_row_slice(3, 2, &[0.3, -0.2, 0.8, 0.1, -0.5, 0.6]);
-        let low = Gaussian { mean: vec![0.0; 3], free: vec![0, 1, 2], root: Root::LowRank { sd: sd.clone(), u: u.clone() } };
-        let covariance = &u * u.transpose() + DMatrix::from_diagonal(&DVector::from_iterator(3, sd.iter().map(|s| s * s)));
+        let low =
+            Gaussian { mean: vec![0.0; 3], free: vec![0, 1, 2], root: Root::LowRank { sd: sd.clone(), u: u.clone() } };
+        let covariance =
+            &u * u.transpose() + DMatrix::from_diagonal(&DVector::from_iterator(3, sd.iter().map(|s| s * s)));
         let Some(c) = Cholesky::new(covariance.clone()) else { panic!("not positive definite") };
         let full = Gaussian { root: Root::Cholesky(c.l()), ..low.clone() };
         assert!((low.entropy() - full.entropy()).abs() < 1e-12);

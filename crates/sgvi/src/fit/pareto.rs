@@ -21,9 +21,8 @@ pub fn fit(x: &[f64]) -> (f64, f64) {
     let quarter = x[((n as f64 / 4.0 + 0.5).floor() as usize).max(1) - 1];
     let m = 30 + (n as f64).sqrt().floor() as usize;
     let shape = |theta: f64| x.iter().map(|x| (-theta * x).ln_1p()).sum::<f64>() / n as f64;
-    let thetas: Vec<f64> = (1..=m)
-        .map(|j| 1.0 / last + (1.0 - (m as f64 / (j as f64 - 0.5)).sqrt()) / 3.0 / quarter)
-        .collect();
+    let thetas: Vec<f64> =
+        (1..=m).map(|j| 1.0 / last + (1.0 - (m as f64 / (j as f64 - 0.5)).sqrt()) / 3.0 / quarter).collect();
     let profile: Vec<f64> = thetas
         .iter()
         .map(|&t| {
@@ -64,7 +63,11 @@ pub fn smooth(log_weights: &[f64]) -> Smoothed {
             if k.is_finite() && sigma.is_finite() {
                 for (i, &at) in order[s - tail..].iter().enumerate() {
                     let p = (i as f64 + 0.5) / tail as f64;
-                    let quantile = if k.abs() < 1e-12 { -sigma * (-p).ln_1p() } else { sigma / k * ((-k * (-p).ln_1p()).exp() - 1.0) };
+                    let quantile = if k.abs() < 1e-12 {
+                        -sigma * (-p).ln_1p()
+                    } else {
+                        sigma / k * ((-k * (-p).ln_1p()).exp() - 1.0)
+                    };
                     weights[at] = (cut + quantile).min(1.0);
                 }
             }
@@ -99,8 +102,7 @@ mod tests {
     fn weights_of_a_wider_target_estimate_its_mass() {
         // q = N(0, 1), p = 3 · N(0, 0.8²): light-tailed weights whose mean is 3.
         let z = super::super::noise::independent(5, 20_000, 1);
-        let log: Vec<f64> =
-            z.iter().map(|z| 3.0f64.ln() - 0.8f64.ln() - 0.5 * z * z / 0.64 + 0.5 * z * z).collect();
+        let log: Vec<f64> = z.iter().map(|z| 3.0f64.ln() - 0.8f64.ln() - 0.5 * z * z / 0.64 + 0.5 * z * z).collect();
         let smoothed = smooth(&log);
         assert!((smoothed.log_mean - 3.0f64.ln()).abs() < 0.01);
         assert!(smoothed.khat < 0.5);

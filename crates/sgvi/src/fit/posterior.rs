@@ -48,13 +48,17 @@ fn slice<'a>(evaluator: &'a Evaluator, frame: &'a Frame, value: &Value, draw: us
 }
 
 /// Entries for every variable and expression outside the rows' plate.
-pub fn entries(graph: &Graph, model: &Model, q: &Gaussian, assessment: &Assessment, seed: u64) -> Table<PosteriorEntry> {
+pub fn entries(
+    graph: &Graph,
+    model: &Model,
+    q: &Gaussian,
+    assessment: &Assessment,
+    seed: u64,
+) -> Table<PosteriorEntry> {
     let evaluator = Evaluator::new(std::sync::Arc::clone(&model.read_out));
     let global: Vec<&ReadOut> = model.outputs.iter().filter(|o| !has_rows(graph, o)).collect();
-    let sizes: Vec<(usize, usize)> = global
-        .iter()
-        .map(|o| (o.value.shape.inner(), o.precision.as_ref().map_or(0, |p| p.shape.inner())))
-        .collect();
+    let sizes: Vec<(usize, usize)> =
+        global.iter().map(|o| (o.value.shape.inner(), o.precision.as_ref().map_or(0, |p| p.shape.inner()))).collect();
     let total: usize = sizes.iter().map(|s| s.0 + s.1).sum();
     let mut moments = Moments { mean: vec![0.0; total], square: vec![0.0; total], weighted: vec![0.0; total] };
     // Moments from draws whose first two sample moments are exact, so that linear expressions are exact too.
@@ -185,7 +189,8 @@ fn entry(
                         (mean[i], sd[i]) = (a, b);
                     }
                 }
-                let mut parameters = vec![("mean", nested(graph, &o.axes, &m)), ("sd", nested(graph, &o.axes, &spread))];
+                let mut parameters =
+                    vec![("mean", nested(graph, &o.axes, &m)), ("sd", nested(graph, &o.axes, &spread))];
                 parameters.extend(transform.parameters());
                 (transform.name(), parameters)
             }

@@ -3,16 +3,16 @@
 use serde_json::{Value, json};
 use vi_model::graph::Graph;
 use vi_model::inference::{ControlVariate, GradientEstimator, Inference, VariationalFamily};
-use vi_run::executor::{Executor, Failure, FailureCause, Interruption, Observer, Restart, RelativeGain};
+use vi_run::executor::{Executor, Failure, FailureCause, Interruption, Observer, RelativeGain, Restart};
 use vi_run::record::{Record, Status, Table, TracePoint};
 use vi_run::seed::derive_seed;
 
 use super::assess::{self, Assessment};
-use super::gaussian::Gaussian;
-use super::{posterior, responsibility};
 use super::climb::Climb;
+use super::gaussian::Gaussian;
 use super::search::{Search, SearchSettings};
 use super::stochastic::{self, Stochastic, StochasticSettings};
+use super::{posterior, responsibility};
 use crate::error::SgviError;
 use crate::lower::Model;
 use crate::tape::{Evaluation, Evaluator};
@@ -144,7 +144,8 @@ fn describe(record: &mut Record, graph: &Graph, model: &Model, q: &Gaussian, ass
     if let Some(best) = record.best_restart() {
         record.restarts[best - 1] = assessment.elbo;
     }
-    record.elbo_terms = model.program.terms.iter().cloned().zip(assessment.terms.iter().copied()).collect::<Table<f64>>();
+    record.elbo_terms =
+        model.program.terms.iter().cloned().zip(assessment.terms.iter().copied()).collect::<Table<f64>>();
     let mut extra = |key: &str, value: Value| {
         record.extra.insert(key.to_owned(), value);
     };
@@ -174,7 +175,9 @@ fn advice(family: &str, verdict: &str) -> String {
         "family = \"full-rank\", or another parametrisation (non-centred, or scaled covariates)"
     };
     match verdict {
-        "usable" => format!("the approximation is usable; the means corrected by importance sampling are better, and so may be {other}"),
+        "usable" => format!(
+            "the approximation is usable; the means corrected by importance sampling are better, and so may be {other}"
+        ),
         _ => format!("do not trust the standard deviations, perhaps not the means: try {other}"),
     }
 }

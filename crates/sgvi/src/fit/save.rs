@@ -45,13 +45,19 @@ pub fn check(graph: &Graph, model: &Model, names: &[String]) -> Result<(), SgviE
         if continuous(graph, model, name).is_some() || discrete(graph, name).is_some() {
             continue;
         }
-        let mut known: Vec<&str> =
-            model.outputs.iter().filter(|o| continuous(graph, model, &o.name).is_some()).map(|o| o.name.as_str()).collect();
+        let mut known: Vec<&str> = model
+            .outputs
+            .iter()
+            .filter(|o| continuous(graph, model, &o.name).is_some())
+            .map(|o| o.name.as_str())
+            .collect();
         known.extend(graph.variables.iter().filter(|v| discrete(graph, &v.name).is_some()).map(|v| v.name.as_str()));
-        let known = if known.is_empty() { "there is none here".to_owned() } else { format!("here: {}", known.join(", ")) };
+        let known =
+            if known.is_empty() { "there is none here".to_owned() } else { format!("here: {}", known.join(", ")) };
         return Err(SgviError::Unsupported {
             variable: name.clone(),
-            reason: "it is not a latent variable or expression in the rows' plate, so it cannot be saved row by row".to_owned(),
+            reason: "it is not a latent variable or expression in the rows' plate, so it cannot be saved row by row"
+                .to_owned(),
             help: format!("name one that is ({known}); all others are in posterior.json"),
             span: 0..0,
         });

@@ -400,9 +400,8 @@ fn start(model: &Model, evaluator: &Evaluator, settings: &SearchSettings) -> Res
     let mut first = None;
     for t in 0..tries {
         let spread = if t == 0 && !settings.jitter { 0.0 } else { 0.1 * (1.0 + t as f64 * 0.1) };
-        let theta: Vec<f64> = (0..n)
-            .map(|i| model.start[i] + spread * model.start_scale[i].min(10.0) * jitter[t * n + i])
-            .collect();
+        let theta: Vec<f64> =
+            (0..n).map(|i| model.start[i] + spread * model.start_scale[i].min(10.0) * jitter[t * n + i]).collect();
         let mut out = Evaluation::default();
         evaluator.evaluate(&theta, 1, true, &mut out);
         if out.values[0].is_finite() && out.gradients.iter().all(|g| g.is_finite()) {

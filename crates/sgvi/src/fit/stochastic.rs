@@ -54,7 +54,11 @@ pub struct StochasticSettings {
 ///
 /// # Errors
 /// An optimiser of another name.
-pub fn settings(inference: &Inference, search: SearchSettings, max_iterations: usize) -> Result<Option<StochasticSettings>, SgviError> {
+pub fn settings(
+    inference: &Inference,
+    search: SearchSettings,
+    max_iterations: usize,
+) -> Result<Option<StochasticSettings>, SgviError> {
     let asked = inference.draws.is_some()
         || inference.optimizer.is_some()
         || inference.learning_rate.is_some()
@@ -64,7 +68,8 @@ pub fn settings(inference: &Inference, search: SearchSettings, max_iterations: u
         return Ok(None);
     }
     let gradient = inference.gradient.unwrap_or_default();
-    let name = inference.optimizer.as_deref().unwrap_or(if inference.learning_rate.is_some() { "adam" } else { "natural" });
+    let name =
+        inference.optimizer.as_deref().unwrap_or(if inference.learning_rate.is_some() { "adam" } else { "natural" });
     let rule = match name.to_ascii_lowercase().as_str() {
         "natural" => Rule::Natural,
         "sgd" => Rule::Sgd { rate: inference.learning_rate.unwrap_or(0.05) },
@@ -81,7 +86,10 @@ pub fn settings(inference: &Inference, search: SearchSettings, max_iterations: u
     };
     Ok(Some(StochasticSettings {
         search,
-        estimator: Estimator { gradient, control_variate: inference.control_variate.unwrap_or(ControlVariate::LeaveOneOut) },
+        estimator: Estimator {
+            gradient,
+            control_variate: inference.control_variate.unwrap_or(ControlVariate::LeaveOneOut),
+        },
         draws: inference.draws.unwrap_or(10),
         rule,
         batch_size: inference.batch_size,
@@ -233,8 +241,7 @@ impl<'a> Stochastic<'a> {
             }
             Rule::Dowg => {
                 let square: f64 = gradient.iter().map(|g| g * g).sum();
-                let distance: f64 =
-                    self.x.iter().zip(&self.origin).map(|(x, o)| (x - o).powi(2)).sum::<f64>().sqrt();
+                let distance: f64 = self.x.iter().zip(&self.origin).map(|(x, o)| (x - o).powi(2)).sum::<f64>().sqrt();
                 self.distance = self.distance.max(distance);
                 self.weighted += self.distance * self.distance * square;
                 let rate = self.distance * self.distance / self.weighted.sqrt();

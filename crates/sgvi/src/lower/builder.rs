@@ -104,7 +104,8 @@ impl Builder {
         let value = Value { source: Source::Latent(out), shape: shape.clone() };
         let operation = make(value.clone(), &extra);
         if fold {
-            let mut frame = Frame { draws: 1, rows: self.program.num_rows, first: true, row_scale: 1.0, ..Frame::default() };
+            let mut frame =
+                Frame { draws: 1, rows: self.program.num_rows, first: true, row_scale: 1.0, ..Frame::default() };
             frame.values = vec![Vec::new(); self.program.buffers.len()];
             for b in std::iter::once(out).chain(extra.iter().copied()) {
                 frame.values[b] = vec![0.0; self.program.buffers[b].elements(frame.rows)];
@@ -139,7 +140,9 @@ impl Builder {
         let neutral = |v: Option<f64>, n: f64| v == Some(n);
         match operator {
             BinaryOperator::Multiply if neutral(self.number(left), 1.0) => return right.clone(),
-            BinaryOperator::Multiply | BinaryOperator::Divide if neutral(self.number(right), 1.0) => return left.clone(),
+            BinaryOperator::Multiply | BinaryOperator::Divide if neutral(self.number(right), 1.0) => {
+                return left.clone();
+            }
             BinaryOperator::Add if neutral(self.number(left), 0.0) => return right.clone(),
             BinaryOperator::Add | BinaryOperator::Subtract if neutral(self.number(right), 0.0) => return left.clone(),
             _ => {}
@@ -193,7 +196,12 @@ impl Builder {
     /// Elements at data positions that have axes of their own; a NaN position gives zero.
     pub(crate) fn select(&mut self, base: &Value, label: Label, codes: &Value) -> Value {
         let shape = codes.shape.union(&base.shape.without(label));
-        self.add(&[base, codes], shape, &[], |output, _| Select { base: base.clone(), label, codes: codes.clone(), output })
+        self.add(&[base, codes], shape, &[], |output, _| Select {
+            base: base.clone(),
+            label,
+            codes: codes.clone(),
+            output,
+        })
     }
 
     /// Sums away every axis that `keep` lacks; the order of axes is that of `keep`.
@@ -233,7 +241,7 @@ impl Builder {
     pub(crate) fn log_determinant(&mut self, matrix: &Value, size: usize) -> Value {
         let mut shape = matrix.shape.clone();
         shape.axes.truncate(shape.axes.len() - 2);
-        self.add(&[matrix], shape, &[matrix.shape.clone()], |output, extra| LogDeterminant {
+        self.add(&[matrix], shape, std::slice::from_ref(&matrix.shape), |output, extra| LogDeterminant {
             input: matrix.clone(),
             size,
             output,

@@ -451,10 +451,9 @@ impl Lowering<'_> {
             l.b.data(Shape { rows: true, axes: Vec::new() }, values)
         };
         let initial = self.plain(v, *initial_mean)?;
-        for (location, node, form, first) in [
-            (initial, *initial_precision, *initial_form, true),
-            (mean, *innovation_precision, *innovation_form, false),
-        ] {
+        for (location, node, form, first) in
+            [(initial, *initial_precision, *initial_form, true), (mean, *innovation_precision, *innovation_form, false)]
+        {
             let density = if form == SpreadForm::Matrix {
                 let residual = self.b.difference(x, &location);
                 let m = self.parameter(v, node, View::Precision)?;

@@ -98,9 +98,15 @@ impl Lowering<'_> {
         }
         let size = self.num_values(v)?;
         let label = mask.as_ref().map_or_else(|| self.b.fresh_label(), |m| m.1);
-        let values = self.b.data(Shape { rows: false, axes: vec![(label, size)] }, (0..size).map(|k| k as f64).collect());
+        let values =
+            self.b.data(Shape { rows: false, axes: vec![(label, size)] }, (0..size).map(|k| k as f64).collect());
         self.variables.insert((v, View::Plain), values);
-        self.enumerated.push(Enumerated { variable: v, label: (label, size), look_ups: Vec::new(), mask: mask.map(|m| m.0) });
+        self.enumerated.push(Enumerated {
+            variable: v,
+            label: (label, size),
+            look_ups: Vec::new(),
+            mask: mask.map(|m| m.0),
+        });
         Ok(())
     }
 
@@ -143,8 +149,7 @@ impl Lowering<'_> {
     fn finish(&mut self, v: VariableId, value: &Value) {
         let plates = self.graph.variable(v).plates.clone();
         let own = self.shape_of(&plates);
-        let mut multiplicity: f64 =
-            own.axes.iter().filter(|a| !value.shape.has(a.0)).map(|a| a.1 as f64).product();
+        let mut multiplicity: f64 = own.axes.iter().filter(|a| !value.shape.has(a.0)).map(|a| a.1 as f64).product();
         if own.rows && !value.shape.rows {
             multiplicity *= match &self.weights {
                 Some(weights) => weights.iter().sum(),
@@ -171,9 +176,7 @@ impl Lowering<'_> {
         });
         for e in order {
             let chain = matches!(self.graph.variable(e.variable).distribution, Distribution::MarkovChain { .. });
-            let mine = |value: &Value| {
-                value.shape.has(e.label.0) || e.look_ups.iter().any(|l| value.shape.has(l.0))
-            };
+            let mine = |value: &Value| value.shape.has(e.label.0) || e.look_ups.iter().any(|l| value.shape.has(l.0));
             let (mut factors, rest): (Vec<_>, Vec<_>) = self.pending.drain(..).partition(|f| mine(&f.value));
             self.pending = rest;
             if let [Factor { value, owner: Some(owner) }] = &factors[..] {
@@ -327,6 +330,7 @@ impl Lowering<'_> {
     }
 
     /// Log initial `[k]` and transition `[from, to]` probabilities of a chain, matrix order guaranteed.
+    #[allow(clippy::type_complexity)]
     fn chain_parameters(&mut self, v: VariableId) -> Result<Option<(Value, Value, Arc<Vec<bool>>)>, SgviError> {
         let Distribution::MarkovChain { initial, transition, range, sequence } =
             self.graph.variable(v).distribution.clone()
@@ -344,7 +348,10 @@ impl Lowering<'_> {
                 (self.b.label(axes[i], occurrence), self.graph.axis(axes[i]).size)
             })
             .collect();
-        if initial.shape.rows || transition.shape.rows || transition.shape.axes.len() != 2 || initial.shape.axes.len() != 1
+        if initial.shape.rows
+            || transition.shape.rows
+            || transition.shape.axes.len() != 2
+            || initial.shape.axes.len() != 1
         {
             return Err(SgviError::unsupported(
                 self.graph,

@@ -129,7 +129,9 @@ impl Lowering<'_> {
             let last = axes.last().map_or(1, |a| graph.axis(*a).size);
             return match support {
                 Support::Real => Ok(Support::Ordered { size: last, positive: false }),
-                Support::Lower(l) if self.b.number(&l) == Some(0.0) => Ok(Support::Ordered { size: last, positive: true }),
+                Support::Lower(l) if self.b.number(&l) == Some(0.0) => {
+                    Ok(Support::Ordered { size: last, positive: true })
+                }
                 _ => Err(SgviError::unsupported(
                     graph,
                     v,
@@ -174,7 +176,8 @@ impl Lowering<'_> {
         let joint = matches!(
             variable.distribution,
             Distribution::Normal { form: SpreadForm::Matrix, .. } | Distribution::GaussianMarkovChain { .. }
-        ) || matches!(variable.distribution, Distribution::NormalJoint { .. }) && variable.dimension.is_some();
+        ) || matches!(variable.distribution, Distribution::NormalJoint { .. })
+            && variable.dimension.is_some();
         if missing == 0 || !(self.is_used(v) || joint) {
             self.variables.insert((v, View::Plain), value);
             return Ok(());
@@ -184,15 +187,17 @@ impl Lowering<'_> {
         let support = self.support(v)?;
         let zero = self.b.constant(0.0);
         let (kind, lower, upper) = scalar_kind(&support, &zero).ok_or_else(|| {
-            SgviError::unsupported(self.graph, v, "missing cells of such a variable cannot be latent", "drop rows with missing cells")
+            SgviError::unsupported(
+                self.graph,
+                v,
+                "missing cells of such a variable cannot be latent",
+                "drop rows with missing cells",
+            )
         })?;
         let fill = self.coordinates(v, support, missing, missing, shape.clone());
         let output = Value { source: Source::Latent(self.b.buffer(&shape, true, false)), shape };
         let coordinates = self.place(v, &fill);
-        self.b.push(
-            Box::new(ScalarTransform { kind, coordinates, lower, upper, output: output.clone() }),
-            false,
-        );
+        self.b.push(Box::new(ScalarTransform { kind, coordinates, lower, upper, output: output.clone() }), false);
         let mut next = 0;
         let positions = numbers
             .iter()
@@ -206,8 +211,10 @@ impl Lowering<'_> {
             })
             .collect();
         let local = value.shape.rows;
-        let out = Value { source: Source::Latent(self.b.buffer(&value.shape, true, local)), shape: value.shape.clone() };
-        let fill_operation = FillMissing { observed: value, fill: output, positions: Arc::new(positions), output: out.clone() };
+        let out =
+            Value { source: Source::Latent(self.b.buffer(&value.shape, true, local)), shape: value.shape.clone() };
+        let fill_operation =
+            FillMissing { observed: value, fill: output, positions: Arc::new(positions), output: out.clone() };
         self.b.push(Box::new(fill_operation), local);
         self.variables.insert((v, View::Plain), out.clone());
         self.filled.insert(v, out);
@@ -318,10 +325,9 @@ impl Lowering<'_> {
                 let second = Coordinates { offset: first.offset + inner, width: inner, ..first.clone() };
                 let first = Coordinates { width: inner, ..first };
                 let (mean, precision) = (latent_value(self, &shape), latent_value(self, &shape));
-                for (kind, coordinates, output) in [
-                    (ScalarTransformKind::Identity, first, &mean),
-                    (ScalarTransformKind::Lower, second, &precision),
-                ] {
+                for (kind, coordinates, output) in
+                    [(ScalarTransformKind::Identity, first, &mean), (ScalarTransformKind::Lower, second, &precision)]
+                {
                     let (lower, upper) = (zero.clone(), zero.clone());
                     let operation = ScalarTransform { kind, coordinates, lower, upper, output: output.clone() };
                     self.b.push(Box::new(operation), local);
@@ -378,12 +384,8 @@ impl Lowering<'_> {
         plates.axes.truncate(shape.axes.len() - 2);
         let output = Value { source: Source::Latent(self.b.buffer(shape, true, local)), shape: shape.clone() };
         let log_determinant = Value { source: Source::Latent(self.b.buffer(&plates, true, local)), shape: plates };
-        let operation = PositiveDefinite {
-            coordinates,
-            size: d,
-            output: output.clone(),
-            log_determinant: log_determinant.clone(),
-        };
+        let operation =
+            PositiveDefinite { coordinates, size: d, output: output.clone(), log_determinant: log_determinant.clone() };
         self.b.push(Box::new(operation), local);
         (output, log_determinant)
     }

@@ -125,7 +125,11 @@ impl Lowering<'_> {
         if let Some(row) = codes.first_missing() {
             let name = self.graph.data.column(column).name.clone();
             return Err(DataError::NotData {
-                reason: format!("column `{name}` is missing in data row {}, where it selects elements of `{}`", row + 1, self.graph.axis(axis).name),
+                reason: format!(
+                    "column `{name}` is missing in data row {}, where it selects elements of `{}`",
+                    row + 1,
+                    self.graph.axis(axis).name
+                ),
             }
             .into());
         }

@@ -27,6 +27,7 @@ impl Lowering<'_> {
     }
 
     /// A location and a scale of the prior on the variable's own scale, where they are data.
+    #[allow(clippy::type_complexity)]
     fn prior(&mut self, v: VariableId, shape: &Shape) -> Result<(Option<Vec<f64>>, Option<Vec<f64>>), SgviError> {
         let graph = self.graph;
         let map = |x: Option<Vec<f64>>, f: fn(f64) -> f64| x.map(|x| x.into_iter().map(f).collect::<Vec<_>>());
@@ -90,7 +91,12 @@ impl Lowering<'_> {
             None => None,
         };
         let outside = |reason: &str| {
-            SgviError::unsupported(graph, v, format!("its `initial` value is {reason}"), "give a value inside its support")
+            SgviError::unsupported(
+                graph,
+                v,
+                format!("its `initial` value is {reason}"),
+                "give a value inside its support",
+            )
         };
         let was_given = given.is_some();
         let rows = if latent.rows { self.b.program.num_rows } else { 1 };

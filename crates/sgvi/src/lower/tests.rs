@@ -142,7 +142,8 @@ fn likelihoods_of_every_distribution_and_parameter() {
         "distribution = \"categorical\"\nprobabilities = \"pi\"\nobserved = \"s\"",
     ] {
         let likelihood = likelihood.replace("a[group]", "a[g]").replace("square(t)", "square(t[g])");
-        let likelihood = if likelihood.contains("\"t\"") { likelihood.replace("\"t\"", "\"t[g]\"") } else { likelihood };
+        let likelihood =
+            if likelihood.contains("\"t\"") { likelihood.replace("\"t\"", "\"t[g]\"") } else { likelihood };
         check_gradient(&format!(
             "{DATA}
 [variables.a]\nplates = [\"group\"]\ndistribution = \"normal\"\nmean = 0.0\nsd = 2.0

@@ -35,11 +35,8 @@ impl Gather {
         let size = shape.size(self.label).unwrap_or(1);
         let inner = shape.inner();
         let outer = inner / (stride * size);
-        let draw_base = if self.base.is_data() {
-            frame.start * shape.row_stride()
-        } else {
-            draw * shape.elements(frame.rows)
-        };
+        let draw_base =
+            if self.base.is_data() { frame.start * shape.row_stride() } else { draw * shape.elements(frame.rows) };
         let width = stride * outer;
         for r in 0..frame.rows {
             let code = self.codes[frame.start + r] as usize;

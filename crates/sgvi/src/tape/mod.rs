@@ -33,4 +33,6 @@ pub use nest::Nest;
 pub use program::{DataArray, Frame, Operation, Program};
 pub use reduce::{Accumulate, LogSumExp, ScatterSum, SumTo};
 pub use shape::{Label, Shape, Source, Value};
-pub use transform::{Coordinates, MAX_MATRIX, PositiveDefinite, ScalarTransform, ScalarTransformKind, Simplex, Ordered};
+pub use transform::{
+    Coordinates, MAX_MATRIX, Ordered, PositiveDefinite, ScalarTransform, ScalarTransformKind, Simplex,
+};

@@ -79,7 +79,11 @@ impl Frame {
             first: true,
             row_scale: 1.0,
             values: lengths.iter().map(|&n| vec![0.0; n]).collect(),
-            adjoints: lengths.iter().zip(&program.has_adjoint).map(|(&n, &a)| vec![0.0; if a { n } else { 0 }]).collect(),
+            adjoints: lengths
+                .iter()
+                .zip(&program.has_adjoint)
+                .map(|(&n, &a)| vec![0.0; if a { n } else { 0 }])
+                .collect(),
             terms: vec![0.0; draws * program.terms.len()],
             gradient: vec![0.0; draws * program.dimension],
             ..Self::default()

@@ -22,9 +22,8 @@ impl Operation for SumTo {
         let mut y = frame.take(out);
         y[..frame.draws * self.output.shape.elements(frame.rows)].fill(0.0);
         let x = frame.read(program, &self.input);
-        Nest::over(&self.input.shape, [&self.output, &self.input], frame.draws, frame.start, frame.rows).run(
-            |[oy, ox], n, [sy, sx]| accumulate(&mut y, oy, n, sy, |i| x[ox + i * sx]),
-        );
+        Nest::over(&self.input.shape, [&self.output, &self.input], frame.draws, frame.start, frame.rows)
+            .run(|[oy, ox], n, [sy, sx]| accumulate(&mut y, oy, n, sy, |i| x[ox + i * sx]));
         frame.put(out, y);
     }
 
@@ -32,9 +31,8 @@ impl Operation for SumTo {
         let (Some(out), Some(input)) = (buffer(&self.output), buffer(&self.input)) else { return };
         let mut adjoint = frame.take_adjoint(input);
         let g = &frame.adjoints[out];
-        Nest::over(&self.input.shape, [&self.output, &self.input], frame.draws, frame.start, frame.rows).run(
-            |[og, ox], n, [sg, sx]| accumulate(&mut adjoint, ox, n, sx, |i| g[og + i * sg]),
-        );
+        Nest::over(&self.input.shape, [&self.output, &self.input], frame.draws, frame.start, frame.rows)
+            .run(|[og, ox], n, [sg, sx]| accumulate(&mut adjoint, ox, n, sx, |i| g[og + i * sg]));
         frame.put_adjoint(input, adjoint);
     }
 }
@@ -167,7 +165,8 @@ impl Operation for Accumulate {
         let mut terms = std::mem::take(&mut frame.terms);
         let x = frame.read(program, &self.input);
         for draw in 0..frame.draws {
-            let from = if self.input.is_data() { frame.start * self.input.shape.row_stride() } else { draw * rows * width };
+            let from =
+                if self.input.is_data() { frame.start * self.input.shape.row_stride() } else { draw * rows * width };
             let mut sum = 0.0;
             if self.weights.is_some() && self.input.shape.rows {
                 for r in 0..rows {

@@ -209,8 +209,7 @@ impl Operation for Simplex {
                 let mut later = g[k - 1];
                 for j in (0..k - 1).rev() {
                     let v = logistic(theta[e * (k - 1) + j] - self.offset(j));
-                    to[e * (k - 1) + j] +=
-                        (g[j] + counted) * (1.0 - v) - v * (later + counted * self.weight(j));
+                    to[e * (k - 1) + j] += (g[j] + counted) * (1.0 - v) - v * (later + counted * self.weight(j));
                     later += g[j];
                 }
             }
