@@ -49,6 +49,12 @@ pub enum CaviError {
         /// The variable whose term is not finite.
         term: String,
     },
+    /// A saved state is not one of this model and data.
+    #[error("the saved state has no factor `{factor}` of the shape that the model and its data now give")]
+    State {
+        /// Name of the factor.
+        factor: String,
+    },
     /// A kernel refused its input.
     #[error("the chain `{factor}` could not be smoothed: {reason}")]
     Chain {
@@ -67,6 +73,6 @@ impl CaviError {
 
     /// Whether the run never began (exit status 2) rather than failed (exit status 3).
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Model(_) | Self::Data(_))
+        matches!(self, Self::Model(_) | Self::Data(_) | Self::State { .. })
     }
 }

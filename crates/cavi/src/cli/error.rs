@@ -12,6 +12,8 @@ pub(crate) enum CommandError {
     Output(#[from] vi_run::output::OutputError),
     #[error(transparent)]
     Save(#[from] crate::save::SaveError),
+    #[error(transparent)]
+    Predict(#[from] crate::predict::PredictError),
     #[error("{0}")]
     Usage(String),
 }
@@ -26,7 +28,13 @@ impl CommandError {
     /// The exit status: 2 where nothing was run, 3 where a run failed.
     pub(crate) fn status(&self) -> u8 {
         match self {
-            Self::Engine(error) | Self::Save(crate::save::SaveError::Engine(error)) if !error.is_refusal() => 3,
+            Self::Engine(error)
+            | Self::Predict(crate::predict::PredictError::Engine(error))
+            | Self::Save(crate::save::SaveError::Engine(error))
+                if !error.is_refusal() =>
+            {
+                3
+            }
             _ => vi_run::record::REFUSED,
         }
     }

@@ -2,14 +2,16 @@
 
 mod check;
 mod error;
+mod predict;
 mod run;
+mod state;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use vi_run::cli::completions::{Shell, completion_script};
-use vi_run::cli::{RunArguments, print_output};
+use vi_run::cli::print_output;
 
 pub(crate) use error::CommandError;
 
@@ -19,6 +21,7 @@ Examples:
   cavi run models/gmm.toml --restarts 20 --save z
                                                keep the best of 20 starts, and each row's cluster in local/z.csv
   cavi run models/gmm.toml --json | jq .elbo   the summary for another program
+  cavi predict runs/gmm --data new.csv         clusters of rows that the fit has not seen
   cavi check models/gmm.toml                   what would be done: variables, factors, updates, memory
   cavi reference | less                        every section, key and distribution of the language
   cavi schema > model.schema.json              for editors that complete and check TOML
@@ -44,9 +47,12 @@ struct Arguments {
 enum Command {
     /// Fit a model and leave the results in a folder
     #[command(after_help = RUN_EXAMPLES)]
-    Run(RunArguments),
+    Run(run::FitArguments),
     /// Show what a model means and what would be done: axes, factors of q, their updates, the work of an iteration
     Check(check::CheckArguments),
+    /// Predict new rows from a finished run: clusters, scores, expected values, how well each row fits
+    #[command(after_help = PREDICT_EXAMPLES)]
+    Predict(predict::PredictArguments),
     /// Print the JSON Schema of model files
     Schema,
     /// Print the reference of the model language, as Markdown
@@ -65,12 +71,22 @@ What is left in DIR:
   posterior.json  the posterior of every variable that is not in the rows' plate
   elbo.csv        the ELBO after each iteration of each restart (elbo.svg, elbo.png: the curve)
   local/NAME.csv  the row-level posterior of each --save NAME
+  state.json      what `cavi predict` needs
   pictures/       clusters, states over time, loadings, … whatever the model's shape allows
 
 Examples:
   cavi run models/gmm.toml
   cavi run models/gmm.toml --output out --save z --seed 7 --restarts 20
   cavi run models/gmm.toml --max-iterations 50 --tolerance 0 --no-plot --quiet";
+
+const PREDICT_EXAMPLES: &str = "\
+The table (CSV) has a line per new row: the posterior of each latent variable of the rows, the expected parameters of each
+observed one (`y.mean`, …), and a lower bound on the row's log predictive density. Columns of observed values may be missing
+or empty; what they are computed from may not.
+
+Examples:
+  cavi predict runs/gmm --data new.csv > clusters.csv
+  cavi predict runs/linear-regression --data new.csv --output predictions.csv";
 
 const COMPLETION_EXAMPLES: &str = "\
 Examples:
@@ -84,6 +100,7 @@ pub fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::check(&arguments),
+        Command::Predict(arguments) => predict::predict(&arguments),
         Command::Schema => schema(),
         Command::Reference => {
             print_output(&vi_model::reference_markdown());

@@ -7,11 +7,25 @@ use vi_run::output::RunDirectory;
 use vi_run::record::Record;
 
 use super::CommandError;
+use super::state::{self, State, fingerprint};
 use crate::fit::{Ascent, executor, fit_with};
 use crate::picture::{Named, pictures};
 
+/// The arguments of `cavi run`.
+#[derive(Debug, clap::Args)]
+pub(super) struct FitArguments {
+    #[command(flatten)]
+    run: RunArguments,
+
+    /// Also report standard deviations corrected for the factorisation of q (linear response), as sd_linear_response
+    #[arg(long, help_heading = "Output")]
+    linear_response: bool,
+}
+
 /// Runs the command; the exit status.
-pub(super) fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
+pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
+    let linear_response = arguments.linear_response;
+    let arguments = &arguments.run;
     let mut graph = super::load(&arguments.file)?;
     apply(&mut graph, arguments);
     if let Some(threads) = arguments.threads {
@@ -35,13 +49,20 @@ pub(super) fn run(arguments: &RunArguments) -> Result<u8, CommandError> {
         Ok(mut fit) => {
             record.set_outcome(&fit.outcome);
             record.elbo_terms = fit.algorithm.elbo_terms().into_iter().collect();
-            record.posterior = fit.algorithm.posterior().into_iter().collect();
+            let mut posterior = fit.algorithm.posterior();
+            if linear_response {
+                fit.algorithm.add_linear_response(&mut posterior)?;
+            }
+            record.posterior = posterior.into_iter().collect();
             if fit.algorithm.is_bounded() {
                 record.extra.insert("elbo_is".into(), "the Jaakkola-Jordan bound, which lies below the ELBO".into());
             }
             for name in &arguments.output.save {
                 fit.algorithm.save_rows(name, &mut directory, arguments.output.save_format.into())?;
             }
+            let model = std::path::absolute(&arguments.file).unwrap_or_else(|_| arguments.file.clone());
+            let state = State { model, fingerprint: fingerprint(&graph)?, factors: fit.algorithm.global_state() };
+            directory.write(state::FILE, state.text()?.as_bytes())?;
             if !arguments.output.no_plot {
                 for Named { name, picture } in pictures(&fit.algorithm)? {
                     directory.write_picture(&format!("pictures/{name}"), &picture)?;

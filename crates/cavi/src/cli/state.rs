@@ -1,0 +1,88 @@
+//! What a run keeps so that it can predict later: where its model is, a fingerprint of its data, its global factors.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+use vi_model::graph::Graph;
+
+use super::CommandError;
+use crate::predict::GlobalState;
+
+/// Name of the file in a run's folder.
+pub(super) const FILE: &str = "state.json";
+/// Rows that the fingerprint looks at.
+const MOST_ROWS: usize = 65_536;
+
+/// The kept state of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct State {
+    /// The model file, absolute.
+    pub(super) model: PathBuf,
+    /// The fingerprint of model and data.
+    pub(super) fingerprint: String,
+    /// The global factors.
+    pub(super) factors: GlobalState,
+}
+
+/// FNV-1a over the model's text, the columns and the first rows.
+pub(super) fn fingerprint(graph: &Graph) -> Result<String, CommandError> {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    let mut add = |bytes: &[u8]| {
+        for byte in bytes {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    };
+    add(graph.source.text.as_bytes());
+    add(&(graph.data.num_rows() as u64).to_le_bytes());
+    let rows = graph.data.num_rows().min(MOST_ROWS);
+    let mut values = vec![0.0; rows];
+    for (index, column) in graph.data.columns.iter().enumerate() {
+        add(column.name.as_bytes());
+        match &column.kind {
+            vi_model::data::ColumnKind::Text { levels } => levels.iter().for_each(|l| add(l.as_bytes())),
+            vi_model::data::ColumnKind::Numeric => {
+                graph
+                    .data
+                    .read(&[vi_model::data::ColumnId(index)], 0..rows, &mut values)
+                    .map_err(crate::error::CaviError::from)?;
+                values.iter().for_each(|v| add(&v.to_bits().to_le_bytes()));
+            }
+        }
+    }
+    Ok(format!("{hash:016x}"))
+}
+
+impl State {
+    /// The text of the file.
+    pub(super) fn text(&self) -> Result<String, CommandError> {
+        let factors: Map<String, Value> =
+            self.factors.iter().map(|(name, natural)| (name.clone(), json!(natural))).collect();
+        let value = json!({
+            "format": 1,
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "natural_parameters": factors,
+        });
+        serde_json::to_string(&value).map(|t| t + "\n").map_err(|e| CommandError::Usage(e.to_string()))
+    }
+
+    /// Reads the state in a run's folder.
+    pub(super) fn read(folder: &Path) -> Result<Self, CommandError> {
+        let path = folder.join(FILE);
+        let text = std::fs::read_to_string(&path).map_err(|e| {
+            CommandError::Usage(format!(
+                "cannot read `{}`: {e}; give the folder that `cavi run` has left its results in",
+                path.display()
+            ))
+        })?;
+        let broken = || CommandError::Usage(format!("`{}` is damaged: run the model again", path.display()));
+        let value: Value = serde_json::from_str(&text).map_err(|_| broken())?;
+        let word = |key: &str| value[key].as_str().map(str::to_owned).ok_or_else(broken);
+        let factors = value["natural_parameters"].as_object().ok_or_else(broken)?;
+        let factors = factors
+            .iter()
+            .map(|(name, natural)| Ok((name.clone(), serde_json::from_value(natural.clone()).map_err(|_| broken())?)))
+            .collect::<Result<GlobalState, CommandError>>()?;
+        Ok(Self { model: word("model")?.into(), fingerprint: word("fingerprint")?, factors })
+    }
+}

@@ -1,0 +1,303 @@
+//! Predictions: what a fitted model says of rows that it has not seen, its global factors held.
+
+use std::sync::Arc;
+
+use vi_model::data::{Cells, ColumnId, ColumnKind, Data, DataError, MISSING_CODE};
+use vi_model::graph::{Axis, AxisKind, Graph, IndexSource, NamedExpression, NodeKind, VariableId};
+
+use crate::error::CaviError;
+use crate::fit::Ascent;
+use crate::save::RowPosterior;
+
+/// Rows that are worked on at once.
+const CHUNK: usize = 256;
+
+/// Why rows could not be predicted.
+#[derive(Debug, thiserror::Error)]
+pub enum PredictError {
+    /// The model has no plate over the rows.
+    #[error("this model has no plate over the data rows, so there is nothing to predict for a row")]
+    NoRows,
+    /// A column that parameters are computed from is not in the new data.
+    #[error("the new data have no column `{column}`, from which the model computes `{variable}` (they have {known})")]
+    MissingColumn {
+        /// The column.
+        column: String,
+        /// The variable whose parameters need it.
+        variable: String,
+        /// The columns that there are.
+        known: String,
+    },
+    /// A cell that parameters are computed from is missing.
+    #[error("row {row} of the new data has no value in `{column}`, from which the model computes `{variable}`")]
+    MissingCell {
+        /// The row, counted from 1.
+        row: usize,
+        /// The column.
+        column: String,
+        /// The variable whose parameters need it.
+        variable: String,
+    },
+    /// The new data do not fit the model.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The rows could not be read or updated.
+    #[error(transparent)]
+    Engine(#[from] CaviError),
+}
+
+/// A deterministic quantity of each row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowExpression {
+    /// Its name.
+    pub name: String,
+    /// Values per row.
+    pub width: usize,
+    /// Posterior means, `[num_rows, width]`.
+    pub means: Vec<f64>,
+    /// Posterior standard deviations, `[num_rows, width]`.
+    pub sds: Vec<f64>,
+}
+
+/// What a fitted model says of some rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prediction {
+    /// Number of rows.
+    pub num_rows: usize,
+    /// The posterior of each latent row-level variable.
+    pub variables: Vec<(String, RowPosterior)>,
+    /// The row-level expressions, such as `y.mean` of [`with_predictors`].
+    pub expressions: Vec<RowExpression>,
+    /// A lower bound on each row's log predictive density log ∫ p(row | θ) q(θ) dθ, by Jensen's inequality and the row's own
+    /// factors, in nats; `None` where the rows hang together, as in chains.
+    pub log_density: Option<Vec<f64>>,
+}
+
+/// The model with the parameters of its observed row-level variables as named expressions (`y.mean`, `y.rate`, …), so that
+/// a prediction reports them.
+///
+/// Only parameters that are sums of products of variables can be reported; the others are left out.
+#[must_use]
+pub fn with_predictors(graph: &Graph) -> Graph {
+    let mut graph = graph.clone();
+    for v in (0..graph.variables.len()).map(VariableId) {
+        let variable = graph.variable(v);
+        if variable.observed.is_none() || !graph.is_local(v) {
+            continue;
+        }
+        let name = variable.name.clone();
+        for (key, node) in variable.distribution.parameters() {
+            let reported = matches!(key, "mean" | "rate" | "logit" | "probit" | "probability");
+            let rows = graph.rows.is_some_and(|r| graph.node(node).axes.contains(&r));
+            if reported && rows && !graph.is_data(node) {
+                let span = graph.node(node).span.clone();
+                graph.expressions.push(NamedExpression { name: format!("{name}.{key}"), node, span });
+            }
+        }
+    }
+    graph
+}
+
+impl Ascent {
+    /// The fit with other rows: row-level factors are made for `data`, global factors stay as they are.
+    ///
+    /// Columns are matched by name; they are standardized, and their levels numbered, as in the data of the fit. A column of
+    /// observed values that `data` lacks counts as missing.
+    ///
+    /// # Errors
+    ///
+    /// Refuses data that lack what parameters are computed from, and levels that the fit has not seen.
+    pub fn for_rows(&self, data: &Data) -> Result<Self, PredictError> {
+        let graph = &self.engine.lowered.graph;
+        if graph.rows.is_none() {
+            return Err(PredictError::NoRows);
+        }
+        check_covariates(graph, data)?;
+        let mut other = self.clone();
+        other.engine = self.engine.with_rows(aligned(graph, data)?)?;
+        Ok(other)
+    }
+
+    /// Predicts rows: posteriors of their latent variables, expressions, and how well they fit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ascent::for_rows`].
+    pub fn predict(&self, data: &Data) -> Result<Prediction, PredictError> {
+        let total = total_rows(&self.engine.lowered.graph)?;
+        let other = self.for_rows(data)?;
+        let engine = &other.engine;
+        let graph = &engine.lowered.graph;
+        let num_rows = data.num_rows();
+        let chunks = || (0..num_rows).step_by(CHUNK).map(|start| start..(start + CHUNK).min(num_rows));
+        let mut variables = Vec::new();
+        for v in (0..graph.variables.len()).map(VariableId) {
+            if !graph.is_local(v) || !engine.lowered.factor_of.contains_key(&v) {
+                continue;
+            }
+            let name = &graph.variable(v).name;
+            let mut all: Option<RowPosterior> = None;
+            for rows in chunks() {
+                let Some(part) = other.rows(name, rows)? else { break };
+                match &mut all {
+                    None => all = Some(part),
+                    Some(all) => {
+                        all.means.extend(part.means);
+                        all.sds.extend(part.sds);
+                    }
+                }
+            }
+            variables.extend(all.filter(|p| p.width > 0).map(|p| (name.clone(), p)));
+        }
+        let mut expressions = Vec::new();
+        for derived in &engine.lowered.derived {
+            if !graph.rows.is_some_and(|r| derived.axes.contains(&r)) {
+                continue;
+            }
+            let mut expression = RowExpression { name: derived.name.clone(), width: 0, means: vec![], sds: vec![] };
+            for rows in chunks() {
+                let means = engine.derived_rows(&derived.mean, &derived.index, &derived.axes, rows.clone())?;
+                let seconds = engine.derived_rows(&derived.second, &derived.index, &derived.axes, rows.clone())?;
+                expression.width = means.len() / rows.len();
+                expression.sds.extend(means.iter().zip(&seconds).map(|(m, s)| (s - m * m).max(0.0).sqrt()));
+                expression.means.extend(means);
+            }
+            expressions.push(expression);
+        }
+        Ok(Prediction { num_rows, variables, expressions, log_density: engine.row_scores(total)? })
+    }
+}
+
+/// Number of rows of the fit, repeated rows counted.
+fn total_rows(graph: &Graph) -> Result<f64, DataError> {
+    let Some(counts) = graph.counts else { return Ok(graph.data.num_rows() as f64) };
+    let mut values = vec![0.0; graph.data.num_rows()];
+    graph.data.read(&[counts], 0..graph.data.num_rows(), &mut values)?;
+    Ok(values.iter().sum())
+}
+
+/// Columns that the parameters of a variable are computed from.
+fn covariates(graph: &Graph, v: VariableId) -> Vec<ColumnId> {
+    let mut columns = Vec::new();
+    for (_, node) in graph.variable(v).distribution.parameters() {
+        graph.visit(node, &mut |n| match n.kind {
+            NodeKind::Column(column) | NodeKind::Index { index: IndexSource::Column(column), .. } => {
+                columns.push(column)
+            }
+            NodeKind::Block(block) => columns.extend(&graph.data.block(block).columns),
+            _ => {}
+        });
+    }
+    columns.sort_unstable();
+    columns.dedup();
+    columns
+}
+
+/// Refuses data in which what parameters are computed from is missing.
+fn check_covariates(graph: &Graph, data: &Data) -> Result<(), PredictError> {
+    for v in (0..graph.variables.len()).map(VariableId) {
+        let variable = &graph.variable(v).name;
+        for column in covariates(graph, v) {
+            let name = &graph.data.column(column).name;
+            let Some(found) = data.column_named(name) else {
+                let known: Vec<&str> = data.columns.iter().map(|c| c.name.as_str()).collect();
+                return Err(PredictError::MissingColumn {
+                    column: name.clone(),
+                    variable: variable.clone(),
+                    known: known.join(", "),
+                });
+            };
+            let missing = match cells(data, found)? {
+                Cells::Numbers(values) => values.iter().position(|x| x.is_nan()),
+                Cells::Text(texts) => texts.iter().position(Option::is_none),
+            };
+            if let Some(row) = missing {
+                return Err(PredictError::MissingCell {
+                    row: row + 1,
+                    column: name.clone(),
+                    variable: variable.clone(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The cells of a column as they were read.
+fn cells(data: &Data, column: ColumnId) -> Result<Cells, DataError> {
+    let rows = data.num_rows();
+    if let ColumnKind::Text { levels } = &data.column(column).kind {
+        let axis = Axis {
+            name: data.column(column).name.clone(),
+            size: levels.len(),
+            kind: AxisKind::Levels { column, levels: levels.clone() },
+        };
+        let codes = data.codes(column, &axis)?;
+        let text = |code: &u32| (*code != MISSING_CODE).then(|| levels.get(*code as usize).cloned()).flatten();
+        return Ok(Cells::Text(codes.all().iter().map(text).collect()));
+    }
+    let mut values = vec![0.0; rows];
+    data.read(&[column], 0..rows, &mut values)?;
+    Ok(Cells::Numbers(values))
+}
+
+/// New rows in the columns of the fit's data, with its standardization.
+fn aligned(graph: &Graph, data: &Data) -> Result<Data, DataError> {
+    let rows = data.num_rows();
+    let mut columns = Vec::new();
+    for (index, column) in graph.data.columns.iter().enumerate() {
+        let cells = match (data.column_named(&column.name), &column.kind) {
+            (Some(found), kind) => match (cells(data, found)?, kind) {
+                // Levels written as numbers are text where the fit had text among them.
+                (Cells::Numbers(values), ColumnKind::Text { .. }) => {
+                    Cells::Text(values.iter().map(|x| (!x.is_nan()).then(|| vi_model::data::number_text(*x))).collect())
+                }
+                (cells, _) => cells,
+            },
+            (None, _) if graph.counts == Some(ColumnId(index)) => Cells::Numbers(vec![1.0; rows]),
+            (None, ColumnKind::Numeric) => Cells::Numbers(vec![f64::NAN; rows]),
+            (None, ColumnKind::Text { .. }) => Cells::Text(vec![None; rows]),
+        };
+        columns.push((column.name.clone(), cells));
+    }
+    let mut other = Data::from_columns(columns)?;
+    for (own, fitted) in other.columns.iter_mut().zip(&graph.data.columns) {
+        own.standardization = fitted.standardization;
+    }
+    other.blocks.clone_from(&graph.data.blocks);
+    Ok(other)
+}
+
+/// The natural parameters of the global factors, by name: all that a prediction needs besides the model.
+pub type GlobalState = Vec<(String, Vec<Vec<f64>>)>;
+
+impl Ascent {
+    /// The natural parameters of the global factors.
+    #[must_use]
+    pub fn global_state(&self) -> GlobalState {
+        let program = &self.engine.lowered.program;
+        (0..program.factors.len())
+            .filter(|&f| !program.factors[f].local)
+            .map(|f| (program.factors[f].name.clone(), self.engine.natural[f].clone()))
+            .collect()
+    }
+
+    /// Puts the global factors where a fit of the same model and data has left them.
+    ///
+    /// # Errors
+    ///
+    /// [`CaviError::State`] where factors or their shapes differ.
+    pub fn restore(&mut self, state: &GlobalState) -> Result<(), CaviError> {
+        let lowered = Arc::clone(&self.engine.lowered);
+        for (f, factor) in lowered.program.factors.iter().enumerate().filter(|(_, factor)| !factor.local) {
+            let found = state.iter().find(|(name, _)| *name == factor.name).map(|(_, natural)| natural);
+            let sizes = |natural: &[Vec<f64>]| natural.iter().map(Vec::len).collect::<Vec<_>>();
+            let expected = sizes(&self.engine.natural[f]);
+            match found {
+                Some(natural) if sizes(natural) == expected => self.engine.set_natural(f, natural)?,
+                _ => return Err(CaviError::State { factor: factor.name.clone() }),
+            }
+        }
+        Ok(())
+    }
+}
