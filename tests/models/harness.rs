@@ -6,20 +6,20 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The folder of the model files.
-pub fn models() -> PathBuf {
+pub(crate) fn models() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models")
 }
 
 /// A finished run of a model file.
-pub struct Run {
+pub(crate) struct Run {
     folder: PathBuf,
-    pub summary: Value,
+    pub(crate) summary: Value,
     posterior: Value,
 }
 
 /// Runs `MODEL.toml` with further arguments and asks that it converges to `elbo`, within `tolerance` nats, in half a minute,
 /// and that the parts of the ELBO add up to it.
-pub fn run(binary: &str, model: &str, arguments: &[&str], elbo: f64, tolerance: f64) -> Run {
+pub(crate) fn run(binary: &str, model: &str, arguments: &[&str], elbo: f64, tolerance: f64) -> Run {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("models").join(model);
     let output = Command::new(binary)
         .arg("run")
@@ -43,22 +43,22 @@ pub fn run(binary: &str, model: &str, arguments: &[&str], elbo: f64, tolerance: 
 
 impl Run {
     /// The posterior means of a variable, flattened in plate order.
-    pub fn mean(&self, variable: &str) -> Vec<f64> {
+    pub(crate) fn mean(&self, variable: &str) -> Vec<f64> {
         flat(&self.posterior[variable]["mean"])
     }
 
     /// The marginal posterior standard deviations of a variable, flattened in plate order.
-    pub fn sd(&self, variable: &str) -> Vec<f64> {
+    pub(crate) fn sd(&self, variable: &str) -> Vec<f64> {
         flat(&self.posterior[variable]["sd"])
     }
 
     /// A parameter of a variable's posterior, flattened in plate order.
-    pub fn parameter(&self, variable: &str, parameter: &str) -> Vec<f64> {
+    pub(crate) fn parameter(&self, variable: &str, parameter: &str) -> Vec<f64> {
         flat(&self.posterior[variable]["parameters"][parameter])
     }
 
     /// The last `width` columns of a saved row-level variable, one vector per row.
-    pub fn saved(&self, variable: &str, width: usize) -> Vec<Vec<f64>> {
+    pub(crate) fn saved(&self, variable: &str, width: usize) -> Vec<Vec<f64>> {
         let path = self.folder.join("local").join(format!("{variable}.csv"));
         let mut reader = csv::Reader::from_path(path).expect("the table is written");
         let parse = |r: csv::StringRecord| {
@@ -68,18 +68,18 @@ impl Run {
     }
 
     /// The most probable category of each row.
-    pub fn decoded(&self, variable: &str, categories: usize) -> Vec<usize> {
+    pub(crate) fn decoded(&self, variable: &str, categories: usize) -> Vec<usize> {
         self.saved(variable, categories).iter().map(|p| largest(p)).collect()
     }
 }
 
 /// Position of the largest element.
-pub fn largest(values: &[f64]) -> usize {
+pub(crate) fn largest(values: &[f64]) -> usize {
     (0..values.len()).max_by(|&a, &b| values[a].total_cmp(&values[b])).expect("at least one value")
 }
 
 /// Share of the rows whose group's most frequent label is their own: 1 when groups never mix labels.
-pub fn purity(groups: &[usize], labels: &[String]) -> f64 {
+pub(crate) fn purity(groups: &[usize], labels: &[String]) -> f64 {
     assert_eq!(groups.len(), labels.len());
     let mut counts = std::collections::BTreeMap::<usize, std::collections::BTreeMap<&str, usize>>::new();
     for (group, label) in groups.iter().zip(labels) {
@@ -90,19 +90,19 @@ pub fn purity(groups: &[usize], labels: &[String]) -> f64 {
 }
 
 /// The cells of a column of a data file, as text.
-pub fn text_column(file: &str, column: &str) -> Vec<String> {
+pub(crate) fn text_column(file: &str, column: &str) -> Vec<String> {
     let mut reader = csv::Reader::from_path(models().join("data").join(file)).expect("the data file exists");
     let position = reader.headers().expect("a header").iter().position(|h| h == column).expect("the column exists");
     reader.records().map(|r| r.expect("a row")[position].to_owned()).collect()
 }
 
 /// The cells of a column of a data file, as numbers; empty ones and `NA` are not-a-number.
-pub fn column(file: &str, name: &str) -> Vec<f64> {
+pub(crate) fn column(file: &str, name: &str) -> Vec<f64> {
     text_column(file, name).iter().map(|x| x.parse().unwrap_or(f64::NAN)).collect()
 }
 
 /// Centred and divided by the population standard deviation.
-pub fn standardized(values: &[f64]) -> Vec<f64> {
+pub(crate) fn standardized(values: &[f64]) -> Vec<f64> {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     let sd = (values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
@@ -110,7 +110,7 @@ pub fn standardized(values: &[f64]) -> Vec<f64> {
 }
 
 /// Asserts that two numbers agree within an absolute tolerance.
-pub fn close(value: f64, expected: f64, tolerance: f64) {
+pub(crate) fn close(value: f64, expected: f64, tolerance: f64) {
     assert!((value - expected).abs() <= tolerance, "{value} is not within {tolerance} of {expected}");
 }
 
