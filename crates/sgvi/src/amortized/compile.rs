@@ -555,7 +555,7 @@ impl Compiler<'_> {
         let initial =
             if transform == Transform::Identity && width > 1 { Initial::Uniform(0.1) } else { Initial::Constant(0.0) };
         let sizes: Vec<usize> = axes.iter().map(|&axis| graph.axis(axis).size).collect();
-        let view = self.program.layout.allocate(variable.name.clone(), &sizes, initial);
+        let view = self.program.layout.allocate(format!("{}.unconstrained", variable.name), &sizes, initial);
         if let Some(start) = &variable.initial {
             let tensor = start.broadcast_to(&axes, &sizes);
             let values: Option<Vec<f32>> =

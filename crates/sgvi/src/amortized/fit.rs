@@ -73,6 +73,13 @@ pub fn fit(graph: &Graph, model_name: &str, options: FitOptions<'_>) -> Result<A
     Ok(AmortizedFit { parameters, terms, held_out_rows, record, settings, model })
 }
 
+/// What a checkpoint must share with the run that goes on with it: settings, number of rows, and the model's text.
+#[must_use]
+pub fn fingerprint(graph: &Graph) -> u64 {
+    let text = format!("{:?} {} {}", Settings::new(graph).ok(), graph.data.num_rows(), graph.source.text);
+    vi_run::executor::fingerprint(text.as_bytes())
+}
+
 /// Takes the sds that are set in closed form away from the optimiser.
 fn prepare(model: &mut AmortizedModel, settings: &Settings) {
     if settings.optimal_sd {

@@ -3,6 +3,7 @@
 mod bound;
 pub mod compile;
 pub mod fit;
+pub mod generate;
 mod likelihood;
 pub mod model;
 pub mod part;
@@ -11,5 +12,6 @@ pub mod program;
 pub mod settings;
 pub mod trainer;
 pub mod training;
+pub mod weights;
 
 pub use bound::{Bound, Totals};

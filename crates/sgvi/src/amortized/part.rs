@@ -61,6 +61,8 @@ pub struct Part {
     pub weights: Vec<f32>,
     /// Monte Carlo draws per row.
     pub draws: usize,
+    /// Whether the noise of a row goes by its place in the part instead of its number.
+    pub noise_by_place: bool,
     /// One buffer per slot.
     pub values: Vec<Vec<f32>>,
     /// The adjoint of each slot that reaches a parameter.
@@ -106,6 +108,7 @@ impl Part {
             rows: Vec::with_capacity(rows),
             weights: Vec::with_capacity(rows),
             draws,
+            noise_by_place: false,
             values: program.slots.iter().map(buffer).collect(),
             adjoints: program
                 .slots
@@ -256,7 +259,8 @@ impl Part {
                     noise.fill(0.0);
                 } else {
                     for (row, block) in noise.chunks_exact_mut(d * draws).enumerate() {
-                        let mut generator = pass.noise.row(u64::from(self.rows[row]), *index as u16);
+                        let number = if self.noise_by_place { row as u64 } else { u64::from(self.rows[row]) };
+                        let mut generator = pass.noise.row(number, *index as u16);
                         block.fill_with(|| StandardNormal.sample(&mut generator));
                     }
                 }

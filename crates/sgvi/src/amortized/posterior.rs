@@ -72,25 +72,6 @@ fn ln_unless_one(s: f64) -> f64 {
     if s == 1.0 { 0.0 } else { s.ln() }
 }
 
-/// Solves A·ε = z − μ, to find the noise of a given z.
-pub(super) fn noise_of(latent: &Latent, parameters: &[f32], z: &[f32], noise: &mut [f32]) {
-    let d = latent.width;
-    let (mean, rest) = parameters.split_at(d);
-    let mut position = 0;
-    for i in 0..d {
-        let mut residual = z[i] - mean[i];
-        if latent.full {
-            for j in 0..i {
-                residual -= rest[position + j] * noise[j];
-            }
-            noise[i] = residual / rest[position + i].exp();
-            position += i + 1;
-        } else {
-            noise[i] = residual / rest[i].exp();
-        }
-    }
-}
-
 /// The marginal variance of each coordinate: the rows of A squared.
 pub(super) fn variances(latent: &Latent, parameters: &[f32], variances: &mut [f64]) {
     let d = latent.width;
@@ -279,6 +260,25 @@ mod tests {
             prior_sd: 2,
             output: 3,
             level: Level::Row,
+        }
+    }
+
+    /// Solves A·ε = z − μ, to find the noise of a given z.
+    fn noise_of(latent: &Latent, parameters: &[f32], z: &[f32], noise: &mut [f32]) {
+        let d = latent.width;
+        let (mean, rest) = parameters.split_at(d);
+        let mut position = 0;
+        for i in 0..d {
+            let mut residual = z[i] - mean[i];
+            if latent.full {
+                for j in 0..i {
+                    residual -= rest[position + j] * noise[j];
+                }
+                noise[i] = residual / rest[position + i].exp();
+                position += i + 1;
+            } else {
+                noise[i] = residual / rest[i].exp();
+            }
         }
     }
 

@@ -96,15 +96,7 @@ impl<'a> Training<'a> {
     pub fn new(model: &'a AmortizedModel, settings: &'a Settings, seed: u64) -> Self {
         let stream = |stream: Stream| derive_seed(seed, stream as u64);
         let parameters = model.program.initialize(stream(Stream::Parameters));
-        // The held-out rows are the same ones in every restart.
-        let mut rows: Vec<u32> = (0..model.num_rows as u32).collect();
-        let count = (settings.held_out * model.num_rows as f64).round() as usize;
-        if count > 0 {
-            rows.shuffle(&mut StepNoise::new(derive_seed(settings.seed, Stream::HeldOut as u64), 0).row(0, 0));
-        }
-        let mut held_out = rows.split_off(model.num_rows - count);
-        held_out.sort_unstable();
-        rows.sort_unstable();
+        let (rows, held_out) = split_rows(model.num_rows, settings);
         let weight = rows.iter().map(|&row| f64::from(model.weights[row as usize])).sum();
         let snapshot = Snapshot {
             first: vec![0.0; parameters.len()],
@@ -331,6 +323,20 @@ impl<'a> Training<'a> {
             self.trainer.parameters[index] += (damping * 0.5 * ratio.clamp(0.01, 100.0).ln()) as f32;
         }
     }
+}
+
+/// The rows to train on and those held out, which are the same ones in every restart.
+#[must_use]
+pub fn split_rows(num_rows: usize, settings: &Settings) -> (Vec<u32>, Vec<u32>) {
+    let mut rows: Vec<u32> = (0..num_rows as u32).collect();
+    let count = (settings.held_out * num_rows as f64).round() as usize;
+    if count > 0 {
+        rows.shuffle(&mut StepNoise::new(derive_seed(settings.seed, Stream::HeldOut as u64), 0).row(0, 0));
+    }
+    let mut held_out = rows.split_off(num_rows - count.min(num_rows));
+    held_out.sort_unstable();
+    rows.sort_unstable();
+    (rows, held_out)
 }
 
 /// The log prior of each point variable, in nats.

@@ -90,7 +90,12 @@ fn written(error: OutputError) -> u8 {
 }
 
 /// Draws `count` rows from the whole model: the prior, then the decoder.
-pub(in crate::cli) fn sample(run: &std::path::Path, data: Option<&std::path::Path>, count: usize, seed: u64) -> Outcome {
+pub(in crate::cli) fn sample(
+    run: &std::path::Path,
+    data: Option<&std::path::Path>,
+    count: usize,
+    seed: u64,
+) -> Outcome {
     let run = SavedRun::open(run, data)?;
     let mut directory = RunDirectory::open(&run.folder).map_err(written)?;
     // The rows give the conditions of the decoder, where it has any.
@@ -206,7 +211,10 @@ pub(in crate::cli) fn traverse(arguments: &TraverseArguments) -> Outcome {
         Some(name) => match names.iter().position(|known| known == name) {
             Some(index) => index,
             None => {
-                print_failure(&format!("`{name}` is not an amortised variable of this run; there are {}", names.join(", ")));
+                print_failure(&format!(
+                    "`{name}` is not an amortised variable of this run; there are {}",
+                    names.join(", ")
+                ));
                 return Err(REFUSED);
             }
         },

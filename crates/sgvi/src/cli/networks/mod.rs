@@ -66,8 +66,7 @@ fn write_encoding(
     format: vi_run::output::LocalFormat,
 ) -> Result<(), OutputError> {
     let width = encoding.width;
-    let columns =
-        if width == 1 { LocalColumns::Scalar } else { LocalColumns::numbered_coordinates(width) };
+    let columns = if width == 1 { LocalColumns::Scalar } else { LocalColumns::numbered_coordinates(width) };
     let mut writer = directory.local_writer(name, format, columns)?;
     for (means, sds) in encoding.means.chunks(width * 512).zip(encoding.sds.chunks(width * 512)) {
         writer.write_moments(means, sds)?;
@@ -110,11 +109,8 @@ fn column_names(graph: &Graph, variable: &str, width: usize) -> Vec<String> {
 /// What `sgvi check` says of an amortised model.
 pub(super) fn describe(graph: &Graph) -> Result<String, SgviError> {
     let program = crate::amortized::compile::compile(graph)?;
-    let mut text = format!(
-        "{} parameters; {} operations for every row\n",
-        program.layout.len(),
-        program.operations.len()
-    );
+    let mut text =
+        format!("{} parameters; {} operations for every row\n", program.layout.len(), program.operations.len());
     for view in program.layout.views() {
         let shape: Vec<String> = view.shape.iter().map(ToString::to_string).collect();
         text.push_str(&format!("  {} [{}]\n", view.name, shape.join(", ")));

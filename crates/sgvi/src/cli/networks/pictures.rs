@@ -65,10 +65,10 @@ impl Picture {
                 .find(|[height, width]| height * width == numbers)
                 .or((numbers >= 16 && side * side == numbers).then_some([side, side]))?;
             let values = observed_values(model, index)?.1;
-            let (low, high) = values
-                .iter()
-                .filter(|v| !v.is_nan())
-                .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &v| (low.min(f64::from(v)), high.max(f64::from(v))));
+            let (low, high) =
+                values.iter().filter(|v| !v.is_nan()).fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &v| {
+                    (low.min(f64::from(v)), high.max(f64::from(v)))
+                });
             (high > low).then_some(Self { observed: index, height, width, low, high })
         })
     }
@@ -79,7 +79,13 @@ impl Picture {
     }
 
     /// Draws a grid of images, `[num_images, height·width]`.
-    pub(super) fn grid(&self, title: &str, images: &[f64], columns: usize, row_names: &[String]) -> vi_run::plot::Picture {
+    pub(super) fn grid(
+        &self,
+        title: &str,
+        images: &[f64],
+        columns: usize,
+        row_names: &[String],
+    ) -> vi_run::plot::Picture {
         image_grid(&ImageGrid { title, images, height: self.height, width: self.width, columns, row_names })
     }
 }
@@ -192,7 +198,8 @@ pub(super) fn reconstructions(
         images.extend(picture.shades(&line));
         names.extend(["data".to_owned(), "decoded".to_owned()]);
     }
-    directory.write_picture("reconstructions", &picture.grid("Rows and their reconstructions", &images, COLUMNS, &names))
+    directory
+        .write_picture("reconstructions", &picture.grid("Rows and their reconstructions", &images, COLUMNS, &names))
 }
 
 /// A column that gives classes: outside every block, with few distinct values.

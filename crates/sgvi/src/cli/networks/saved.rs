@@ -19,8 +19,10 @@ const MODEL: &str = "model.json";
 pub(super) fn write_model(graph: &Graph, directory: &mut RunDirectory) -> Result<(), OutputError> {
     let name = Path::new(&*graph.source.name);
     let folder = name.parent().map(Path::to_path_buf).unwrap_or_default();
-    let folder = std::path::absolute(if folder.as_os_str().is_empty() { Path::new(".") } else { &folder }).unwrap_or(folder);
-    let content = json!({ "name": &*graph.source.name, "folder": folder.display().to_string(), "text": &*graph.source.text });
+    let folder =
+        std::path::absolute(if folder.as_os_str().is_empty() { Path::new(".") } else { &folder }).unwrap_or(folder);
+    let content =
+        json!({ "name": &*graph.source.name, "folder": folder.display().to_string(), "text": &*graph.source.text });
     directory.write(MODEL, format!("{content:#}\n").as_bytes())
 }
 
@@ -60,9 +62,13 @@ impl SavedRun {
             ))
         };
         let text = std::fs::read_to_string(folder.join(MODEL)).map_err(|error| missing(MODEL, error.to_string()))?;
-        let saved: serde_json::Value = serde_json::from_str(&text).map_err(|error| missing(MODEL, error.to_string()))?;
+        let saved: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| missing(MODEL, error.to_string()))?;
         let field = |key: &str| {
-            saved.get(key).and_then(serde_json::Value::as_str).ok_or_else(|| missing(MODEL, format!("it lacks `{key}`")))
+            saved
+                .get(key)
+                .and_then(serde_json::Value::as_str)
+                .ok_or_else(|| missing(MODEL, format!("it lacks `{key}`")))
         };
         let (name, base, text) = (field("name")?, PathBuf::from(field("folder")?), field("text")?);
         let load = |text: &str| vi_model::load_str(text, name, &base).map_err(|error| refuse_model(&error));
@@ -78,15 +84,16 @@ impl SavedRun {
         let settings = Settings::new(&graph).map_err(|error| refuse(&error, &graph))?;
         if let Some(data) = data {
             let file = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
-            let new = load(&with_data(text, &file).ok_or_else(|| fail("the model has no `file` in [data]".to_owned()))?)?;
+            let new =
+                load(&with_data(text, &file).ok_or_else(|| fail("the model has no `file` in [data]".to_owned()))?)?;
             same_axes(&graph, &new).map_err(fail)?;
             graph = new;
         }
         let model = AmortizedModel::new(&graph).map_err(|error| refuse(&error, &graph))?;
         let bytes = std::fs::read(folder.join("weights.safetensors"))
             .map_err(|error| missing("weights.safetensors", error.to_string()))?;
-        let parameters =
-            weights::from_bytes(&model.program.layout, &bytes).map_err(|error| missing("weights.safetensors", error.to_string()))?;
+        let parameters = weights::from_bytes(&model.program.layout, &bytes)
+            .map_err(|error| missing("weights.safetensors", error.to_string()))?;
         Ok(Self { folder: folder.to_owned(), graph, model, parameters, settings, new_data: data.is_some() })
     }
 }

@@ -1,0 +1,276 @@
+//! What one does with a fitted amortised model: encode, decode, reconstruct, sample, and evaluate by importance sampling.
+
+use super::bound::{Bound, Totals};
+use super::model::AmortizedModel;
+use super::part::{Drawing, Part, Pass};
+use super::posterior::variances;
+use super::program::{Likelihood, SlotId};
+use super::trainer::{evaluate, for_parts};
+use crate::network::exp;
+use crate::network::noise::StepNoise;
+use rand::RngExt;
+use rand_distr::{Distribution, Poisson, StandardNormal};
+
+/// Draws of one pass of an importance-weighted evaluation.
+const DRAWS_PER_PASS: usize = 50;
+
+/// Mean and sd of the factors of some rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoding {
+    /// Number of dimensions d of the variable.
+    pub width: usize,
+    /// `[num_rows, d]`
+    pub means: Vec<f64>,
+    /// `[num_rows, d]`, marginal.
+    pub sds: Vec<f64>,
+}
+
+/// The factors of latent variable `latent` (an index in the program) for some rows.
+///
+/// A variable whose network reads the draws of another one gets its factor at that one's mean.
+#[must_use]
+pub fn encode(model: &AmortizedModel, parameters: &[f32], latent: usize, rows: &[u32]) -> Encoding {
+    let program = &model.program;
+    let variable = &program.latents[latent];
+    let d = variable.width;
+    let needed = program.needed(&[variable.parameters], true);
+    let noise = StepNoise::new(0, 0);
+    let read = |part: &mut Part, _: &Pass<'_>| {
+        let width = program.slots[variable.parameters].width;
+        let mut out = (Vec::new(), Vec::new());
+        let mut squares = vec![0.0; d];
+        for row in part.value(program, variable.parameters).chunks_exact(width) {
+            out.0.extend(row[..d].iter().map(|&m| f64::from(m)));
+            variances(variable, row, &mut squares);
+            out.1.extend(squares.iter().map(|v| v.sqrt()));
+        }
+        out
+    };
+    let parts = for_parts(model, parameters, rows, 1, &noise, Drawing::PosteriorMean, Some(&needed), read);
+    let mut encoding = Encoding { width: d, means: Vec::new(), sds: Vec::new() };
+    for (means, sds) in parts {
+        encoding.means.extend(means);
+        encoding.sds.extend(sds);
+    }
+    encoding
+}
+
+/// Where the latent variables of a decoded batch come from.
+#[derive(Debug, Clone, Copy)]
+pub enum Code<'a> {
+    /// The prior.
+    Prior,
+    /// The means of the factors: a reconstruction.
+    Mean,
+    /// Draws of the factors.
+    Posterior,
+    /// Given values, per latent variable `[num_rows, d]`.
+    Given(&'a [Vec<f32>]),
+}
+
+/// Observed variables as the decoder sees them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decoded {
+    /// Numbers per row.
+    pub width: usize,
+    /// The expected value of each number (of a category: the most probable one), `[num_rows, width]`.
+    pub means: Vec<f32>,
+    /// A draw of each number, `[num_rows, width]`; not a number for distributions that are not drawn from.
+    pub draws: Vec<f32>,
+}
+
+/// Decodes every observed variable for some rows; the rows' data serve as conditions and, unless the code is given or
+/// from the prior, as input of the encoders.
+#[must_use]
+pub fn decode(model: &AmortizedModel, parameters: &[f32], rows: &[u32], code: Code<'_>, seed: u64) -> Vec<Decoded> {
+    let program = &model.program;
+    let targets: Vec<SlotId> = program.observed.iter().flat_map(|o| o.parameters.iter().copied()).collect();
+    let (drawing, with_posterior) = match code {
+        Code::Prior => (Drawing::Prior, false),
+        Code::Mean => (Drawing::PosteriorMean, true),
+        Code::Posterior => (Drawing::Posterior, true),
+        Code::Given(_) => (Drawing::Given, false),
+    };
+    let needed = program.needed(&targets, with_posterior);
+    let mut decoded: Vec<Decoded> = program
+        .observed
+        .iter()
+        .map(|o| Decoded { width: program.slots[o.data].width, means: Vec::new(), draws: Vec::new() })
+        .collect();
+    let size = super::trainer::rows_per_part(1);
+    let mut part = Part::new(program, size, 1, false);
+    // A data row may stand more than once in the batch: noise goes by the place, not by the row.
+    part.noise_by_place = true;
+    for (block, rows) in rows.chunks(size).enumerate() {
+        part.assign(model, rows);
+        if let Code::Given(values) = code {
+            for (latent, values) in program.latents.iter().zip(values) {
+                let first = block * size * latent.width;
+                let length = rows.len() * latent.width;
+                part.values[latent.output][..length].copy_from_slice(&values[first..first + length]);
+            }
+        }
+        let noise = StepNoise::new(seed, 1 + block as u64);
+        let pass = Pass {
+            program,
+            parameters,
+            sources: &model.sources,
+            kernels: &crate::network::kernels::Processor,
+            noise: &noise,
+            training: false,
+            drawing,
+            needed: Some(&needed),
+        };
+        part.forward(&pass);
+        for (index, out) in decoded.iter_mut().enumerate() {
+            read_observed(model, &part, index, out, &noise);
+        }
+    }
+    decoded
+}
+
+/// Expected values and draws of one observed variable in one part.
+fn read_observed(model: &AmortizedModel, part: &Part, index: usize, out: &mut Decoded, noise: &StepNoise) {
+    let program = &model.program;
+    let observed = &program.observed[index];
+    let width = out.width;
+    for row in 0..part.rows.len() {
+        let mut generator = noise.row(row as u64, 0x4000 + index as u16);
+        let parameter = |which: usize, column: usize| -> f64 {
+            let slot = observed.parameters[which];
+            let s = &program.slots[slot];
+            let at = if s.level == super::program::Level::Global { 0 } else { row * s.width };
+            f64::from(part.values[slot][at + if s.width == 1 { 0 } else { column }])
+        };
+        for column in 0..width {
+            let (mean, draw) = match observed.likelihood {
+                Likelihood::BernoulliLogit => {
+                    let p = 1.0 / (1.0 + f64::from(exp::<false>(-parameter(0, column) as f32)));
+                    (p, f64::from(u8::from(generator.random::<f64>() < p)))
+                }
+                Likelihood::Normal => {
+                    let (mean, sd) = (parameter(0, column), parameter(1, column));
+                    let e: f64 = StandardNormal.sample(&mut generator);
+                    (mean, mean + sd * e)
+                }
+                Likelihood::PoissonLogRate => {
+                    let rate = parameter(0, column).exp();
+                    (rate, Poisson::new(rate).map_or(f64::NAN, |p| p.sample(&mut generator)))
+                }
+                Likelihood::Categorical { size } => {
+                    let slot = observed.parameters[0];
+                    let start = row * program.slots[slot].width + column * size;
+                    let logits = &part.values[slot][start..start + size];
+                    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                    let weights: Vec<f64> = logits.iter().map(|&l| f64::from(l - largest).exp()).collect();
+                    let mut rest = generator.random::<f64>() * weights.iter().sum::<f64>();
+                    let drawn = weights.iter().position(|w| {
+                        rest -= w;
+                        rest < 0.0
+                    });
+                    let best = (0..size).max_by(|&a, &b| weights[a].total_cmp(&weights[b])).unwrap_or(0);
+                    (best as f64, drawn.unwrap_or(size - 1) as f64)
+                }
+                Likelihood::Other(_) => (parameter(0, column), f64::NAN),
+            };
+            out.means.push(mean as f32);
+            out.draws.push(draw as f32);
+        }
+    }
+}
+
+/// Held-out quality of a fitted model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evaluation {
+    /// Number of rows, counted with their weights.
+    pub rows: f64,
+    /// ELBO per row, in nats.
+    pub elbo: f64,
+    /// Its Monte Carlo standard error.
+    pub elbo_standard_error: f64,
+    /// E_q[log p(x | z)] per row.
+    pub log_likelihood: f64,
+    /// KL(q ‖ p) per row.
+    pub divergence: f64,
+    /// log 1/K Σ p(x, z_k) / q(z_k), the importance-weighted estimate of log p(x), per row.
+    pub log_evidence: f64,
+    /// Standard error of its mean over rows.
+    pub log_evidence_standard_error: f64,
+    /// K.
+    pub samples: usize,
+    /// For each latent variable the dimensions whose mean varies over the rows by more than 0.01
+    /// (Burda, Grosse & Salakhutdinov 2016), and all of its dimensions.
+    pub active_units: Vec<(String, usize, usize)>,
+}
+
+/// Evaluates a fitted model on some rows with `samples` importance samples per row.
+#[must_use]
+pub fn evaluate_rows(
+    model: &AmortizedModel,
+    parameters: &[f32],
+    rows: &[u32],
+    samples: usize,
+    seed: u64,
+) -> Evaluation {
+    let program = &model.program;
+    let elbo: Totals = evaluate(model, parameters, rows, 20, &StepNoise::new(seed, 0), Bound::Analytic { beta: 1.0 });
+    // Running log-sum-exp of the log weights of every row.
+    let mut sums: Vec<(f64, f64)> = vec![(f64::NEG_INFINITY, 0.0); rows.len()];
+    let samples = samples.max(1);
+    let mut done = 0;
+    let mut pass_number = 1;
+    while done < samples {
+        let draws = DRAWS_PER_PASS.min(samples - done);
+        let noise = StepNoise::new(seed, pass_number);
+        let read = |part: &mut Part, pass: &Pass<'_>| {
+            part.bound(pass, Bound::MonteCarlo { beta: 1.0, path_only: false }, None);
+            (0..part.rows.len() * draws).map(|sample| part.log_weight(sample)).collect::<Vec<f64>>()
+        };
+        let logs = for_parts(model, parameters, rows, draws, &noise, Drawing::Posterior, None, read).concat();
+        for ((largest, sum), logs) in sums.iter_mut().zip(logs.chunks_exact(draws)) {
+            for &log in logs {
+                if log > *largest {
+                    *sum = *sum * (*largest - log).exp() + 1.0;
+                    *largest = log;
+                } else {
+                    *sum += (log - *largest).exp();
+                }
+            }
+        }
+        done += draws;
+        pass_number += 1;
+    }
+    let estimates: Vec<f64> = sums.iter().map(|(largest, sum)| largest + (sum / samples as f64).ln()).collect();
+    let weights: Vec<f64> = rows.iter().map(|&row| f64::from(model.weights[row as usize])).collect();
+    let total: f64 = weights.iter().sum();
+    let log_evidence = estimates.iter().zip(&weights).map(|(e, w)| e * w).sum::<f64>() / total;
+    let variance =
+        estimates.iter().zip(&weights).map(|(e, w)| w * (e - log_evidence).powi(2)).sum::<f64>() / total.max(1.0);
+    let active_units = program
+        .latents
+        .iter()
+        .enumerate()
+        .map(|(index, latent)| {
+            let encoding = encode(model, parameters, index, rows);
+            let active = (0..latent.width)
+                .filter(|&i| {
+                    let values: Vec<f64> = encoding.means.iter().skip(i).step_by(latent.width).copied().collect();
+                    let mean = values.iter().sum::<f64>() / values.len() as f64;
+                    values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64 > 0.01
+                })
+                .count();
+            (latent.name.clone(), active, latent.width)
+        })
+        .collect();
+    Evaluation {
+        rows: total,
+        elbo: elbo.bound / elbo.rows,
+        elbo_standard_error: elbo.draw_variance.sqrt() / elbo.rows,
+        log_likelihood: elbo.log_likelihoods.iter().sum::<f64>() / elbo.rows,
+        divergence: elbo.divergences.iter().sum::<f64>() / elbo.rows,
+        log_evidence,
+        log_evidence_standard_error: (variance / total).sqrt(),
+        samples,
+        active_units,
+    }
+}
