@@ -478,3 +478,18 @@ observed = "response"
     assert_eq!(status(&output), 2);
     assert!(error_text(&output).contains("changed since the run"), "{}", error_text(&output));
 }
+
+#[test]
+fn the_library_alone_needs_no_command_line() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "-p", "cavi", "--no-default-features", "--edges", "normal", "--prefix", "none", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", error_text(&output));
+    let tree = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(tree.contains("vi-families"), "{tree}");
+    for package in ["clap ", "clap_complete ", "ctrlc ", "tiny-skia ", "png "] {
+        assert!(!tree.lines().any(|line| line.starts_with(package)), "{package} is in\n{tree}");
+    }
+}

@@ -1,6 +1,7 @@
 //! Loads a model file, fits it, reads its posterior, and predicts rows that it has not seen.
 //!
 //! `cargo run --release -p cavi --example from_file -- models/gmm.toml models/data/old-faithful.csv`
+#![allow(clippy::print_stdout)]
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! Builds a Gaussian mixture in code, fits it, and reads its posterior: no model file, no output folder.
+#![allow(clippy::print_stdout)]
 
 use vi_model::{ModelBuilder, VariableBuilder};
 

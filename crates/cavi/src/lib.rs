@@ -23,7 +23,7 @@ pub mod cli;
 #[cfg(feature = "cli")]
 mod picture;
 
-pub use describe::{Coefficient, Description, FactorDescription, RowSum, Work, describe};
+pub use describe::{Coefficient, Description, FactorDescription, Gate, RowSum, Work, describe};
 pub use error::CaviError;
 pub use fit::{Ascent, FitError, executor, fit, fit_with};
 pub use predict::{GlobalState, PredictError, Prediction, RowExpression, with_predictors};

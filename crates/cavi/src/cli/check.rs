@@ -57,6 +57,11 @@ fn description_json(model: &str, description: &Description) -> Value {
         .iter()
         .map(|s| json!({ "product": s.product, "size": s.size, "how": s.how, "messages": s.messages }))
         .collect();
+    let gates: Vec<Value> = work
+        .gates
+        .iter()
+        .map(|g| json!({ "name": g.name, "features": g.num_features, "categories": g.num_categories }))
+        .collect();
     json!({
         "engine": "cavi",
         "model": model,
@@ -69,6 +74,7 @@ fn description_json(model: &str, description: &Description) -> Value {
             "tasks": work.num_tasks,
             "local_order": work.local_order,
             "global_order": work.global_order,
+            "gates": gates,
             "sums": sums,
             "data_bytes": work.data_bytes,
             "row_state_bytes": work.row_state_bytes,

@@ -6,7 +6,7 @@ mod predict;
 mod run;
 mod state;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -128,7 +128,7 @@ fn schema() -> Result<u8, CommandError> {
 }
 
 /// A model file that can be opened, or what is wrong with the path.
-pub(crate) fn load(file: &PathBuf) -> Result<vi_model::graph::Graph, CommandError> {
+pub(crate) fn load(file: &Path) -> Result<vi_model::graph::Graph, CommandError> {
     if file.is_dir() {
         return Err(CommandError::Usage(format!(
             "`{0}` is a folder: give a model file in it, such as `{0}/gmm.toml`",

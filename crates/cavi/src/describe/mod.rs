@@ -68,6 +68,8 @@ pub struct Work {
     pub local_order: Vec<String>,
     /// The other factors in the order of their update.
     pub global_order: Vec<String>,
+    /// The gates that are two matrix products.
+    pub gates: Vec<Gate>,
     /// The sums over the rows.
     pub sums: Vec<RowSum>,
     /// Products that need no row.
@@ -78,6 +80,17 @@ pub struct Work {
     pub row_state_bytes: usize,
     /// Bytes of the factors and sums that do not grow with the rows.
     pub global_bytes: usize,
+}
+
+/// A categorical variable of the rows whose logits are one matrix product and whose statistics are another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    /// Name of the variable.
+    pub name: String,
+    /// Features of a row.
+    pub num_features: usize,
+    /// Categories.
+    pub num_categories: usize,
 }
 
 /// A sum over the rows that the updates share.

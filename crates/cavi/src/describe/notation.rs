@@ -247,9 +247,11 @@ impl<'a> Notation<'a> {
             (Family::NormalWishart(_), 0) | (Family::StickBreaking(_), 1 | 2) => {
                 indexed(&factor.family.statistic_name(s, &x), &inner)
             }
-            (Family::GaussianMarkovChain(_), 2..) => {
-                indexed(&format!("({})", factor.family.statistic_name(s, &x)), &inner)
-            }
+            (Family::GaussianMarkovChain(_), 2) => indexed(&format!("(Σ {x} {x}ᵀ)"), &inner),
+            (Family::GaussianMarkovChain(_), 3) => indexed(&format!("(Σ {x}′ {x}′ᵀ)"), &inner),
+            (Family::GaussianMarkovChain(_), 4) => indexed(&format!("(Σ {x} {x}′ᵀ)"), &inner),
+            (Family::GaussianMarkovChain(_), 5) => indexed(&format!("{x}₁"), &inner),
+            (Family::GaussianMarkovChain(_), 6) => indexed(&format!("({x}₁ {x}₁ᵀ)"), &inner),
             _ => factor.family.statistic_name(s, &along(&inner)),
         }
     }

@@ -1,7 +1,7 @@
 //! The work that a plan lays out: sums over the rows, their form, and the memory they take.
 
 use super::notation::Notation;
-use super::{RowSum, Work};
+use super::{Gate, RowSum, Work};
 use crate::lower::Lowered;
 use crate::plan::{MatrixPath, Plan, RowGroup};
 
@@ -37,7 +37,16 @@ pub(super) fn work(lowered: &Lowered, plan: &Plan, notation: &Notation<'_>) -> W
         num_tasks: rows.div_ceil(plan.task.max(1)),
         local_order: names(&plan.local_order),
         global_order: names(&plan.global_order),
-        sums: plan.groups.iter().map(|g| row_sum(lowered, g, notation)).collect(),
+        gates: plan
+            .fused
+            .iter()
+            .map(|gate| Gate {
+                name: program.factors[gate.factor].name.clone(),
+                num_features: gate.num_features,
+                num_categories: gate.categories,
+            })
+            .collect(),
+        sums: plan.groups.iter().enumerate().map(|(i, g)| row_sum(lowered, plan, i, g, notation)).collect(),
         num_row_free_products: plan.terms.iter().filter(|t| t.group.is_none()).count(),
         data_bytes: in_memory.then_some(numbers + codes + counts),
         row_state_bytes: if plan.stored { rows * state_per_row * 8 } else { 0 },
@@ -45,7 +54,16 @@ pub(super) fn work(lowered: &Lowered, plan: &Plan, notation: &Notation<'_>) -> W
     }
 }
 
-fn row_sum(lowered: &Lowered, group: &RowGroup, notation: &Notation<'_>) -> RowSum {
+fn row_sum(lowered: &Lowered, plan: &Plan, index: usize, group: &RowGroup, notation: &Notation<'_>) -> RowSum {
+    let fused = plan.fused.iter().find_map(|gate| {
+        let part = gate.groups.iter().find(|part| part.group == index)?;
+        Some((&lowered.program.factors[gate.factor].name, part.num_features))
+    });
+    if let Some((name, features)) = fused {
+        let plural = if features == 1 { "" } else { "s" };
+        let how = format!("{features} feature{plural} of the gate {name}");
+        return RowSum { product: notation.row_product(group), size: group.size(), how, messages: Vec::new() };
+    }
     let how = match (&group.matrix_summary, group.dynamic) {
         (_, false) => "once, before the first iteration".to_owned(),
         (Some(path), true) => format!(
@@ -107,6 +125,13 @@ impl Work {
             "  then: {}",
             if self.global_order.is_empty() { "nothing else".to_owned() } else { self.global_order.join(", ") }
         ));
+        for gate in &self.gates {
+            let (s, k) = (gate.num_features, gate.num_categories);
+            line(&format!(
+                "  gate {}: logits [{k} × {s}]·[{s} × rows] and statistics [{s} × rows]·[rows × {k}]",
+                gate.name
+            ));
+        }
         if !self.sums.is_empty() {
             line("  sums over the rows:");
         }

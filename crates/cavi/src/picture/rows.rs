@@ -229,6 +229,14 @@ pub(super) fn states(ascent: &Ascent, x: VariableId, z: VariableId) -> Result<Op
     })))
 }
 
+/// A line with its band.
+struct Line {
+    name: String,
+    mean: Vec<f64>,
+    lower: Vec<f64>,
+    upper: Vec<f64>,
+}
+
 /// A Gaussian chain: means with bands of two standard deviations.
 pub(super) fn series(ascent: &Ascent, v: VariableId) -> Result<Option<Picture>, CaviError> {
     let graph = &ascent.engine.lowered.graph;
@@ -236,17 +244,18 @@ pub(super) fn series(ascent: &Ascent, v: VariableId) -> Result<Option<Picture>, 
     let Some((means, sds)) = sample::latent(ascent, v, &rows)? else { return Ok(None) };
     let name = &graph.variable(v).name;
     let shown = means.width.min(MOST_LINES);
-    let lines: Vec<(String, Vec<f64>, Vec<f64>, Vec<f64>)> = (0..shown)
+    let lines: Vec<Line> = (0..shown)
         .map(|c| {
             let (mean, sd) = (means.column(c), sds.column(c));
             let lower = mean.iter().zip(&sd).map(|(m, s)| m - 2.0 * s).collect();
             let upper = mean.iter().zip(&sd).map(|(m, s)| m + 2.0 * s).collect();
-            (if means.width == 1 { name.clone() } else { format!("{name} {c}") }, mean, lower, upper)
+            let name = if means.width == 1 { name.clone() } else { format!("{name} {c}") };
+            Line { name, mean, lower, upper }
         })
         .collect();
     let series: Vec<Series<'_>> = lines
         .iter()
-        .map(|(name, values, lower, upper)| Series { name, values, band: Some(Band { lower, upper }) })
+        .map(|l| Series { name: &l.name, values: &l.mean, band: Some(Band { lower: &l.lower, upper: &l.upper }) })
         .collect();
     // Observations belong beside the line where one number a row stands for the one coordinate.
     let mut observations = Vec::new();
