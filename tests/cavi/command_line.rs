@@ -387,7 +387,7 @@ fn predictions_of_the_fitted_rows_are_those_of_the_fit() {
     for (row, line) in saved.lines().skip(1).enumerate() {
         let cells: Vec<f64> = line.split(',').map(|c| c.parse().unwrap()).collect();
         for (k, p) in cells[cells.len() - 6..].iter().enumerate() {
-            let predicted = table[&format!("z = {k}")][row];
+            let predicted = table[&format!("z.p_{k}")][row];
             assert!((predicted - p).abs() < 1e-5, "row {row}, component {k}: {predicted} instead of {p}");
         }
     }
@@ -459,7 +459,7 @@ observed = "response"
         let mean = number(&a["mean"][level]) + number(&s["mean"]) * dose;
         let variance = number(&a["sd"][level]).powi(2) + (dose * number(&s["sd"])).powi(2);
         assert!((table["y.mean"][row] - mean).abs() < 1e-9, "{table:?}, {mean}");
-        assert!((table["y.mean sd"][row] - variance.sqrt()).abs() < 1e-9, "{table:?}, {variance}");
+        assert!((table["y.mean.sd"][row] - variance.sqrt()).abs() < 1e-9, "{table:?}, {variance}");
     }
     for (text, word) in [
         ("clinic\na\n", "no column `dose`"),

@@ -18,6 +18,14 @@ pub enum PredictError {
     /// The model has no plate over the rows.
     #[error("this model has no plate over the data rows, so there is nothing to predict for a row")]
     NoRows,
+    /// All rows of a variable share one factor.
+    #[error(
+        "`{variable}` of all rows of the fit is one joint factor (`blocks`), so that new rows cannot be added to it"
+    )]
+    JointRows {
+        /// The variable.
+        variable: String,
+    },
     /// A column that parameters are computed from is not in the new data.
     #[error("the new data have no column `{column}`, from which the model computes `{variable}` (they have {known})")]
     MissingColumn {
@@ -111,6 +119,11 @@ impl Ascent {
         let graph = &self.engine.lowered.graph;
         if graph.rows.is_none() {
             return Err(PredictError::NoRows);
+        }
+        for (v, &f) in &self.engine.lowered.factor_of {
+            if graph.is_local(*v) && !self.engine.lowered.program.factors[f].local {
+                return Err(PredictError::JointRows { variable: graph.variable(*v).name.clone() });
+            }
         }
         check_covariates(graph, data)?;
         let mut other = self.clone();

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use vi_model::graph::{AxisKind, VariableId};
+use vi_model::graph::{AxisKind, Distribution, VariableId};
 use vi_run::output::{LocalColumns, LocalFormat, OutputError, RunDirectory};
 
 use crate::error::CaviError;
@@ -28,6 +28,8 @@ pub struct RowPosterior {
     pub width: usize,
     /// Whether `means` are the probabilities of the categories.
     pub is_categorical: bool,
+    /// Names of the categories: levels, or numbers from 0; empty where it is not categorical.
+    pub categories: Vec<String>,
     /// Posterior means, `[num_rows, width]`.
     pub means: Vec<f64>,
     /// Marginal posterior standard deviations, `[num_rows, width]`.
@@ -59,6 +61,19 @@ impl Ascent {
         Some((v, *self.engine.lowered.factor_of.get(&v)?))
     }
 
+    /// Names of what a categorical variable ranges over, where those are levels of a column.
+    fn levels(&self, v: VariableId) -> Option<Vec<String>> {
+        let graph = &self.engine.lowered.graph;
+        let range = match graph.variable(v).distribution {
+            Distribution::Categorical { range, .. } | Distribution::MarkovChain { range, .. } => range,
+            _ => return None,
+        };
+        match &graph.axis(range).kind {
+            AxisKind::Levels { levels, .. } => Some(levels.clone()),
+            _ => None,
+        }
+    }
+
     /// The posterior of a latent variable of the rows' plate in some rows; `None` where it has none.
     ///
     /// # Errors
@@ -73,7 +88,7 @@ impl Ascent {
             let width = means.len() / total.max(1);
             let range = rows.start.min(total) * width..rows.end.min(total) * width;
             let (means, sds) = (means[range.clone()].to_vec(), sds[range].to_vec());
-            return Ok(Some(RowPosterior { width, is_categorical: false, means, sds }));
+            return Ok(Some(RowPosterior { width, is_categorical: false, categories: Vec::new(), means, sds }));
         }
         let rows = rows.start..rows.end.min(self.engine.lowered.program.num_rows);
         let statistics = self.engine.rows_of(f, rows.clone())?;
@@ -86,7 +101,12 @@ impl Ascent {
             moments(factor.family, &statistics, factor, v)
         };
         let width = means.len() / rows.len().max(1);
-        Ok(Some(RowPosterior { width, is_categorical, means, sds }))
+        let categories = match self.levels(v) {
+            _ if !is_categorical => Vec::new(),
+            Some(levels) if levels.len() == width => levels,
+            _ => (0..width).map(|k| k.to_string()).collect(),
+        };
+        Ok(Some(RowPosterior { width, is_categorical, categories, means, sds }))
     }
 
     /// Means and sds, rows first, of a variable of the rows' plate that shares a joint factor with global ones.
@@ -142,17 +162,10 @@ impl Ascent {
         }
         let elements = factor.elements();
         let columns = match factor.family {
-            Family::Categorical(k) | Family::MarkovChain(k) if elements == 1 => {
-                let axis = match graph.variable(v).distribution {
-                    vi_model::graph::Distribution::Categorical { range, .. }
-                    | vi_model::graph::Distribution::MarkovChain { range, .. } => Some(range),
-                    _ => None,
-                };
-                match axis.map(|a| &graph.axis(a).kind) {
-                    Some(AxisKind::Levels { levels, .. }) => LocalColumns::Probabilities { levels: levels.clone() },
-                    _ => LocalColumns::numbered_levels(k),
-                }
-            }
+            Family::Categorical(k) | Family::MarkovChain(k) if elements == 1 => match self.levels(v) {
+                Some(levels) => LocalColumns::Probabilities { levels },
+                None => LocalColumns::numbered_levels(k),
+            },
             Family::Categorical(k) => LocalColumns::numbered_levels(k * elements),
             family => match elements * coordinates(family, factor, v) {
                 1 if graph.variable(v).dimension.is_none() => LocalColumns::Scalar,

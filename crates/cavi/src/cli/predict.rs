@@ -59,20 +59,23 @@ fn table(prediction: &Prediction) -> String {
     let column = |values: &[f64], width: usize, at: usize| values.iter().skip(at).step_by(width).copied().collect();
     for (name, posterior) in &prediction.variables {
         for i in 0..posterior.width {
-            if posterior.is_categorical {
-                columns.push((format!("{name} = {i}"), column(&posterior.means, posterior.width, i)));
-            } else {
-                let label = element(name, i, posterior.width);
-                columns.push((format!("{label} sd"), column(&posterior.sds, posterior.width, i)));
-                columns.insert(columns.len() - 1, (label, column(&posterior.means, posterior.width, i)));
+            let means = column(&posterior.means, posterior.width, i);
+            match posterior.categories.get(i) {
+                Some(category) => columns.push((format!("{name}.p_{category}"), means)),
+                None => {
+                    columns.push((element(&format!("{name}.mean"), i, posterior.width), means));
+                    let sds = column(&posterior.sds, posterior.width, i);
+                    columns.push((element(&format!("{name}.sd"), i, posterior.width), sds));
+                }
             }
         }
     }
     for expression in &prediction.expressions {
         for i in 0..expression.width {
-            let label = element(&expression.name, i, expression.width);
-            columns.push((label.clone(), column(&expression.means, expression.width, i)));
-            columns.push((format!("{label} sd"), column(&expression.sds, expression.width, i)));
+            let (means, sds) = (&expression.means, &expression.sds);
+            columns.push((element(&expression.name, i, expression.width), column(means, expression.width, i)));
+            let label = element(&format!("{}.sd", expression.name), i, expression.width);
+            columns.push((label, column(sds, expression.width, i)));
         }
     }
     if let Some(scores) = &prediction.log_density {
@@ -85,9 +88,9 @@ fn table(prediction: &Prediction) -> String {
         .collect();
     let mut text = names.join(",") + "\n";
     for row in 0..prediction.num_rows {
-        let _ = write!(text, "{}", row + 1);
+        let _ = write!(text, "{row}");
         for (_, values) in &columns {
-            let _ = write!(text, ",{}", values[row]);
+            let _ = write!(text, ",{:?}", values[row]);
         }
         text.push('\n');
     }
@@ -96,5 +99,5 @@ fn table(prediction: &Prediction) -> String {
 
 /// The name of one of several values of a row.
 fn element(name: &str, index: usize, width: usize) -> String {
-    if width == 1 { name.to_owned() } else { format!("{name}[{index}]") }
+    if width == 1 { name.to_owned() } else { format!("{name}_{index}") }
 }

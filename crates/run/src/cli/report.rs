@@ -112,6 +112,9 @@ fn index_text(shape: &[usize], mut flat: usize) -> String {
 
 /// `mean ± sd`, the mean to the sd's precision; in brackets the sd by linear response.
 fn cell(mean: f64, sd: Option<f64>) -> String {
+    if sd.is_some_and(f64::is_infinite) {
+        return format!("{} ± ∞", significant(mean, 5));
+    }
     let Some(sd) = sd.filter(|sd| sd.is_finite() && *sd > 0.0) else { return significant(mean, 5) };
     let magnitude = sd.log10().floor();
     if mean.is_finite() && (-5.0..=3.0).contains(&magnitude) && mean.abs() < 1e6 {
