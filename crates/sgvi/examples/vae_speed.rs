@@ -7,9 +7,8 @@ use sgvi::amortized::model::AmortizedModel;
 use sgvi::amortized::trainer::{StepPlan, Trainer};
 use sgvi::network::noise::StepNoise;
 use sgvi::network::optimizer::Optimizer;
-use std::fmt::Write;
-use std::path::Path;
 use std::time::Instant;
+use vi_model::{ModelBuilder, VariableBuilder};
 
 /// Pixels of an image.
 const PIXELS: usize = 784;
@@ -21,19 +20,26 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
     let argument = |index: usize, default: usize| arguments.get(index).copied().unwrap_or(default);
     let (batch, threads, steps) = (argument(0, 128), argument(1, 2), argument(2, 500));
-    let folder = std::env::temp_dir();
-    let file = folder.join(format!("vae-speed-{}.csv", std::process::id()));
-    std::fs::write(&file, random_images())?;
-    let text = format!(
-        "[data]\nfile = {:?}\n[data.blocks]\npixels = \"*\"\n[plates]\nimage = \"rows\"\npixel = {{ columns = \"pixels\" }}\n\
-         [networks.encoder]\nlayers = [400]\n[networks.decoder]\nlayers = [400]\n\
-         [variables.z]\nplates = [\"image\"]\ndistribution = \"normal\"\ndimension = 20\nmean = 0.0\nsd = 1.0\n\
-         amortized = \"encoder(pixels)\"\n\
-         [variables.x]\nplates = [\"image\", \"pixel\"]\ndistribution = \"bernoulli\"\nlogit = \"decoder(z)\"\nobserved = \"pixels\"\n",
-        file.display().to_string()
-    );
-    let graph = vi_model::load_str(&text, "vae-speed.toml", Path::new("."))?;
-    std::fs::remove_file(&file)?;
+    let graph = ModelBuilder::new()
+        .matrix("pixels", PIXELS, random_images())
+        .plate("image", "rows")
+        .plate_of_columns("pixel", "pixels")
+        .network("encoder", [("layers", vec![400].into())])
+        .network("decoder", [("layers", vec![400].into())])
+        .variable(
+            "z",
+            VariableBuilder::new("normal")
+                .plates(["image"])
+                .set("dimension", 20)
+                .set("mean", 0.0)
+                .set("sd", 1.0)
+                .set("amortized", "encoder(pixels)"),
+        )
+        .variable(
+            "x",
+            VariableBuilder::new("bernoulli").plates(["image", "pixel"]).set("logit", "decoder(z)").observed("pixels"),
+        )
+        .build()?;
     let model = AmortizedModel::new(&graph)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     pool.install(|| {
@@ -67,29 +73,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Binary images whose pixels are on with a probability that falls from the middle.
-fn random_images() -> String {
-    let mut text = String::new();
-    for pixel in 0..PIXELS {
-        let _ = write!(text, "{}p{pixel}", if pixel > 0 { "," } else { "" });
-    }
-    text.push('\n');
+/// Binary images whose pixels are on with a probability that falls from the middle, `[ROWS, PIXELS]`.
+fn random_images() -> Vec<f64> {
     let mut state = 88_172_645_463_325_252_u64;
-    for _ in 0..ROWS {
-        for pixel in 0..PIXELS {
+    (0..ROWS * PIXELS)
+        .map(|index| {
             state ^= state << 13;
             state ^= state >> 7;
             state ^= state << 17;
+            let pixel = index % PIXELS;
             let (row, column) = ((pixel / 28) as f64 - 13.5, (pixel % 28) as f64 - 13.5);
-            let on = (state >> 11) as f64 / (1u64 << 53) as f64 > 0.4 + (row * row + column * column) / 250.0;
-            text.push_str(match (pixel > 0, on) {
-                (true, true) => ",1",
-                (true, false) => ",0",
-                (false, true) => "1",
-                (false, false) => "0",
-            });
-        }
-        text.push('\n');
-    }
-    text
+            let on = (state >> 11) as f64 / (1_u64 << 53) as f64 > 0.4 + (row * row + column * column) / 250.0;
+            f64::from(u8::from(on))
+        })
+        .collect()
 }
