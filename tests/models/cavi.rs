@@ -408,7 +408,8 @@ fn every_model_file_is_tested() {
         tests.map(|t| std::fs::read_to_string(t.expect("an entry").path()).expect("a source")).collect();
     let files = std::fs::read_dir(models()).expect("the models' folder").map(|f| f.expect("an entry").path());
     for file in files.filter(|f| f.extension().is_some_and(|e| e == "toml")) {
-        let call = format!("run(\"{}\"", file.file_stem().expect("a name").to_string_lossy());
-        assert!(sources.iter().any(|s| s.contains(&call)), "{} has no test", file.display());
+        let name = file.file_stem().expect("a name").to_string_lossy();
+        let calls = [format!("run(\"{name}\""), format!("finish(\"{name}\"")];
+        assert!(sources.iter().any(|s| calls.iter().any(|c| s.contains(c))), "{} has no test", file.display());
     }
 }

@@ -1,0 +1,72 @@
+//! Every model file of `sgvi` with networks: it trains in seconds, to what is known of its optimum or to a useful code.
+
+mod harness;
+
+use harness::{Run, close, column};
+use nalgebra::DMatrix;
+
+fn finish(model: &str, arguments: &[&str]) -> Run {
+    harness::finish(env!("CARGO_BIN_EXE_sgvi"), model, arguments).0
+}
+
+fn held_out(run: &Run) -> f64 {
+    run.summary["held_out_elbo_per_row"].as_f64().expect("rows are held out")
+}
+
+/// An image of 64 independent pixels, each at its mean, costs 25.1 nats; the code leaves about 18 on images never seen.
+#[test]
+fn vae() {
+    let fit = finish("vae", &["--save", "z"]);
+    assert!((-19.0..-16.0).contains(&held_out(&fit)), "{}", held_out(&fit));
+    assert_eq!(fit.summary["verdict"], "not-assessed");
+    assert!(fit.summary["khat"].is_null());
+    assert_eq!(fit.saved("z", 16).len(), 1797);
+}
+
+/// A full covariance contains the diagonal ones.
+#[test]
+fn vae_full() {
+    let fit = finish("vae-full", &[]);
+    assert!((-18.5..-16.0).contains(&held_out(&fit)), "{}", held_out(&fit));
+}
+
+#[test]
+fn vae_conv() {
+    let fit = finish("vae-conv", &["--max-iterations", "1500"]);
+    assert!((-19.0..-16.0).contains(&held_out(&fit)), "{}", held_out(&fit));
+}
+
+/// The decoder learns the sd of a cell's ink, which is below that of any five principal directions (0.19).
+#[test]
+fn vae_normal() {
+    let fit = finish("vae-normal", &[]);
+    assert!(held_out(&fit) > 30.0, "{}", held_out(&fit));
+    assert!((0.03..0.19).contains(&fit.mean("noise")[0]));
+}
+
+/// Told which digit it is, the same images cost fewer nats.
+#[test]
+fn cvae() {
+    let fit = finish("cvae", &[]);
+    assert!(held_out(&fit) > 36.0, "{}", held_out(&fit));
+}
+
+/// The maximum likelihood of Tipping & Bishop (1999), equations 7 and 8, from the eigenvalues of the covariance.
+#[test]
+fn ppca() {
+    let fit = finish("ppca", &["--max-iterations", "2000"]);
+    let cells: Vec<f64> = (0..64).flat_map(|j| column("digits.csv", &format!("pixel_{j}"))).map(|x| x / 16.0).collect();
+    let mut x = DMatrix::from_column_slice(1797, 64, &cells);
+    for mut cell in x.column_iter_mut() {
+        let mean = cell.mean();
+        cell.add_scalar_mut(-mean);
+    }
+    let mut spectrum = (x.transpose() * &x / 1797.0).symmetric_eigenvalues().as_slice().to_vec();
+    spectrum.sort_by(|a, b| b.total_cmp(a));
+    let noise = spectrum[5..].iter().sum::<f64>() / 59.0;
+    let explained: f64 = spectrum[..5].iter().map(|l| l.ln()).sum();
+    let maximum = -0.5 * (64.0 * (2.0 * std::f64::consts::PI).ln() + explained + 59.0 * noise.ln() + 64.0);
+    let reached = fit.elbo() / 1797.0;
+    assert!(reached < maximum + 0.02 && reached > maximum - 0.15, "{reached} against {maximum}");
+    close(fit.mean("noise")[0], noise.sqrt(), 0.01 * noise.sqrt());
+}
