@@ -4,7 +4,7 @@ use clap::Args;
 use std::time::Duration;
 use vi_model::graph::Graph;
 use vi_run::cli::{ProgressLine, RunArguments, conclude, interrupt_on_ctrl_c};
-use vi_run::executor::{Checkpoints, FailureCause, Interruption, Observer};
+use vi_run::executor::{Checkpoints, FailureCause, Interruption};
 use vi_run::output::{OutputError, RunDirectory};
 use vi_run::record::{REFUSED, Record};
 
@@ -41,7 +41,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", help_heading = "Inference (overrides the file)")]
     optimizer: Option<String>,
 
-    /// Go on where an interrupted run of a model with networks left its checkpoint
+    /// Go on where an interrupted run left its checkpoint
     #[arg(long)]
     resume: bool,
 
@@ -87,8 +87,30 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         if is_amortized(&graph) {
             return run_amortized(&graph, &name, arguments, interruption, quiet);
         }
-        let (record, fitted) = fit_graph(&graph, &name, &shared.output.save, &interruption, quiet)?;
-        let mut directory = RunDirectory::create(&shared.output_folder()).map_err(output)?;
+        let folder = shared.output_folder();
+        RunDirectory::open(&folder).map_err(output)?;
+        let path = folder.join("checkpoint.bin");
+        if arguments.resume && !path.is_file() {
+            print_failure(&format!("there is no checkpoint at {}: only an interrupted run leaves one", path.display()));
+            return Err(REFUSED);
+        }
+        let options = fit::run::FitOptions {
+            saved: shared.output.save.clone(),
+            observers: vec![Box::new(ProgressLine::new(quiet))],
+            interruption,
+            checkpoints: Some(Checkpoints {
+                path: path.clone(),
+                every: Duration::from_secs(30),
+                fingerprint: fit::run::fingerprint(&graph),
+                resume: arguments.resume,
+            }),
+        };
+        let (record, fitted) = fit_graph(&graph, &name, options)?;
+        let mut directory = RunDirectory::create(&folder).map_err(output)?;
+        if !record.extra.contains_key("interrupted") {
+            // The run is whole: nothing is left to go on with.
+            let _ = std::fs::remove_file(&path);
+        }
         if let Some(fitted) = &fitted {
             if let Some(q) = &fitted.gaussian {
                 let path = std::path::absolute(&shared.file).unwrap_or_else(|_| shared.file.clone());
@@ -119,12 +141,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 fn fit_graph(
     graph: &Graph,
     name: &str,
-    saved: &[String],
-    interruption: &Interruption,
-    quiet: bool,
+    options: fit::run::FitOptions<'_>,
 ) -> Result<(Record, Option<fit::run::Fitted>), u8> {
-    let observers: Vec<Box<dyn Observer + '_>> = vec![Box::new(ProgressLine::new(quiet))];
-    match fit::run::fit(graph, name, saved, interruption, observers) {
+    match fit::run::fit(graph, name, options) {
         Ok(mut fitted) => {
             let record = std::mem::replace(&mut fitted.record, Record::new("sgvi", name, "", 0));
             Ok((record, Some(fitted)))

@@ -65,8 +65,11 @@ pub fn compare(graph: &Graph, draws: usize, repetitions: usize) -> Result<Vec<Ro
     let batch = Batch { rows: 0..model.program.num_rows, scale: 1.0 };
     let mut rows = Vec::new();
     for (place, q) in [("start", path[0].clone()), ("midway", midway), ("optimum", end)] {
-        let chart =
-            Chart { mean_scale: MeanScale::Diagonal(super::curvature::scales(&q, &model.start_scale)), origin: q };
+        let chart = Chart {
+            mean_scale: MeanScale::Diagonal(super::curvature::scales(&q, &model.start_scale)),
+            origin: q,
+            blocks: optimum.blocks.clone(),
+        };
         let x = chart.start();
         let mut first: Option<(Vec<f64>, Vec<f64>)> = None;
         for (at, (name, gradient, control_variate)) in ESTIMATORS.into_iter().enumerate() {

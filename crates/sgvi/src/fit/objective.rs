@@ -23,6 +23,8 @@ pub struct Chart {
     pub origin: Gaussian,
     /// P.
     pub mean_scale: MeanScale,
+    /// For a full-rank root that is dense within blocks only: whether two free coordinates share a block, `[k, k]`.
+    pub blocks: Option<Vec<bool>>,
 }
 
 impl Chart {
@@ -98,7 +100,8 @@ impl Chart {
                 let g = l0.transpose() * g_root;
                 out.extend((0..k).map(|i| g[(i, i)] * rest[i].exp() + on));
                 for i in 0..k {
-                    out.extend((0..i).map(|j| g[(i, j)]));
+                    let shared = |j: usize| self.blocks.as_ref().is_none_or(|b| b[i * k + j]);
+                    out.extend((0..i).map(|j| if shared(j) { g[(i, j)] } else { 0.0 }));
                 }
             }
             Root::LowRank { sd, u } => {

@@ -119,7 +119,7 @@ pub fn entries(
 }
 
 /// Nested arrays of a read-out from flat values in buffer order.
-fn nested(graph: &Graph, axes: &[(AxisId, usize)], values: &[f64]) -> NestedArray {
+pub(super) fn nested(graph: &Graph, axes: &[(AxisId, usize)], values: &[f64]) -> NestedArray {
     let (shape, offsets) = offsets(graph, axes);
     let values: Vec<f64> = offsets.iter().map(|o| values[*o]).collect();
     NestedArray::new(shape, values).unwrap_or_else(|_| NestedArray::scalar(f64::NAN))

@@ -2,19 +2,21 @@
 
 use serde_json::{Value, json};
 use vi_model::graph::Graph;
-use vi_model::inference::{ControlVariate, GradientEstimator, Inference, VariationalFamily};
-use vi_run::executor::{Executor, Failure, FailureCause, Interruption, Observer, RelativeGain, Restart};
+use vi_model::inference::{ControlVariate, GradientEstimator, Inference, Initialization, VariationalFamily};
+use vi_run::executor::{Checkpoints, Executor, Failure, FailureCause, Interruption, Observer, RelativeGain, Restart};
 use vi_run::record::{Record, Status, Table, TracePoint};
 use vi_run::seed::derive_seed;
 
 use super::assess::{self, Assessment};
 use super::climb::Climb;
+use super::curvature::{self, Whitening};
 use super::gaussian::Gaussian;
+use super::noise;
 use super::search::{Search, SearchSettings};
 use super::stochastic::{self, Stochastic, StochasticSettings};
 use super::{posterior, responsibility};
 use crate::error::SgviError;
-use crate::lower::Model;
+use crate::lower::{Model, Support};
 use crate::tape::{Evaluation, Evaluator};
 
 /// A fitted model.
@@ -42,27 +44,45 @@ pub fn search_settings(inference: &Inference, restart: Restart) -> SearchSetting
         rank: inference.rank.unwrap_or(2),
         tolerance: inference.tolerance.unwrap_or(TOLERANCE),
         seed: restart.seed,
-        jitter: restart.index > 1,
+        jitter: restart.index > 1 || inference.initialization == Some(Initialization::Random),
         draws: None,
+        blocks: if inference.family.unwrap_or_default() == VariationalFamily::MeanField {
+            inference.blocks.clone()
+        } else {
+            Vec::new()
+        },
     }
 }
 
-/// Fits a model; `name` is what the record calls it, `saved` are the names whose row-level tables will be asked for.
+/// What a fit may be given besides its model.
+#[derive(Default)]
+pub struct FitOptions<'a> {
+    /// Names whose row-level tables will be asked for.
+    pub saved: Vec<String>,
+    /// Told of every iteration.
+    pub observers: Vec<Box<dyn Observer + 'a>>,
+    /// Ends the run early.
+    pub interruption: Interruption,
+    /// Where to save the state of the run, and whether to go on from there.
+    pub checkpoints: Option<Checkpoints>,
+}
+
+/// A hash of the model's text and its `[inference]` as overridden: a checkpoint belongs to one of them.
+pub fn fingerprint(graph: &Graph) -> u64 {
+    let text = format!("{}\n{:?}\n{}", graph.source.text, graph.inference, graph.data.num_rows());
+    vi_run::executor::fingerprint(text.as_bytes())
+}
+
+/// Fits a model; `name` is what the record calls it.
 ///
 /// # Errors
 /// Models that this engine cannot treat. A failure while running is a record with status `failed`.
-pub fn fit(
-    graph: &Graph,
-    name: &str,
-    saved: &[String],
-    interruption: &Interruption,
-    observers: Vec<Box<dyn Observer + '_>>,
-) -> Result<Fitted, SgviError> {
+pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted, SgviError> {
     let inference = &graph.inference;
     let seed = inference.seed.unwrap_or(0);
     let model = Model::new(graph)?;
     check_options(graph, &model)?;
-    super::save::check(graph, &model, saved)?;
+    super::save::check(graph, &model, &options.saved)?;
     let mut record = Record::new("sgvi", name, env!("CARGO_PKG_VERSION"), seed);
     for key in ["elbo_standard_error", "khat"] {
         record.extra.insert(key.to_owned(), Value::Null);
@@ -77,18 +97,22 @@ pub fn fit(
     let max_iterations = inference.max_iterations.unwrap_or(MAX_ITERATIONS);
     let mut executor = Executor::new(seed, max_iterations, RelativeGain::new(0.0))
         .restarts(inference.restarts.unwrap_or(1))
-        .interruption(interruption.clone());
-    executor.observers = observers;
+        .interruption(options.interruption);
+    executor.observers = options.observers;
     let first = search_settings(inference, Restart { index: 1, seed });
     let stochastic = stochastic::settings(inference, first, max_iterations)?;
-    let outcome = executor.run(|restart| {
+    let start = |restart: Restart| {
         let search = search_settings(inference, restart);
         match &stochastic {
             None => Search::new(&model, &evaluator, search).map(|s| Climb::Search(Box::new(s))),
             Some(settings) => Stochastic::new(&model, &evaluator, StochasticSettings { search, ..settings.clone() })
                 .map(|s| Climb::Stochastic(Box::new(s))),
         }
-    });
+    };
+    let outcome = match &options.checkpoints {
+        Some(checkpoints) => executor.run_with_checkpoints(checkpoints, start),
+        None => executor.run(start),
+    };
     let (q, outcome) = match outcome {
         Ok(fit) => (fit.algorithm.gaussian(), fit.outcome),
         Err(failure) => {
@@ -107,6 +131,10 @@ pub fn fit(
         return Ok(Fitted { record, gaussian: Some(q), assessment: None, model });
     }
     describe(&mut record, graph, &model, &q, &assessment, seed);
+    record.extra.insert("gradient_signal_to_noise".to_owned(), json!(signal_to_noise(&model, &evaluator, &q, seed)));
+    if inference.family.unwrap_or_default() == VariationalFamily::MeanField && inference.blocks.is_empty() {
+        linear_response(&mut record, graph, &model, &evaluator, &q, seed);
+    }
     responsibility::add_entries(graph, Some(&q), derive_seed(seed, 1_000_037), &mut record.posterior)?;
     Ok(Fitted { record, gaussian: Some(q), assessment: Some(assessment), model })
 }
@@ -166,6 +194,53 @@ fn describe(record: &mut Record, graph: &Graph, model: &Model, q: &Gaussian, ass
         extra("advice", json!(advice(family, assessment.verdict())));
     }
     record.posterior = posterior::entries(graph, model, q, assessment, derive_seed(seed, 1_000_033));
+}
+
+/// Length of the mean gradient over its standard error, from 200 draws in units of the spread: about one at an optimum.
+fn signal_to_noise(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64) -> Option<f64> {
+    let n = q.mean.len();
+    let draws = 200;
+    let noise = noise::independent(derive_seed(seed, 1_000_039), draws, q.noise_dimension());
+    let theta = q.points(&noise, draws);
+    let mut out = Evaluation::default();
+    evaluator.evaluate(&theta, draws, true, &mut out);
+    let scale = curvature::scales(q, &model.start_scale);
+    let (mut signal, mut error) = (0.0, 0.0);
+    for i in 0..n {
+        let values = || (0..draws).map(|s| out.gradients[s * n + i] * scale[i]);
+        let mean = values().sum::<f64>() / draws as f64;
+        let variance = values().map(|g| (g - mean).powi(2)).sum::<f64>() / (draws as f64 - 1.0);
+        signal += mean * mean;
+        error += variance / draws as f64;
+    }
+    Some((signal / error).sqrt()).filter(|r| r.is_finite())
+}
+
+/// Standard deviations corrected by linear response (Giordano, Broderick & Jordan 2018): the inverse of the expected
+/// curvature, for variables on the whole line.
+fn linear_response(record: &mut Record, graph: &Graph, model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64) {
+    let n = q.mean.len();
+    if n > curvature::MAX_DENSE {
+        return;
+    }
+    let scale = curvature::scales(q, &model.start_scale);
+    let Ok(Some(whitening)) = Whitening::new(model, evaluator, q, &scale, derive_seed(seed, 1_000_081)) else { return };
+    let Some(root) = whitening.root(&q.free, &scale) else { return };
+    let sds: Vec<f64> = (0..q.free.len()).map(|i| root.row(i).norm()).collect();
+    for output in &model.outputs {
+        let Some(latent) = output.variable.and_then(|v| model.latents.iter().find(|l| l.variable == v)) else {
+            continue;
+        };
+        if latent.support != Support::Real || latent.rows || graph.variable(latent.variable).point {
+            continue;
+        }
+        let values: Vec<f64> = (latent.offset..latent.offset + latent.count)
+            .map(|c| q.free.binary_search(&c).map_or(0.0, |i| sds[i]))
+            .collect();
+        if let Some(entry) = record.posterior.get_mut(&output.name) {
+            entry.sd_linear_response = Some(posterior::nested(graph, &output.axes, &values));
+        }
+    }
 }
 
 fn advice(family: &str, verdict: &str) -> String {

@@ -1,6 +1,7 @@
 //! The default optimiser: the ELBO with fixed draws, climbed by L-BFGS in coordinates scaled by its curvature, with more
 //! draws from stage to stage (deterministic ADVI: Giordano, Ingram & Broderick 2024).
 
+use nalgebra::DMatrix;
 use vi_model::inference::VariationalFamily;
 use vi_run::executor::{Algorithm, CheckpointError, Decoder, Encoder, Progress, Resumable};
 use vi_run::seed::derive_seed;
@@ -29,6 +30,8 @@ pub struct SearchSettings {
     pub jitter: bool,
     /// Draws of the last stage; `None` chooses by the model's size.
     pub draws: Option<usize>,
+    /// Names of variables that share one joint factor under mean field.
+    pub blocks: Vec<Vec<String>>,
 }
 
 /// One stage: its number of draws, and the expected gain (nats) and number of steps at which it ends.
@@ -81,6 +84,12 @@ impl<'a> Search<'a> {
             })
             .collect();
         let free: Vec<usize> = (0..n).filter(|i| !model.is_point[*i]).collect();
+        let blocks = share_blocks(model, &free, &settings.blocks);
+        let mut settings = settings;
+        if blocks.is_some() {
+            // Dense within the blocks: a full-rank root with zeros between them.
+            settings.family = VariationalFamily::FullRank;
+        }
         let stages = stages(model, &settings, free.len());
         let mut search = Self {
             model,
@@ -91,6 +100,7 @@ impl<'a> Search<'a> {
             chart: Chart {
                 origin: Gaussian { mean: mean.clone(), free: free.clone(), root: Root::Diagonal(Vec::new()) },
                 mean_scale: MeanScale::Diagonal(scale.clone()),
+                blocks,
             },
             scale: scale.clone(),
             objective: Objective::new(evaluator, Vec::new(), 0),
@@ -126,7 +136,7 @@ impl<'a> Search<'a> {
             Root::Cholesky(l) if origin.free.len() == origin.mean.len() => MeanScale::Dense(l.clone()),
             _ => MeanScale::Diagonal(scale),
         };
-        Ok(Chart { origin, mean_scale })
+        Ok(Chart { origin, mean_scale, blocks: self.chart.blocks.clone() })
     }
 
     /// The current approximation.
@@ -148,7 +158,7 @@ impl<'a> Search<'a> {
     fn open(&mut self, mean_scale: MeanScale) {
         let stage = self.stages[self.stage];
         self.chart.mean_scale = mean_scale;
-        let seed = derive_seed(self.settings.seed, 100 + self.stage as u64);
+        let seed = derive_seed(self.settings.seed, 100 + stage.draws as u64);
         let w = self.chart.origin.noise_dimension();
         if self.objective.draws != stage.draws || self.objective.noise.len() != stage.draws * w {
             self.objective = Objective::new(self.evaluator, noise::matched(seed, stage.draws, w), stage.draws);
@@ -187,7 +197,7 @@ impl<'a> Search<'a> {
         self.chart.origin.root = diagonal_root(self.settings.family, &sd, self.settings.rank);
         self.open(mean_scale());
         if self.settings.family == VariationalFamily::FullRank
-            && let Some(root) = whitening.as_ref().and_then(|w| w.root(&q.free, &scale))
+            && let Some(root) = whitening.as_ref().and_then(|w| self.block_root(w, &q.free, &scale))
         {
             let plain = (self.chart.origin.root.clone(), self.lbfgs.value);
             self.chart.origin.root = Root::Cholesky(root);
@@ -198,6 +208,26 @@ impl<'a> Search<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The curvature's root over the free coordinates, block by block.
+    fn block_root(&self, whitening: &Whitening, free: &[usize], scale: &[f64]) -> Option<DMatrix<f64>> {
+        let Some(blocks) = &self.chart.blocks else { return whitening.root(free, scale) };
+        let k = free.len();
+        let mut root = DMatrix::zeros(k, k);
+        for first in 0..k {
+            let members: Vec<usize> = (0..k).filter(|&j| blocks[first * k + j]).collect();
+            if members.first() == Some(&first) {
+                let which: Vec<usize> = members.iter().map(|&j| free[j]).collect();
+                let part = whitening.root(&which, scale)?;
+                for (a, &i) in members.iter().enumerate() {
+                    for (b, &j) in members.iter().enumerate() {
+                        root[(i, j)] = part[(a, b)];
+                    }
+                }
+            }
+        }
+        Some(root)
     }
 
     /// Whether the approximation is already of the family asked for (the first stage is mean-field).
@@ -309,11 +339,8 @@ impl Resumable for Search<'_> {
         let n = self.chart.origin.mean.len();
         let dense = decoder.bool()?;
         let scale = decoder.f64_vec()?;
-        let mean_scale = if dense {
-            MeanScale::Dense(nalgebra::DMatrix::from_column_slice(n, n, &scale))
-        } else {
-            MeanScale::Diagonal(scale)
-        };
+        let mean_scale =
+            if dense { MeanScale::Dense(DMatrix::from_column_slice(n, n, &scale)) } else { MeanScale::Diagonal(scale) };
         self.open(mean_scale);
         self.steps = steps;
         self.recent = decoder.f64_vec()?;
@@ -348,11 +375,11 @@ pub(super) fn load_root(decoder: &mut Decoder<'_>, k: usize) -> Result<Root, Che
     let first = decoder.f64_vec()?;
     Ok(match kind {
         0 => Root::Diagonal(first),
-        1 => Root::Cholesky(nalgebra::DMatrix::from_column_slice(k, k, &first)),
+        1 => Root::Cholesky(DMatrix::from_column_slice(k, k, &first)),
         _ => {
             let u = decoder.f64_vec()?;
             let rank = u.len() / k.max(1);
-            Root::LowRank { sd: first, u: nalgebra::DMatrix::from_column_slice(k, rank, &u) }
+            Root::LowRank { sd: first, u: DMatrix::from_column_slice(k, rank, &u) }
         }
     })
 }
@@ -424,4 +451,18 @@ fn not_finite(model: &Model, out: &Evaluation) -> SgviError {
         }
     };
     SgviError::NotFinite { variable, value }
+}
+
+/// Whether two free coordinates share a block; `None` where no blocks were asked for.
+fn share_blocks(model: &Model, free: &[usize], blocks: &[Vec<String>]) -> Option<Vec<bool>> {
+    if blocks.is_empty() {
+        return None;
+    }
+    let block_of = |c: usize| {
+        let name = &model.program.terms[model.owner[c]];
+        blocks.iter().position(|b| b.contains(name))
+    };
+    let of: Vec<Option<usize>> = free.iter().map(|&c| block_of(c)).collect();
+    let k = free.len();
+    Some((0..k * k).map(|at| at / k == at % k || of[at / k].is_some() && of[at / k] == of[at % k]).collect())
 }
