@@ -60,6 +60,11 @@ impl Acceleration {
         self.history.push(engine.natural_parameters());
     }
 
+    /// Forgets the last iterations.
+    pub(crate) fn forget(&mut self) {
+        self.history.clear();
+    }
+
     /// Tries a jump: an iteration from the extrapolated parameters. Returns its ELBO if it is no lower than `last`;
     /// otherwise the engine is as it was.
     pub(crate) fn jump(&mut self, engine: &mut Engine, last: f64) -> Result<Option<f64>, CaviError> {

@@ -9,6 +9,7 @@ use crate::engine::{Engine, Start};
 use crate::error::CaviError;
 use crate::lower::lower;
 use crate::plan::plan;
+use crate::rotate::Rotations;
 use crate::schedule::Schedule;
 
 /// Iterations per restart where the model does not say.
@@ -26,6 +27,7 @@ pub struct Ascent {
     initialization: Initialization,
     schedule: Schedule,
     acceleration: Acceleration,
+    rotations: Rotations,
     last: f64,
 }
 
@@ -41,8 +43,9 @@ impl Ascent {
         let engine = Engine::new(lowered, plan)?;
         let initialization = graph.inference.initialization.unwrap_or_default();
         let schedule = Schedule::new(graph, &engine)?;
+        let rotations = Rotations::new(&engine);
         let acceleration = Acceleration::default();
-        Ok(Self { engine, start: None, initialization, schedule, acceleration, last: f64::NEG_INFINITY })
+        Ok(Self { engine, start: None, initialization, schedule, acceleration, rotations, last: f64::NEG_INFINITY })
     }
 
     /// Puts the factors at the start of a restart.
@@ -54,6 +57,7 @@ impl Ascent {
         self.start = Some(self.engine.start(restart.seed, restart.index, self.initialization)?);
         self.last = f64::NEG_INFINITY;
         self.acceleration = Acceleration::default();
+        self.rotations = Rotations::new(&self.engine);
         self.schedule.restart(restart.seed);
         Ok(())
     }
@@ -82,6 +86,11 @@ impl Algorithm for Ascent {
         if !self.schedule.is_batch() {
             let elbo = self.schedule.step(&mut self.engine)?;
             return self.reached(elbo, self.schedule.may_fall());
+        }
+        if let Some(elbo) = self.rotations.try_all(&mut self.engine, self.last)? {
+            // A jump of another kind: earlier iterations say nothing of the next.
+            self.acceleration.forget();
+            return self.reached(elbo, false);
         }
         if let Some(elbo) = self.acceleration.jump(&mut self.engine, self.last)? {
             return self.reached(elbo, false);

@@ -15,6 +15,7 @@ mod plan;
 mod posterior;
 mod predict;
 mod program;
+mod rotate;
 mod save;
 mod schedule;
 

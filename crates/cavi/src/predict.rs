@@ -314,3 +314,142 @@ impl Ascent {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vi_model::{ModelBuilder, VariableBuilder};
+
+    fn fitted(model: ModelBuilder) -> (Ascent, Graph) {
+        let graph = model.inference("tolerance", 1e-14).inference("max_iterations", 20_000).build().unwrap();
+        (crate::fit(&graph).unwrap().algorithm, graph)
+    }
+
+    /// The rows' scores, weighted by their counts, against the ELBO terms of the row-level variables.
+    fn scores_are_the_rows_terms(model: ModelBuilder, weights: &[f64]) {
+        let (ascent, graph) = fitted(model);
+        let scores = ascent.predict(&graph.data).unwrap().log_density.unwrap();
+        let total: f64 = scores.iter().zip(weights).map(|(s, w)| s * w).sum();
+        let expected: f64 = ascent
+            .elbo_terms()
+            .iter()
+            .filter(|(name, _)| graph.is_local(graph.variable_named(name).unwrap()))
+            .map(|(_, term)| term)
+            .sum();
+        assert!((total - expected).abs() < 1e-7 * (1.0 + expected.abs()), "{total} instead of {expected}");
+    }
+
+    #[test]
+    fn counted_rows_with_a_look_up() {
+        let groups = ["a", "b", "a", "c"].iter().map(|g| Some((*g).to_owned())).collect();
+        let model = ModelBuilder::new()
+            .text_column("group", groups)
+            .column("events", vec![3.0, 0.0, 5.0, 2.0])
+            .column("times", vec![2.0, 1.0, 4.0, 3.0])
+            .data_key("counts", "times")
+            .plate("row", "rows")
+            .plate_of_levels("kind", "group")
+            .variable("rate", VariableBuilder::new("gamma").plates(["kind"]).set("shape", 2.0).set("rate", 1.0))
+            .variable(
+                "x",
+                VariableBuilder::new("poisson").plates(["row"]).set("rate", "rate[group]").observed("events"),
+            );
+        scores_are_the_rows_terms(model, &[2.0, 1.0, 4.0, 3.0]);
+    }
+
+    #[test]
+    fn latent_vectors_with_missing_cells() {
+        let values = vec![0.3, -1.2, 0.5, f64::NAN, 0.8, 1.9, -0.4, 0.6, f64::NAN, 1.5, -0.7, 0.2];
+        let model = ModelBuilder::new()
+            .matrix("y", 3, values)
+            .plate("row", "rows")
+            .plate_of_columns("column", "y")
+            .variable(
+                "loading",
+                VariableBuilder::new("normal")
+                    .plates(["column"])
+                    .set("dimension", 2)
+                    .set("mean", 0.0)
+                    .set("precision", 1.0),
+            )
+            .variable(
+                "score",
+                VariableBuilder::new("normal")
+                    .plates(["row"])
+                    .set("dimension", 2)
+                    .set("mean", 0.0)
+                    .set("precision", 1.0),
+            )
+            .variable(
+                "x",
+                VariableBuilder::new("normal")
+                    .plates(["row", "column"])
+                    .set("mean", "dot(loading, score)")
+                    .set("precision", 4.0)
+                    .observed("y"),
+            );
+        scores_are_the_rows_terms(model, &[1.0; 4]);
+    }
+
+    #[test]
+    fn a_known_mixture_has_its_exact_density() {
+        let model = ModelBuilder::new()
+            .column("reading", vec![-1.0, 0.2, 2.5])
+            .constant_array("share", ["part"], vec![0.3, 0.7])
+            .constant_array("centre", ["part"], vec![-1.0, 2.0])
+            .plate("row", "rows")
+            .plate("part", 2)
+            .variable("z", VariableBuilder::new("categorical").plates(["row"]).set("probabilities", "share"))
+            .variable(
+                "x",
+                VariableBuilder::new("normal")
+                    .plates(["row"])
+                    .set("mean", "centre[z]")
+                    .set("sd", 1.0)
+                    .observed("reading"),
+            );
+        let (ascent, _) = fitted(model);
+        // With all parameters known the bound is tight: log Σ_k π_k N(x | μ_k, 1). The fit's rows do not matter.
+        let data = Data::from_columns(vec![("reading".to_owned(), Cells::Numbers(vec![0.5, 7.0]))]).unwrap();
+        let prediction = ascent.predict(&data).unwrap();
+        let scores = prediction.log_density.unwrap();
+        for (x, score) in [0.5_f64, 7.0].into_iter().zip(scores) {
+            let normal = |mean: f64| (-0.5 * (x - mean).powi(2)).exp() / (2.0 * std::f64::consts::PI).sqrt();
+            let exact = (0.3 * normal(-1.0) + 0.7 * normal(2.0)).ln();
+            assert!((score - exact).abs() < 1e-12, "{score} instead of {exact}");
+        }
+        assert_eq!(prediction.variables[0].1.categories, ["0", "1"]);
+    }
+
+    #[test]
+    fn a_restored_fit_predicts_the_same() {
+        let readings: Vec<f64> = (0..40).map(|i| f64::from(i % 5) * 0.2 + if i < 15 { 4.0 } else { 0.0 }).collect();
+        let model = ModelBuilder::new()
+            .column("reading", readings)
+            .plate("row", "rows")
+            .plate("part", 3)
+            .variable("share", VariableBuilder::new("dirichlet").set("dimension", "part").set("concentration", 0.1))
+            .variable("z", VariableBuilder::new("categorical").plates(["row"]).set("probabilities", "share"))
+            .variable(
+                "g",
+                VariableBuilder::new("normal-gamma")
+                    .plates(["part"])
+                    .set("mean", 0.0)
+                    .set("mean_precision", 0.1)
+                    .set("shape", 1.0)
+                    .set("rate", 1.0),
+            )
+            .variable(
+                "x",
+                VariableBuilder::new("normal").plates(["row"]).set("parameters", "g[z]").observed("reading"),
+            );
+        let (ascent, graph) = fitted(model);
+        let mut other = Ascent::new(&with_predictors(&graph)).unwrap();
+        other.restore(&ascent.global_state()).unwrap();
+        let (one, two) = (ascent.predict(&graph.data).unwrap(), other.predict(&graph.data).unwrap());
+        assert_eq!(one.variables, two.variables);
+        assert_eq!(one.log_density, two.log_density);
+        let error = other.restore(&vec![("g".to_owned(), vec![vec![0.0]])]).unwrap_err();
+        assert!(matches!(error, CaviError::State { .. }), "{error}");
+    }
+}

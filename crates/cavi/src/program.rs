@@ -168,8 +168,6 @@ impl Factor {
 pub(crate) enum Transform {
     /// x
     Identity,
-    /// x − shift
-    Shift(f64),
     /// 1 where there is a value
     Present,
     /// log x
@@ -220,13 +218,6 @@ pub(crate) enum RowData {
         size: usize,
         /// 0 at the code and 1 elsewhere instead.
         different: bool,
-    },
-    /// 1 where every coordinate of an observed vector is present.
-    Complete {
-        /// The observed expression.
-        node: NodeId,
-        /// Layout, rows first, the dimension last.
-        axes: Vec<AxisId>,
     },
 }
 

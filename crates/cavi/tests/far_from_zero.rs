@@ -1,4 +1,5 @@
 //! Data far from zero keep their digits: the same values, moved, have the same ELBO.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 use cavi::fit;
 

@@ -1,4 +1,5 @@
 //! Models with known answers: every model under `tests/reference` is fitted and compared with its independent number.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 mod common;
 

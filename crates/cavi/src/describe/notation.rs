@@ -328,9 +328,6 @@ impl<'a> Notation<'a> {
                 let x = indexed(&text, &inner);
                 match transform {
                     Transform::Identity => x,
-                    Transform::Shift(0.0) => x,
-                    Transform::Shift(c) if *c > 0.0 => format!("({x} − {})", number(*c)),
-                    Transform::Shift(c) => format!("({x} + {})", number(-c)),
                     Transform::Present => format!("[{x} present]"),
                     Transform::Log => format!("log {x}"),
                     Transform::Reciprocal => format!("1/{x}"),
@@ -351,7 +348,6 @@ impl<'a> Notation<'a> {
                 let sign = if *different { "≠" } else { "=" };
                 format!("[{} {sign} {}]", self.codes_text(*codes), inner.join(", "))
             }
-            RowData::Complete { node, .. } => format!("[{} complete]", graph.expression_text(*node)),
         }
     }
 

@@ -8,8 +8,8 @@ use super::Engine;
 use super::local::Workspace;
 use crate::error::CaviError;
 use crate::factor::NaturalError;
-use vi_families::product::{left_transposed_product, right_transposed_product};
 use crate::plan::{FusedGate, FusedGroup};
+use vi_families::product::{left_transposed_product, right_transposed_product};
 
 /// Buffers of a fused gate.
 #[derive(Debug, Default)]
@@ -131,7 +131,11 @@ impl Engine {
                 let weights = self.reader.weights(rows, data);
                 for (row, z) in normalizer.iter().enumerate() {
                     if !z.is_finite() {
-                        return Err(self.broken(gate.factor, rows.start + row, NaturalError::new("no category is possible")));
+                        return Err(self.broken(
+                            gate.factor,
+                            rows.start + row,
+                            NaturalError::new("no category is possible"),
+                        ));
                     }
                     total += weights.map_or(1.0, |w| w[row]) * z;
                 }
@@ -149,9 +153,8 @@ impl Engine {
 
 /// Features of one group with the rows last.
 fn build_features(part: &FusedGroup, gate: &FusedGate, columns: &[Vec<f64>], count: usize, out: &mut [f64]) {
-    let array = |id: usize| -> &[f64] {
-        gate.data.iter().position(|d| *d == id).map_or(&[], |at| columns[at].as_slice())
-    };
+    let array =
+        |id: usize| -> &[f64] { gate.data.iter().position(|d| *d == id).map_or(&[], |at| columns[at].as_slice()) };
     if let (Some(d), [(id, _), ..]) = (part.symmetric, part.inputs.as_slice()) {
         let x = array(*id);
         let mut targets = out.chunks_exact_mut(count);

@@ -112,6 +112,47 @@ impl Engine {
         self.natural[f] = natural;
     }
 
+    /// Natural parameters of one element of a factor whose elements meet: only the combinations of look-ups that read it.
+    fn gather_element(&mut self, f: FactorId, element: usize) {
+        let mut natural = std::mem::take(&mut self.natural[f]);
+        let mut scratch = Vec::new();
+        for (s, array) in natural.iter_mut().enumerate() {
+            let size = self.lowered.program.factors[f].family.statistic_size(s);
+            let own = element * size..(element + 1) * size;
+            array[own.clone()].fill(0.0);
+            let Some(uses) = self.plan.uses.get(&(f, s)) else { continue };
+            for &(t, position) in uses {
+                let term = &self.plan.terms[t];
+                if let Some(readers) = self.plan.readers.get(&(t, position)) {
+                    self.contract_over(term, position, &readers[element], array);
+                } else {
+                    scratch.clear();
+                    scratch.resize(array.len(), 0.0);
+                    self.contract(term, Some(position), &mut scratch);
+                    array[own.clone()].iter_mut().zip(&scratch[own.clone()]).for_each(|(a, b)| *a += b);
+                }
+            }
+            if let Some(tilt) = self.tilt
+                && tilt.factor == f
+                && s == 0
+                && own.contains(&tilt.position)
+            {
+                array[tilt.position] += tilt.amount;
+            }
+        }
+        self.natural[f] = natural;
+    }
+
+    /// A product without one operand over some combinations of look-ups.
+    fn contract_over(&self, term: &GlobalTerm, position: usize, combinations: &[u32], out: &mut [f64]) {
+        let Some(table) = term.pairs.map(|p| &self.plan.pairs[p]) else { return };
+        let inputs: Vec<&[f64]> =
+            term.operands.iter().enumerate().filter(|(i, _)| *i != position).map(|(_, o)| self.array(o)).collect();
+        let codes: Vec<&[u32]> = table.code_arrays.iter().map(Vec::as_slice).collect();
+        let rows = combinations.iter().map(|c| *c as usize);
+        term.derivatives[position].run_over(rows, &codes, &inputs, term.coefficient, None, out);
+    }
+
     /// Updates the global factors one after another.
     pub(super) fn global_step(&mut self, start: Option<&Start>) -> Result<(), CaviError> {
         for f in self.plan.global_order.clone() {
@@ -124,11 +165,11 @@ impl Engine {
     }
 
     /// Updates one global factor; elements that meet in a product follow one another.
-    pub(super) fn update_global(&mut self, f: FactorId) -> Result<(), CaviError> {
+    pub(crate) fn update_global(&mut self, f: FactorId) -> Result<(), CaviError> {
         let elements = self.lowered.program.factors[f].elements();
         if self.lowered.program.factors[f].coupled && elements > 1 {
             for element in 0..elements {
-                self.gather(f, false);
+                self.gather_element(f, element);
                 self.update_elements(f, element..element + 1)?;
             }
             return Ok(());
@@ -138,7 +179,7 @@ impl Engine {
     }
 
     /// Expected statistics of some elements from the natural parameters gathered.
-    pub(super) fn update_elements(&mut self, f: FactorId, elements: Range<usize>) -> Result<(), CaviError> {
+    pub(crate) fn update_elements(&mut self, f: FactorId, elements: Range<usize>) -> Result<(), CaviError> {
         let factor = &self.lowered.program.factors[f];
         let sizes: Vec<usize> = (0..factor.family.num_statistics()).map(|s| factor.family.statistic_size(s)).collect();
         let natural = &self.natural[f];
@@ -208,6 +249,43 @@ impl Engine {
             terms[factor.owner] += entropy;
         }
         self.lowered.program.owners.iter().cloned().zip(terms).collect()
+    }
+
+    /// Of a row-level vector factor: Σ E[xxᵀ] over the rows (up to a factor) and Σ E[xᵀx].
+    pub(crate) fn second_moment_summaries(&self, f: FactorId) -> Option<(Vec<f64>, f64)> {
+        let crate::factor::Family::NormalVector(d) = self.lowered.program.factors[f].family else { return None };
+        let (mut matrix, mut trace) = (None, None);
+        for (group, summary) in self.plan.groups.iter().zip(&self.summaries) {
+            let seconds: Vec<&Operand> = group
+                .operands
+                .iter()
+                .filter(|o| matches!(o.source, Source::Statistic { factor, statistic: 1 } if factor == f))
+                .collect();
+            let others = group.operands.iter().any(|o| {
+                matches!(o.source, Source::Statistic { .. })
+                    && !matches!(o.source, Source::Statistic { factor, statistic: 1 } if factor == f)
+            });
+            let [second] = seconds[..] else { continue };
+            if others {
+                continue;
+            }
+            let pair = &second.index[second.index.len() - 2..];
+            let has = |axis| group.index.contains(axis);
+            if pair[0] == pair[1] && group.operands.len() == 1 {
+                trace = Some(summary.iter().sum::<f64>());
+            } else if pair[0] != pair[1] && has(&pair[0]) && has(&pair[1]) && matrix.is_none() {
+                // The two axes are the last of the summary; whatever is before them is summed.
+                let last = &group.index[group.index.len() - 2..];
+                if last == pair {
+                    let mut sum = vec![0.0; d * d];
+                    for block in summary.chunks_exact(d * d) {
+                        sum.iter_mut().zip(block).for_each(|(a, b)| *a += b);
+                    }
+                    matrix = Some(sum);
+                }
+            }
+        }
+        matrix.zip(trace)
     }
 
     /// Σ |product|: the size of the numbers that the ELBO is summed from, against which rounding is judged.

@@ -300,7 +300,7 @@ impl Engine {
             let by_centres = !operands.is_empty()
                 && factor.elements() == 1
                 && initialization != Initialization::Random
-                && (initialization == Initialization::KMeansPlusPlus || restart % 4 != 0 || restart == 0);
+                && (initialization == Initialization::KMeansPlusPlus || !restart.is_multiple_of(4) || restart == 0);
             let seed: u64 = random.random();
             let assignment = if by_centres {
                 self.nearest_centres(operands, k, seed, if restart % 2 == 1 { 10 } else { 0 })?
@@ -349,7 +349,7 @@ impl Engine {
                 if let Source::Data(i) = operand.source
                     && matches!(
                         self.lowered.program.data[i].data,
-                        RowData::Expression { transform: Transform::Identity | Transform::Shift(_), .. }
+                        RowData::Expression { transform: Transform::Identity, .. }
                     )
                     && !found.contains(&i)
                 {

@@ -3,12 +3,11 @@
 use std::ops::Range;
 
 use rayon::prelude::*;
-use vi_families::rows::softmax_rows_row_major;
 
 use super::rows::ChunkData;
 use super::{Engine, Start};
 use crate::error::CaviError;
-use crate::factor::{Family, NaturalError, update};
+use crate::factor::Family;
 use crate::plan::{MatrixPath, RowGroup, RowMessage};
 use crate::program::{FactorId, Source};
 use vi_families::product::{product, transposed_product};
@@ -48,8 +47,8 @@ pub(super) struct Workspace {
     features: Vec<f64>,
     feature_owner: Option<(usize, usize)>,
     packed: Vec<f64>,
-    logits: Vec<f64>,
-    normalizer: Vec<f64>,
+    pub(super) logits: Vec<f64>,
+    pub(super) normalizer: Vec<f64>,
     weighted: Vec<f64>,
 }
 
@@ -482,74 +481,6 @@ impl Engine {
         let inputs: Vec<&[f64]> = (0..group.operands.len()).map(|i| self.operand(group, i, rows, workspace)).collect();
         let weights = self.reader.weights(rows, &workspace.data);
         group.summary.run(count, codes, &inputs, 1.0, weights, out);
-    }
-
-    /// Updates a row-level factor in a chunk from its natural parameters; returns its weighted entropy.
-    pub(super) fn update_rows(
-        &self,
-        f: FactorId,
-        rows: &Range<usize>,
-        weights: Option<&[f64]>,
-        workspace: &mut Workspace,
-    ) -> Result<f64, CaviError> {
-        let factor = &self.lowered.program.factors[f];
-        let Workspace { natural, statistics, logits, normalizer, .. } = workspace;
-        let (natural, statistics) = (&natural[f], &mut statistics[f]);
-        let count = rows.len();
-        let elements = factor.elements();
-        let weight = |row: usize| weights.map_or(1.0, |w| w[row]);
-        if let (Family::Categorical(k), false) = (factor.family, factor.point) {
-            let probabilities = &mut statistics[0];
-            probabilities.copy_from_slice(&natural[0]);
-            logits.clear();
-            logits.extend_from_slice(&natural[0]);
-            normalizer.resize(count * elements, 0.0);
-            softmax_rows_row_major(probabilities, count * elements, k, normalizer);
-            let mut entropy = 0.0;
-            for (i, ((p, l), z)) in
-                probabilities.chunks_exact(k).zip(logits.chunks_exact(k)).zip(normalizer.iter()).enumerate()
-            {
-                if !z.is_finite() {
-                    return Err(self.broken(
-                        f,
-                        rows.start + i / elements,
-                        NaturalError::new("no category is possible"),
-                    ));
-                }
-                let mut h = *z;
-                for (p, l) in p.iter().zip(l) {
-                    if *p > 0.0 {
-                        h -= p * l;
-                    }
-                }
-                entropy += weight(i / elements) * h;
-            }
-            return Ok(entropy);
-        }
-        let sizes: Vec<usize> = (0..natural.len()).map(|s| factor.family.statistic_size(s)).collect();
-        let mut entropy = 0.0;
-        let mut expected: Vec<&mut [f64]> = statistics.iter_mut().map(Vec::as_mut_slice).collect();
-        for i in 0..count * elements {
-            let own: Vec<&[f64]> = natural.iter().zip(&sizes).map(|(n, &w)| &n[i * w..(i + 1) * w]).collect();
-            let mut rest = Vec::with_capacity(sizes.len());
-            for (array, &w) in expected.iter_mut().zip(&sizes) {
-                rest.push(&mut array[i * w..(i + 1) * w]);
-            }
-            let h = update(factor.family, factor.point, &own, &mut rest)
-                .map_err(|e| self.broken(f, rows.start + i / elements, e))?;
-            entropy += weight(i / elements) * h;
-        }
-        Ok(entropy)
-    }
-
-    /// The error of a row-level factor without a distribution.
-    pub(super) fn broken(&self, f: FactorId, row: usize, error: NaturalError) -> CaviError {
-        CaviError::Factor {
-            factor: self.lowered.program.factors[f].name.clone(),
-            element: format!(" at row {}", row + 1),
-            iteration: self.iteration,
-            reason: error.0,
-        }
     }
 }
 

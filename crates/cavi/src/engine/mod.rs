@@ -7,6 +7,7 @@ mod initial;
 mod local;
 mod predict;
 mod rows;
+mod update;
 
 use std::sync::Arc;
 

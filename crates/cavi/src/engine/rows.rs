@@ -63,7 +63,7 @@ impl RowReader {
         for operand in &program.data {
             let mut columns = Vec::new();
             match &operand.data {
-                RowData::Expression { node, axes, .. } | RowData::Complete { node, axes } => {
+                RowData::Expression { node, axes, .. } => {
                     let at = nodes.iter().position(|n| n == node).unwrap_or_else(|| {
                         nodes.push(*node);
                         nodes.len() - 1
@@ -88,11 +88,7 @@ impl RowReader {
             block_codes.push(columns);
         }
         let evaluator = DataEvaluator::new(graph, &nodes)?;
-        let codes = program
-            .codes
-            .iter()
-            .map(|spec| spec.read(graph))
-            .collect::<Result<Vec<_>, _>>()?;
+        let codes = program.codes.iter().map(|spec| spec.read(graph)).collect::<Result<Vec<_>, _>>()?;
         let mut reader = Self {
             operands: program.data.clone(),
             evaluator,
@@ -166,16 +162,6 @@ impl RowReader {
                     if let Some(t) = self.tensor_of[i] {
                         lay_out(&chunk.tensors[t], &self.layouts[i], array);
                         array.iter_mut().for_each(|x| *x = transform.apply(*x));
-                    }
-                }
-                RowData::Complete { .. } => {
-                    if let Some(t) = self.tensor_of[i] {
-                        let dimension = chunk.tensors[t].values.len() / array.len().max(1);
-                        let mut whole = vec![0.0; chunk.tensors[t].values.len()];
-                        lay_out(&chunk.tensors[t], &self.layouts[i], &mut whole);
-                        for (x, row) in array.iter_mut().zip(whole.chunks_exact(dimension.max(1))) {
-                            *x = if row.iter().any(|v| v.is_nan()) { 0.0 } else { 1.0 };
-                        }
                     }
                 }
                 RowData::OneHot { .. } => {

@@ -202,9 +202,9 @@ pub(super) fn update_partial(d: usize, natural: &[&[f64]], statistics: &mut [&mu
                 lower[a * m + b] = precision(i, j);
             }
             mean[a] = natural[0][i];
-            for j in 0..d {
-                if natural[3][j] != 0.0 {
-                    mean[a] -= precision(i, j) * natural[2][j];
+            for (j, (value, present)) in natural[2].iter().zip(natural[3]).enumerate() {
+                if *present != 0.0 {
+                    mean[a] -= precision(i, j) * value;
                 }
             }
         }

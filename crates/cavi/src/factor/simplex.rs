@@ -9,7 +9,7 @@ pub(super) fn update_dirichlet(point: bool, natural: &[f64], expected_log: &mut 
     if point {
         let total: f64 = natural.iter().sum();
         for (k, (log, excess)) in expected_log.iter_mut().zip(natural).enumerate() {
-            if *excess < -1e-12 || !(total > 0.0) {
+            if *excess < -1e-12 || total.is_nan() || total <= 0.0 {
                 return Err(NaturalError::new(format!(
                     "a point estimate at the mode of a dirichlet whose concentration {} at {k} is below 1",
                     excess + 1.0

@@ -1,3 +1,3 @@
-//! Dense kernels without names: nested products over strided arrays. 
+//! Dense kernels without names: nested products over strided arrays.
 
 pub(crate) mod nest;

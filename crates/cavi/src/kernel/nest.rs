@@ -62,8 +62,21 @@ impl Nest {
         out: &mut [f64],
     ) {
         debug_assert_eq!(inputs.len(), self.inputs.len());
+        self.run_over(0..outer, codes, inputs, scale, weights, out);
+    }
+
+    /// As [`Nest::run`], over some of the rows only.
+    pub(crate) fn run_over(
+        &self,
+        rows: impl IntoIterator<Item = usize>,
+        codes: &[&[u32]],
+        inputs: &[&[f64]],
+        scale: f64,
+        weights: Option<&[f64]>,
+        out: &mut [f64],
+    ) {
         let mut offsets = [0usize; MAX_INPUTS];
-        'rows: for row in 0..outer {
+        'rows: for row in rows {
             let scale = match weights {
                 Some(w) if w[row] == 0.0 => continue,
                 Some(w) => scale * w[row],

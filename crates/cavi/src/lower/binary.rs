@@ -144,7 +144,7 @@ impl Lowering {
         let unit = Weight::Positive(Positive { coefficient: 1.0, ..Positive::default() });
         self.quadratic(scope, rest, &unit, -0.5)?;
         let first = self.first_moment(&latent.atoms[0])?;
-        self.linear(scope, rest, &[first.clone()], -1.0)?;
+        self.linear(scope, rest, std::slice::from_ref(&first), -1.0)?;
         let Source::Statistic { factor, .. } = first.source else { return Ok(()) };
         let square = Operand { source: Source::Statistic { factor, statistic: 1 }, index: first.index };
         self.add_term(scope, -0.5, vec![square], &[]);

@@ -57,7 +57,7 @@ impl Lowering {
         let factor = self.factor(v);
         let statistic =
             |s: usize, index: Vec<AxisIndex>| Operand { source: Source::Statistic { factor, statistic: s }, index };
-        let initial_log = self.log_probability(v, "initial", initial, &[first.clone()], &mut scope)?;
+        let initial_log = self.log_probability(v, "initial", initial, std::slice::from_ref(&first), &mut scope)?;
         self.add_term(&scope, 1.0, vec![initial_log, statistic(2, vec![first])], &[]);
         if self.graph.node(transition).axes.len() != 2 {
             return Err(self.not_conjugate(

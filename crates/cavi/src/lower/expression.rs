@@ -52,7 +52,7 @@ impl Monomial {
 
 /// A gate in use: its summation index and the indicator operand that weights it.
 #[derive(Debug, Clone)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     pub(super) variable: VariableId,
     pub(super) plates: Vec<AxisIndex>,
     pub(super) label: Label,

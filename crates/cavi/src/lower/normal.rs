@@ -467,8 +467,9 @@ impl Lowering {
             }
             Family::NormalWishart(d) => {
                 let first = scope.value[scope.value.len() - 1].clone();
-                let second =
-                    self.program.new_label(&self.program.labels[Self::labels_of(&[first.clone()])[0]].name.clone(), d);
+                let second = self
+                    .program
+                    .new_label(&self.program.labels[Self::labels_of(std::slice::from_ref(&first))[0]].name.clone(), d);
                 let with = |axes: &[AxisIndex]| joint.index.iter().chain(axes).cloned().collect::<Vec<_>>();
                 let matrix = self.variable_operand(v, &with(&[first.clone(), AxisIndex::label(second)]), 0, &span)?;
                 let log_determinant = self.variable_operand(v, &joint.index, 1, &span)?;
@@ -485,7 +486,7 @@ impl Lowering {
                     Some(node) => self.partial_value(child, node, &mut scope)?,
                     None => self.value_monomial(child, &scope)?,
                 };
-                self.quadratic(&scope, &[x.clone()], &weight, -0.5)?;
+                self.quadratic(&scope, std::slice::from_ref(&x), &weight, -0.5)?;
                 self.linear(&scope, &[x], &[location], 1.0)?;
                 single.gates.clone_from(&scope.gates);
                 self.add_term(&single, -0.5, vec![square], &[]);

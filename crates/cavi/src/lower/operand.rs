@@ -276,7 +276,6 @@ impl RowData {
             (Self::CodeIs { codes: a, size: b, different: c }, Self::CodeIs { codes: x, size: y, different: z }) => {
                 a == x && b == y && c == z
             }
-            (Self::Complete { node: a, .. }, Self::Complete { node: x, .. }) => a == x,
             _ => false,
         }
     }
@@ -293,7 +292,6 @@ impl Transform {
         }
         match self {
             Self::Identity => x,
-            Self::Shift(c) => x - c,
             Self::Present => 1.0,
             // A probability of exactly zero: finite, so that zero times it is zero.
             Self::Log => x.ln().max(LOG_OF_ZERO),

@@ -16,8 +16,6 @@ pub(super) struct Positive {
     pub(super) expectation: Vec<Operand>,
     /// Operands of the logarithm, each with its exponent.
     pub(super) logarithm: Vec<(f64, Operand)>,
-    /// Contracted labels (none are allowed, kept for the refusal).
-    pub(super) contracted: Vec<usize>,
 }
 
 /// The power of the written parameter that enters the density.
@@ -68,12 +66,9 @@ impl Lowering {
             Power::MinusOne => -1,
             Power::MinusTwo => -2,
         };
-        let mut positive = Positive {
-            coefficient: monomial.coefficient.powi(exponent),
-            contracted: monomial.contracted.clone(),
-            ..Positive::default()
-        };
-        if !(positive.coefficient > 0.0 && positive.coefficient.is_finite()) || !monomial.contracted.is_empty() {
+        let mut positive = Positive { coefficient: monomial.coefficient.powi(exponent), ..Positive::default() };
+        let proper = positive.coefficient > 0.0 && positive.coefficient.is_finite();
+        if !proper || !monomial.contracted.is_empty() {
             return Err(self.not_conjugate(
                 child,
                 key,

@@ -22,7 +22,7 @@ const ROWS_AT_A_TIME: usize = 65_536;
 
 /// Locations that are moved, and the observed values that move with them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shifts {
+pub(crate) struct Shifts {
     /// The constant that is subtracted from a location.
     pub(super) location: BTreeMap<VariableId, NodeId>,
     /// The moved values of an observed child.

@@ -95,6 +95,10 @@ pub(crate) struct Plan {
     pub(crate) global_order: Vec<FactorId>,
     /// For each factor and statistic: terms and positions where it stands.
     pub(crate) uses: HashMap<(FactorId, usize), Vec<(usize, usize)>>,
+    /// For operands whose elements meet: which combinations of look-ups read each element.
+    pub(crate) readers: HashMap<(usize, usize), Vec<Vec<u32>>>,
+    /// Row-level vector factors whose precision is the same in every row.
+    pub(crate) invariant: Vec<bool>,
     /// Rows per chunk.
     pub(crate) chunk: usize,
     /// Rows per task; tasks run in parallel and are merged in order.
@@ -126,6 +130,8 @@ pub(crate) fn plan(lowered: &mut Lowered) -> Result<Plan, CaviError> {
         stored: false,
         global_order: Vec::new(),
         uses: HashMap::new(),
+        readers: HashMap::new(),
+        invariant: Vec::new(),
         chunk: 256,
         task: 0,
     };
@@ -138,6 +144,8 @@ pub(crate) fn plan(lowered: &mut Lowered) -> Result<Plan, CaviError> {
     }
     plan.global_order = (0..program.factors.len()).filter(|&f| !program.factors[f].local).collect();
     order_local(program, &mut plan);
+    plan.readers = find_readers(program, &plan);
+    plan.invariant = (0..program.factors.len()).map(|f| precision_is_shared(&plan, f)).collect();
     if !plan.stored {
         plan.fused = plan.local_order.iter().filter_map(|&f| FusedGate::build(program, &plan.groups, f)).collect();
     }
@@ -145,6 +153,40 @@ pub(crate) fn plan(lowered: &mut Lowered) -> Result<Plan, CaviError> {
     let chunks = rows.div_ceil(plan.chunk);
     plan.task = plan.chunk * chunks.div_ceil(64).max(1);
     Ok(plan)
+}
+
+/// The combinations that read each element of a factor with one plate, where a product addresses it by one look-up.
+fn find_readers(program: &Program, plan: &Plan) -> HashMap<(usize, usize), Vec<Vec<u32>>> {
+    let mut readers = HashMap::new();
+    for (&(f, statistic), uses) in &plan.uses {
+        let factor = &program.factors[f];
+        if !factor.coupled || factor.local || factor.plates.len() != 1 {
+            continue;
+        }
+        for &(t, position) in uses {
+            let term = &plan.terms[t];
+            let [(which, stride)] = term.derivatives[position].output.codes[..] else { continue };
+            let Some(pairs) = term.pairs else { continue };
+            if stride != factor.family.statistic_size(statistic) {
+                continue;
+            }
+            let mut lists = vec![Vec::new(); factor.plates[0]];
+            for (pair, code) in plan.pairs[pairs].code_arrays[which].iter().enumerate() {
+                lists[*code as usize].push(pair as u32);
+            }
+            readers.insert((t, position), lists);
+        }
+    }
+    readers
+}
+
+/// Whether the messages to a factor's second statistic depend on no row.
+fn precision_is_shared(plan: &Plan, f: FactorId) -> bool {
+    plan.groups
+        .iter()
+        .flat_map(|g| &g.messages)
+        .filter(|m| m.factor == f && m.statistic == 1)
+        .all(|m| m.inputs.is_empty() && m.nest.inputs.iter().all(|a| a.row_stride == 0 && a.codes.is_empty()))
 }
 
 /// Orders row-level factors so that each follows those it depends on; a cycle means that their state must be kept.

@@ -1,0 +1,167 @@
+//! How fits converge: schedules over the rows, rotations of latent products, and linear response.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+use std::path::Path;
+
+use cavi::fit;
+use vi_model::graph::Graph;
+
+fn load(text: &str) -> Graph {
+    vi_model::load_str(text, "test.toml", Path::new(".")).expect("a valid model")
+}
+
+/// A mixture of two Poisson rates over 600 rows.
+fn counts(inference: &str) -> Graph {
+    let visits: Vec<String> = (0..600_u32)
+        .map(|i| {
+            let wobble = (i * 7919) % 5;
+            (if (i * 31) % 3 == 0 { 1 + wobble / 2 } else { 9 + wobble }).to_string()
+        })
+        .collect();
+    load(&format!(
+        r#"
+        [data.values]
+        visits = [{}]
+        [plates]
+        day = "rows"
+        component = 2
+        [variables.pi]
+        distribution = "dirichlet"
+        dimension = "component"
+        concentration = 1.0
+        [variables.z]
+        plates = ["day"]
+        distribution = "categorical"
+        probabilities = "pi"
+        [variables.rate]
+        plates = ["component"]
+        distribution = "gamma"
+        shape = 1.0
+        rate = 0.1
+        [variables.n]
+        plates = ["day"]
+        distribution = "poisson"
+        rate = "rate[z]"
+        observed = "visits"
+        [inference]
+        {inference}
+        "#,
+        visits.join(", ")
+    ))
+}
+
+#[test]
+fn incremental_ascent_never_falls_and_ends_where_batch_ascent_ends() {
+    let batch = fit(&counts("tolerance = 1e-12")).expect("a fit").outcome;
+    let incremental =
+        fit(&counts("tolerance = 1e-12\nschedule = \"incremental\"\nbatch_size = 100")).expect("a fit").outcome;
+    assert!((batch.elbo - incremental.elbo).abs() < 1e-6, "{} against {}", batch.elbo, incremental.elbo);
+    for pair in incremental.trace.windows(2) {
+        assert!(pair[1].elbo >= pair[0].elbo - 1e-9 * pair[0].elbo.abs());
+    }
+    // A pass of incremental updates moves further than one batch update.
+    assert!(incremental.iterations <= batch.iterations);
+}
+
+#[test]
+fn stochastic_steps_approach_the_batch_optimum() {
+    let batch = fit(&counts("tolerance = 1e-12")).expect("a fit").outcome.elbo;
+    let options = "tolerance = 1e-9\nmax_iterations = 200\nschedule = \"stochastic\"\nbatch_size = 60\nstep_delay = 1.0\nstep_forgetting = 0.9";
+    let stochastic = fit(&counts(options)).expect("a fit").outcome.elbo;
+    assert!(stochastic <= batch + 1e-6, "{stochastic} above the optimum {batch}");
+    assert!(batch - stochastic < 0.5, "{stochastic} against {batch}");
+}
+
+#[test]
+fn chains_are_refused_in_batches() {
+    let graph = load(
+        r#"
+        [data.values]
+        y = [0.1, 0.2, 1.9, 2.1]
+        start = { axes = ["state"], values = [0.5, 0.5] }
+        centre = { axes = ["state"], values = [0.0, 2.0] }
+        [plates]
+        time = "rows"
+        state = 2
+        [variables.z]
+        plates = ["time"]
+        distribution = "markov-chain"
+        initial = "start"
+        transition = [[0.9, 0.1], [0.1, 0.9]]
+        [variables.x]
+        plates = ["time"]
+        distribution = "normal"
+        mean = "centre[z]"
+        sd = 0.5
+        observed = "y"
+        [inference]
+        schedule = "stochastic"
+        "#,
+    );
+    let error = fit(&graph).map(|f| f.outcome.elbo).expect_err("a refusal").to_string();
+    assert!(error.contains("`z`") && error.contains("batch"), "{error}");
+}
+
+#[test]
+fn rotations_take_principal_components_to_their_optimum_in_few_iterations() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/bayesian-pca.toml");
+    let mut graph = vi_model::load(&path).expect("the model file");
+    graph.inference.tolerance = Some(1e-9);
+    let outcome = fit(&graph).expect("a fit").outcome;
+    // 2000 iterations of plain coordinate ascent reach 28500.5.
+    assert!(outcome.elbo > 28_513.0, "{}", outcome.elbo);
+    assert!(outcome.iterations < 400, "{} iterations", outcome.iterations);
+}
+
+#[test]
+fn linear_response_gives_the_exact_deviations_of_a_gaussian_posterior() {
+    // Closed form: the posterior covariance is (XᵀX/σ² + I/s²)⁻¹ with σ = 0.8 and s = 5.
+    let graph = load(
+        r#"
+        [data.values]
+        x = [0.2, 1.9, 0.8, 2.7, 1.1, 0.5, 2.2, 1.4, 3.0, 0.9, 1.7, 2.4]
+        u = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0]
+        y = [1.3, 2.0, 2.4, 4.4, 0.9, 0.7, 3.9, 1.2, 4.1, 2.6, 2.1, 3.3]
+        [plates]
+        observation = "rows"
+        [variables.a]
+        distribution = "normal"
+        mean = 0.0
+        sd = 5.0
+        [variables.b]
+        distribution = "normal"
+        mean = 0.0
+        sd = 5.0
+        [variables.c]
+        distribution = "normal"
+        mean = 0.0
+        sd = 5.0
+        [variables.outcome]
+        plates = ["observation"]
+        distribution = "normal"
+        mean = "a + b*x + c*u"
+        sd = 0.8
+        observed = "y"
+        [inference]
+        tolerance = 1e-13
+        "#,
+    );
+    let x = [0.2, 1.9, 0.8, 2.7, 1.1, 0.5, 2.2, 1.4, 3.0, 0.9, 1.7, 2.4];
+    let u = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0];
+    let mut precision = nalgebra::Matrix3::<f64>::identity() / 25.0;
+    for (x, u) in x.iter().zip(&u) {
+        let row = nalgebra::Vector3::new(1.0, *x, *u);
+        precision += row * row.transpose() / 0.64;
+    }
+    let covariance = precision.try_inverse().expect("an invertible precision");
+    let ascent = fit(&graph).expect("a fit").algorithm;
+    let mut entries = ascent.posterior();
+    ascent.add_linear_response(&mut entries).expect("a response");
+    for (i, name) in ["a", "b", "c"].iter().enumerate() {
+        let (_, entry) = entries.iter().find(|(n, _)| n == name).expect("an entry");
+        let corrected = entry.sd_linear_response.as_ref().expect("a corrected sd").values()[0];
+        let plain = entry.sd.as_ref().expect("an sd").values()[0];
+        assert!((corrected - covariance[(i, i)].sqrt()).abs() < 1e-6, "{name}: {corrected}");
+        assert!((plain - precision[(i, i)].sqrt().recip()).abs() < 1e-9, "{name}: {plain}");
+    }
+}
