@@ -32,7 +32,7 @@ Exit status:
   2  refused: a mistake in the model file, the data or the options
   3  failed while running";
 
-/// Exact coordinate-ascent variational inference for models declared in TOML.
+/// Coordinate-ascent variational inference for models declared in TOML.
 ///
 /// A model file states data, plates and random variables; `cavi` derives the updates of a factorised posterior, iterates
 /// them until the evidence lower bound (ELBO) stops rising, and leaves posterior, convergence curve and pictures in a folder.
