@@ -1,0 +1,90 @@
+//! Models without a conjugate update are refused with the culprit, the child, the key and the way to the other engine.
+
+mod common;
+
+use common::refused;
+
+const DATA: &str = "[data.values]\ny = [1.0, 2.0]\nc = [0, 1]\n[plates]\no = \"rows\"\nk = 2\n";
+const GAMMA: &str = "[variables.g]\ndistribution = \"gamma\"\nshape = 1\nrate = 1\n";
+const NORMAL: &str = "[variables.m]\ndistribution = \"normal\"\nmean = 0\nsd = 1\n";
+
+/// An observed `x` of a distribution with parameters, after other variables.
+fn child(variables: &str, distribution: &str, parameters: &str) -> String {
+    let observed = if distribution == "categorical" || distribution == "bernoulli" { "c" } else { "y" };
+    format!(
+        "{DATA}{variables}[variables.x]\nplates = [\"o\"]\ndistribution = \"{distribution}\"\n{parameters}\nobserved = \"{observed}\"\n"
+    )
+}
+
+#[test]
+fn a_gamma_is_no_mean_spread_or_scale() {
+    refused(&child(GAMMA, "normal", "mean = \"g\"\nsd = 1"), &["`g`", "mean", "`x`", "sgvi"]);
+    refused(&child(GAMMA, "normal", "mean = 0\nsd = \"g\""), &["`g`", "sd", "`x`", "sgvi"]);
+    refused(
+        &child(GAMMA, "normal", "mean = 0\nvariance = \"g\""),
+        &["`g`", "variance", "`x`", "inverse-gamma", "sgvi"],
+    );
+    refused(&child(GAMMA, "gamma", "shape = 1\nscale = \"g\""), &["`g`", "scale", "`x`", "sgvi"]);
+    refused(&child(GAMMA, "gamma", "shape = \"g\"\nrate = 1"), &["`g`", "shape", "`x`", "sgvi"]);
+}
+
+#[test]
+fn precisions_are_products_of_different_gammas() {
+    let two = format!("{GAMMA}{}", GAMMA.replace(".g]", ".h]"));
+    refused(&child(&two, "normal", "mean = 0\nprecision = \"g + h\""), &["`x`", "sum", "sgvi"]);
+    refused(&child(GAMMA, "normal", "mean = 0\nprecision = \"g * g\""), &["`g`", "twice", "`x`", "sgvi"]);
+}
+
+#[test]
+fn one_element_of_a_rate_may_not_stand_twice() {
+    let model = |pairs: &str| {
+        format!(
+            "[data.values]\ns = [\"a\", \"b\"]\nr = {pairs}\ny = [1, 2]\n[plates]\no = \"rows\"\np = {{ levels = \"s\" }}\n\
+             [variables.g]\nplates = [\"p\"]\ndistribution = \"gamma\"\nshape = 1\nrate = 1\n\
+             [variables.x]\nplates = [\"o\"]\ndistribution = \"poisson\"\nrate = \"g[s] * g[r]\"\nobserved = \"y\"\n"
+        )
+    };
+    refused(&model("[\"b\", \"b\"]"), &["`g`", "twice", "`x`"]);
+    // Elements that never meet are conjugate one at a time.
+    common::fit(&model("[\"b\", \"a\"]"));
+}
+
+#[test]
+fn means_are_multilinear_in_normals() {
+    refused(&child(NORMAL, "normal", "mean = \"m * m\"\nsd = 1"), &["`m`", "twice", "`x`", "sgvi"]);
+    refused(&child(NORMAL, "normal", "mean = \"exp(m)\"\nsd = 1"), &["exp(m)", "sgvi"]);
+    refused(&child(NORMAL, "normal", "mean = \"1 / m\"\nsd = 1"), &["divides", "sgvi"]);
+}
+
+#[test]
+fn distributions_of_the_other_engine() {
+    let half = "[variables.g]\ndistribution = \"half-normal\"\nsd = 1\n";
+    refused(&child(half, "normal", "mean = 0\nprecision = \"g\""), &["`g`", "half-normal", "sgvi"]);
+    refused(&child(NORMAL, "laplace", "location = \"m\"\nscale = 1"), &["`x`", "laplace", "sgvi"]);
+    refused(&child(NORMAL, "poisson", "log_rate = \"m\""), &["log rate", "`x`", "sgvi"]);
+    let truncated = NORMAL.replace("sd = 1", "sd = 1\nlower = 0.0");
+    refused(&child(&truncated, "normal", "mean = \"m\"\nsd = 1"), &["lower", "`m`", "sgvi"]);
+}
+
+#[test]
+fn parameters_that_must_be_known() {
+    let beta = "[variables.p]\ndistribution = \"beta\"\nalpha = \"g\"\nbeta = 1\n";
+    refused(&child(&format!("{GAMMA}{beta}"), "bernoulli", "probability = \"p\""), &["`g`", "alpha", "`p`", "sgvi"]);
+    let dirichlet = "[variables.p]\ndistribution = \"dirichlet\"\ndimension = \"k\"\nconcentration = \"g\"\n";
+    let both = format!("{GAMMA}{dirichlet}");
+    refused(&child(&both, "categorical", "probabilities = \"p\""), &["`g`", "concentration", "`p`", "sgvi"]);
+    let student = "degrees_of_freedom = \"g\"\nmean = 0\nsd = 1";
+    refused(&child(GAMMA, "student-t", student), &["degrees", "`x`", "sgvi"]);
+    let halved = "[variables.p]\ndistribution = \"beta\"\nalpha = 1\nbeta = 1\n";
+    refused(&child(halved, "bernoulli", "probability = \"p * 0.5\""), &["`x`", "arithmetic", "sgvi"]);
+}
+
+#[test]
+fn blocks_hold_normals() {
+    let both = format!("{GAMMA}{NORMAL}");
+    let model = format!(
+        "{}[inference]\nblocks = [[\"g\", \"m\"]]\n",
+        child(&both, "normal", "mean = \"m\"\nprecision = \"g\"")
+    );
+    refused(&model, &["`g`", "not normal"]);
+}
