@@ -4,6 +4,7 @@ mod harness;
 
 use harness::{Run, close, column};
 use nalgebra::DMatrix;
+use std::process::Command;
 
 fn finish(model: &str, arguments: &[&str]) -> Run {
     harness::finish(env!("CARGO_BIN_EXE_sgvi"), model, arguments).0
@@ -69,4 +70,20 @@ fn ppca() {
     let reached = fit.elbo() / 1797.0;
     assert!(reached < maximum + 0.02 && reached > maximum - 0.15, "{reached} against {maximum}");
     close(fit.mean("noise")[0], noise.sqrt(), 0.01 * noise.sqrt());
+}
+
+/// MNIST itself is not here: without the file the model is refused and the file named, with it the model is understood.
+#[test]
+fn mnist() {
+    let check = |model: &str| {
+        let file = harness::models().join(format!("{model}.toml"));
+        Command::new(env!("CARGO_BIN_EXE_sgvi")).arg("check").arg(file).output().expect("the binary starts")
+    };
+    let output = check("mnist");
+    if harness::models().join("data/train-images-idx3-ubyte.gz").exists() {
+        assert_eq!(output.status.code(), Some(0));
+    } else {
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("data/train-images-idx3-ubyte.gz"));
+    }
 }

@@ -409,7 +409,7 @@ fn every_model_file_is_tested() {
     let files = std::fs::read_dir(models()).expect("the models' folder").map(|f| f.expect("an entry").path());
     for file in files.filter(|f| f.extension().is_some_and(|e| e == "toml")) {
         let name = file.file_stem().expect("a name").to_string_lossy();
-        let calls = [format!("run(\"{name}\""), format!("finish(\"{name}\"")];
+        let calls = ["run", "finish", "check"].map(|call| format!("{call}(\"{name}\""));
         assert!(sources.iter().any(|s| calls.iter().any(|c| s.contains(c))), "{} has no test", file.display());
     }
 }
