@@ -219,6 +219,18 @@ pub(crate) enum RowData {
         /// 0 at the code and 1 elsewhere instead.
         different: bool,
     },
+    /// Known covariances without the missing coordinates of the row's observed vector: the precision of the others with
+    /// zeros elsewhere `[rows, …, d, d]`, or its log determinant `[rows, …]`.
+    Marginal {
+        /// The observed expression.
+        node: NodeId,
+        /// Layout, rows first, the dimension last.
+        axes: Vec<AxisId>,
+        /// `[…, d, d]`
+        covariances: Arc<Vec<f64>>,
+        /// The log determinant instead of the matrix.
+        log_determinant: bool,
+    },
 }
 
 /// A look-up: the positions of a column's values along an axis, or of the rows themselves.

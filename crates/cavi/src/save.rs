@@ -46,7 +46,13 @@ impl Ascent {
         let graph = &self.engine.lowered.graph;
         let saveable: Vec<&str> = (0..graph.variables.len())
             .map(VariableId)
-            .filter(|v| graph.is_local(*v) && self.engine.lowered.factor_of.contains_key(v))
+            .filter(|v| graph.is_local(*v))
+            .filter(|v| {
+                let family =
+                    self.engine.lowered.factor_of.get(v).map(|f| self.engine.lowered.program.factors[*f].family);
+                // Matrices and sticks of single rows have no table of means and sds.
+                !matches!(family, None | Some(Family::Wishart(_) | Family::NormalWishart(_) | Family::StickBreaking(_)))
+            })
             .map(|v| graph.variable(v).name.as_str())
             .collect();
         if saveable.contains(&name) {
@@ -208,6 +214,19 @@ fn coordinates(family: Family, factor: &Factor, v: VariableId) -> usize {
 
 /// Means and marginal standard deviations of row-level elements.
 fn moments(family: Family, statistics: &[Vec<f64>], factor: &Factor, v: VariableId) -> (Vec<f64>, Vec<f64>) {
+    if factor.point {
+        let mode: Option<Vec<f64>> = match family {
+            Family::Gamma => Some(statistics[0].clone()),
+            Family::InverseGamma => Some(statistics[0].iter().map(|x| 1.0 / x).collect()),
+            Family::Beta | Family::Dirichlet(_) => Some(statistics[0].iter().map(|x| x.exp()).collect()),
+            Family::NormalGamma => Some(statistics[2].iter().zip(&statistics[0]).map(|(x, tau)| x / tau).collect()),
+            _ => None,
+        };
+        if let Some(mode) = mode {
+            let sds = vec![0.0; mode.len()];
+            return (mode, sds);
+        }
+    }
     match family {
         Family::NormalVector(d) | Family::GaussianMarkovChain(d) | Family::PartialNormal(d) => {
             let coordinates = factor

@@ -348,6 +348,10 @@ impl<'a> Notation<'a> {
                 let sign = if *different { "≠" } else { "=" };
                 format!("[{} {sign} {}]", self.codes_text(*codes), inner.join(", "))
             }
+            RowData::Marginal { node, log_determinant, .. } => {
+                let precision = format!("Λ[{} present]", graph.expression_text(*node));
+                if *log_determinant { format!("log|{precision}|") } else { precision }
+            }
         }
     }
 

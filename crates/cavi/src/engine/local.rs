@@ -207,10 +207,12 @@ impl Engine {
                 break;
             }
         }
-        let natural = matches!(
-            family,
-            Family::Gamma | Family::InverseGamma | Family::Beta | Family::Dirichlet(_) | Family::NormalGamma
-        );
+        let point = self.lowered.program.factors[f].point;
+        let natural = !point
+            && matches!(
+                family,
+                Family::Gamma | Family::InverseGamma | Family::Beta | Family::Dirichlet(_) | Family::NormalGamma
+            );
         Ok(if natural {
             std::mem::take(&mut workspace.natural[f])
         } else {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use vi_families::matrix::inverse_and_log_determinant;
 use vi_model::data::{Codes, ColumnId, MISSING_CODE};
 use vi_model::evaluate::DataEvaluator;
 use vi_model::graph::Tensor;
@@ -63,7 +64,7 @@ impl RowReader {
         for operand in &program.data {
             let mut columns = Vec::new();
             match &operand.data {
-                RowData::Expression { node, axes, .. } => {
+                RowData::Expression { node, axes, .. } | RowData::Marginal { node, axes, .. } => {
                     let at = nodes.iter().position(|n| n == node).unwrap_or_else(|| {
                         nodes.push(*node);
                         nodes.len() - 1
@@ -164,6 +165,17 @@ impl RowReader {
                         array.iter_mut().for_each(|x| *x = transform.apply(*x));
                     }
                 }
+                RowData::Marginal { covariances, log_determinant, .. } => {
+                    if let Some(t) = self.tensor_of[i] {
+                        let values = &chunk.tensors[t].values;
+                        let mut laid_out = vec![0.0; values.len()];
+                        lay_out(&chunk.tensors[t], &self.layouts[i], &mut laid_out);
+                        let d = values.len() / count.max(1);
+                        for (observed, target) in laid_out.chunks_exact(d).zip(array.chunks_exact_mut(width)) {
+                            marginal(observed, covariances, *log_determinant, target)?;
+                        }
+                    }
+                }
                 RowData::OneHot { .. } => {
                     let columns = self.block_codes[i].len();
                     let size = width / columns.max(1);
@@ -199,6 +211,36 @@ impl RowReader {
         }
         Ok(())
     }
+}
+
+/// The precisions (or their log determinants) of the coordinates that are present, from `[…, d, d]` covariances.
+fn marginal(observed: &[f64], covariances: &[f64], log_determinant: bool, target: &mut [f64]) -> Result<(), CaviError> {
+    let d = observed.len();
+    let present: Vec<usize> = (0..d).filter(|&i| !observed[i].is_nan()).collect();
+    let own = present.len();
+    if own == 0 {
+        return Ok(());
+    }
+    for (k, covariance) in covariances.chunks_exact(d * d).enumerate() {
+        let block: Vec<f64> =
+            present.iter().flat_map(|&i| present.iter().map(move |&j| covariance[i * d + j])).collect();
+        let (inverse, log) = inverse_and_log_determinant(&block, own).map_err(|_| CaviError::Factor {
+            factor: "the known covariance".to_owned(),
+            element: format!(" of the coordinates {present:?}"),
+            iteration: 0,
+            reason: "it is not positive definite to working precision".to_owned(),
+        })?;
+        if log_determinant {
+            target[k] = -log;
+            continue;
+        }
+        for (a, &i) in present.iter().enumerate() {
+            for (b, &j) in present.iter().enumerate() {
+                target[k * d * d + i * d + j] = inverse[a * own + b];
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Copies a tensor into another order of its axes.

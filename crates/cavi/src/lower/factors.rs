@@ -137,6 +137,14 @@ impl Lowering {
             }
             let family = self.family(id)?;
             let variable = self.graph.variable(id).clone();
+            if variable.point && family.is_chain() {
+                let span = variable.key_spans.get("point").cloned().unwrap_or_else(|| variable.span.clone());
+                return Err(self.refusal(
+                    Diagnostic::new("point-chain", format!("the chain `{}` cannot be a point", variable.name))
+                        .at(span, "here")
+                        .help("leave `point` out: a chain is one exact joint factor; its parameters may be points"),
+                ));
+            }
             let local = self.graph.is_local(id);
             if family.is_chain() && (!local || variable.plates.len() > 1) {
                 return Err(self.refusal(

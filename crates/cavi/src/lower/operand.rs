@@ -276,6 +276,10 @@ impl RowData {
             (Self::CodeIs { codes: a, size: b, different: c }, Self::CodeIs { codes: x, size: y, different: z }) => {
                 a == x && b == y && c == z
             }
+            (
+                Self::Marginal { node: a, covariances: b, log_determinant: c, .. },
+                Self::Marginal { node: x, covariances: y, log_determinant: z, .. },
+            ) => a == x && b == y && c == z,
             _ => false,
         }
     }
