@@ -92,6 +92,17 @@ fn rows_inside_a_block_have_their_own_table() {
     close("sd theta", &rows.sds, &[0.625_f64.sqrt(); 2], 1e-12);
 }
 
+/// Modes of Gamma(2 + n, 1 + 1), one per row: (1 + n)/2, without spread.
+#[test]
+fn points_of_rows_are_modes() {
+    let (_, ascent) = fit("[data.values]\ny = [3, 0, 5]\n[plates]\no = \"rows\"\n\
+         [variables.a]\nplates = [\"o\"]\ndistribution = \"gamma\"\nshape = 2\nrate = 1\npoint = true\n\
+         [variables.x]\nplates = [\"o\"]\ndistribution = \"poisson\"\nrate = \"a\"\nobserved = \"y\"\n");
+    let rows = ascent.rows("a", 0..3).expect("rows").expect("a table");
+    close("modes", &rows.means, &[2.0, 0.5, 3.0], 1e-12);
+    close("sds", &rows.sds, &[0.0; 3], 1e-12);
+}
+
 const MIXTURE: &str = "[plates]\no = \"rows\"\nk = 3\n\
      [variables.pi]\ndistribution = \"dirichlet\"\ndimension = \"k\"\nconcentration = 1.0\n\
      [variables.z]\nplates = [\"o\"]\ndistribution = \"categorical\"\nprobabilities = \"pi\"\n\

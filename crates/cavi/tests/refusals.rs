@@ -88,3 +88,11 @@ fn blocks_hold_normals() {
     );
     refused(&model, &["`g`", "not normal"]);
 }
+
+#[test]
+fn a_chain_is_no_point() {
+    let chain = "[variables.z]\nplates = [\"o\"]\ndistribution = \"markov-chain\"\ninitial = [0.5, 0.5]\n\
+                 transition = [[0.8, 0.2], [0.2, 0.8]]\npoint = true\n";
+    let mean = "[variables.m]\nplates = [\"k\"]\ndistribution = \"normal\"\nmean = 0\nsd = 1\n";
+    refused(&child(&format!("{chain}{mean}"), "normal", "mean = \"m[z]\"\nsd = 1"), &["`z`", "point"]);
+}
