@@ -26,11 +26,12 @@ def figures(result):
     """Ours and the peer's as text: the median of the repetitions, or all numbers where there is no peer."""
     if not result["peer"]:
         return " · ".join(number(v) for v in result["ours"]) + f" {result['unit']}", ""
-    return tuple(seconds(statistics.median(result[side]), result["unit"]) for side in ("ours", "theirs"))
+    mine, theirs = (seconds(statistics.median(result[side]), result["unit"]) for side in ("ours", "theirs"))
+    return mine if result["reached"] else f"not reached in {mine}", theirs
 
 
 def verdict(result):
-    ratio = "" if result["ratio"] is None else f"{number(result['ratio'])} ×"
+    ratio = "" if result["ratio"] is None else f"{'' if result['reached'] else '< '}{number(result['ratio'])} ×"
     if result["target"] is None or result["ratio"] is None:
         return ratio, ""
     return ratio, f"{number(result['target'])} × {'met' if result['meets_target'] else 'missed'}"

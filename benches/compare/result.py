@@ -14,6 +14,7 @@ class Result:
     lower_is_better: bool = True
     target: float | None = None  # of the ratio
     fair: str = ""  # one sentence
+    reached: bool = True  # false where ours never got where the peer did: its numbers are then lower bounds
     notes: dict = dataclasses.field(default_factory=dict)  # raw numbers beside
 
     def ratio(self):
@@ -24,7 +25,7 @@ class Result:
     def as_json(self):
         out = dataclasses.asdict(self)
         out["ratio"] = self.ratio() if self.theirs else None
-        out["meets_target"] = None if self.target is None or not self.theirs else self.ratio() >= self.target
+        out["meets_target"] = None if self.target is None or not self.theirs else self.reached and self.ratio() >= self.target
         return out
 
 

@@ -118,11 +118,7 @@ def run(context):
     reached = np.full((TOPICS, WORDS), PRIOR)
     reached[:, levels] = parameters
     bounds = {"cavi": bound(entries, reached)}
-    for name, sides, target in (
-        ("scikit-learn (online)", online, 5.0),
-        ("scikit-learn (batch)", batch, None),
-        ("gensim LdaModel", other, 5.0),
-    ):
+    for name, sides in (("scikit-learn (online)", online), ("scikit-learn (batch)", batch), ("gensim LdaModel", other)):
         bounds[name] = bound(entries, sides[0][1])
         notes = {
             "bound": bounds[name],
@@ -137,29 +133,32 @@ def run(context):
             [r.seconds_per_iteration() for r in cavi],
             name,
             [seconds for seconds, _ in sides],
-            target=target,
             fair=(
-                "Fair only with the next row: one pass of ours updates every document's factor once, one of theirs repeats it until it "
-                "settles (up to 100 or 50 times); the peers compute on one thread, which for them is the faster."
+                "Not fair by itself: one pass of ours updates every document's factor once, one of theirs repeats it until it "
+                "settles (up to 100 or 50 times); the time to a bound decides. The peers compute on one thread, which for them is the faster."
             ),
             notes=notes,
         )
         times = [time_to(r, bounds[name]) for r in cavi]
-        if all(t is not None for t in times):
-            yield Result(
-                f"LDA, the same: time to the bound that the peer has after {PASSES} passes ({bounds[name]:.0f} nats)",
-                "s",
-                times,
-                name,
-                [PASSES * seconds for seconds, _ in sides],
-                fair=(
-                    "Fair, and what counts: the peer's bound is computed by one independent function that optimises the documents' factors "
-                    "for its topics, ours is the reported ELBO, which is never higher than that; both from the first iteration on."
-                ),
-                notes=notes,
-            )
-        else:
-            notes["not_reached"] = f"ours did not reach {bounds[name]:.0f} nats within {20 * PASSES} iterations from this start"
+        yield Result(
+            f"LDA, the same: time to the bound that the peer has after {PASSES} passes ({bounds[name]:.0f} nats)",
+            "s",
+            [total(r) if t is None else t for r, t in zip(cavi, times, strict=True)],
+            name,
+            [PASSES * seconds for seconds, _ in sides],
+            target=5.0,
+            fair=(
+                "Fair, and what counts: the peer's bound is computed by one independent function that optimises the documents' factors "
+                "for its topics, ours is the reported ELBO, which is never higher than that; one start each, loading left out."
+            ),
+            reached=None not in times,
+            notes=notes,
+        )
+
+
+def total(run_):
+    """Seconds of all iterations."""
+    return run_.iterations[-1][1] - run_.iterations[0][1] + run_.seconds_per_iteration()
 
 
 def time_to(run_, level):
