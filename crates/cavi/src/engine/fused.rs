@@ -27,7 +27,7 @@ pub(super) struct FusedBuffers {
 const BLOCK: usize = 32;
 
 /// Writes `[rows, width]` as `[width, rows]`.
-fn transpose(source: &[f64], rows: usize, width: usize, out: &mut Vec<f64>) {
+pub(super) fn transpose(source: &[f64], rows: usize, width: usize, out: &mut Vec<f64>) {
     out.resize(rows * width, 0.0);
     if width == 1 {
         out.copy_from_slice(&source[..rows]);

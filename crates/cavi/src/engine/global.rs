@@ -9,37 +9,6 @@ use crate::plan::GlobalTerm;
 use crate::program::{FactorId, Operand, Source};
 
 impl Engine {
-    /// Summaries of data alone, once.
-    pub(super) fn static_summaries(&mut self) -> Result<(), CaviError> {
-        let rows = self.lowered.program.num_rows;
-        let mut chunk = super::rows::ChunkData::default();
-        for g in 0..self.plan.groups.len() {
-            if self.plan.groups[g].dynamic {
-                continue;
-            }
-            let group = &self.plan.groups[g];
-            let mut summary = vec![0.0; group.size()];
-            let mut at = 0;
-            while at < rows {
-                let range: Range<usize> = at..(at + 4096).min(rows);
-                self.reader.read(range.clone(), &mut chunk)?;
-                let inputs: Vec<&[f64]> = group
-                    .operands
-                    .iter()
-                    .map(|o| match o.source {
-                        Source::Data(i) => self.reader.array(i, &range, &chunk),
-                        _ => &[],
-                    })
-                    .collect();
-                let codes = self.reader.codes(range.clone());
-                group.summary.run(range.len(), &codes, &inputs, 1.0, self.reader.weights(&range, &chunk), &mut summary);
-                at = range.end;
-            }
-            self.summaries[g] = summary;
-        }
-        Ok(())
-    }
-
     /// The array behind an operand of a global product.
     fn array(&self, operand: &Operand) -> &[f64] {
         match operand.source {

@@ -48,6 +48,7 @@ pub(super) struct Workspace {
     feature_owner: Option<(usize, usize)>,
     packed: Vec<f64>,
     pub(super) logits: Vec<f64>,
+    pub(super) probabilities: Vec<f64>,
     pub(super) normalizer: Vec<f64>,
     weighted: Vec<f64>,
 }

@@ -1,6 +1,7 @@
 //! The state of one run and its iteration: local, summarise, merge, global.
 
 mod chains;
+mod data_sums;
 mod fused;
 mod global;
 mod initial;
@@ -27,6 +28,8 @@ use rows::RowReader;
 struct ChainBuffers {
     discrete: DiscreteChainScratch,
     discrete_summary: DiscreteChainSummary,
+    /// The rows' messages to a discrete chain.
+    potentials: Vec<f64>,
     gaussian: GaussianChainScratch,
     gaussian_summary: GaussianChainSummary,
 }
@@ -125,7 +128,7 @@ impl Engine {
             tilt: None,
         };
         engine.allocate_stored();
-        engine.static_summaries()?;
+        engine.data_sums()?;
         Ok(engine)
     }
 
@@ -158,6 +161,10 @@ impl Engine {
 
     /// Updates the factors of the rows and sums what the others need of them.
     pub(crate) fn local_step(&mut self, start: Option<&Start>) -> Result<(), CaviError> {
+        if self.plan.local_order.is_empty() {
+            // Data alone were summed before the first iteration.
+            return Ok(());
+        }
         self.compute_coefficients();
         let chains: Vec<usize> = self
             .plan

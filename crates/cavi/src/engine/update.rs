@@ -5,9 +5,10 @@ use std::slice::{ChunksExact, ChunksExactMut};
 
 use vi_families::matrix;
 use vi_families::product::product;
-use vi_families::rows::softmax_rows_row_major;
+use vi_families::rows::softmax_rows_component_major;
 
 use super::Engine;
+use super::fused::transpose;
 use super::local::Workspace;
 use crate::error::CaviError;
 use crate::factor::{Family, NaturalError, update};
@@ -26,37 +27,31 @@ impl Engine {
         workspace: &mut Workspace,
     ) -> Result<f64, CaviError> {
         let factor = &self.lowered.program.factors[f];
-        let Workspace { natural, statistics, logits, normalizer, .. } = workspace;
+        let Workspace { natural, statistics, logits, probabilities, normalizer, .. } = workspace;
         let (natural, statistics) = (&natural[f], &mut statistics[f]);
         let count = rows.len();
         let elements = factor.elements();
         let weight = |row: usize| weights.map_or(1.0, |w| w[row]);
         if let (Family::Categorical(k), false) = (factor.family, factor.point) {
-            let probabilities = &mut statistics[0];
-            probabilities.copy_from_slice(&natural[0]);
-            logits.clear();
-            logits.extend_from_slice(&natural[0]);
-            normalizer.resize(count * elements, 0.0);
-            softmax_rows_row_major(probabilities, count * elements, k, normalizer);
-            let mut entropy = 0.0;
-            for (i, ((p, l), z)) in
-                probabilities.chunks_exact(k).zip(logits.chunks_exact(k)).zip(normalizer.iter()).enumerate()
-            {
-                if !z.is_finite() {
-                    return Err(self.broken(
-                        f,
-                        rows.start + i / elements,
-                        NaturalError::new("no category is possible"),
-                    ));
-                }
-                let mut h = *z;
-                for (p, l) in p.iter().zip(l) {
-                    if *p > 0.0 {
-                        h -= p * l;
-                    }
-                }
-                entropy += weight(i / elements) * h;
+            // The categories apart, so that every loop runs along the rows.
+            let number = count * elements;
+            transpose(&natural[0], number, k, logits);
+            probabilities.clear();
+            probabilities.extend_from_slice(logits);
+            normalizer.resize(number, 0.0);
+            softmax_rows_component_major(probabilities, number, k, normalizer);
+            if let Some(i) = normalizer.iter().position(|z| !z.is_finite()) {
+                let error = NaturalError::new("no category is possible");
+                return Err(self.broken(f, rows.start + i / elements, error));
             }
+            transpose(probabilities, k, number, &mut statistics[0]);
+            // H = log-sum-exp − Σ_k p_k · logit_k
+            for (p, l) in probabilities.chunks_exact(number).zip(logits.chunks_exact(number)) {
+                for ((h, p), l) in normalizer.iter_mut().zip(p).zip(l) {
+                    *h -= p * l;
+                }
+            }
+            let entropy = normalizer.iter().enumerate().map(|(i, h)| weight(i / elements) * h).sum();
             return Ok(entropy);
         }
         if let (Family::NormalVector(d), false, 1, true) =

@@ -4,9 +4,10 @@
 //! T·Rᵀ (`[num_features, num_rows]` and `[num_categories, num_rows]`, so that every loop runs along the rows).
 
 use crate::factor::Family;
-use crate::program::{FactorId, Label, Operand, Program, ROWS, Source, Step};
+use crate::program::{FactorId, Label, Operand, Program, Source, Step};
 
 use super::RowGroup;
+use super::matrix::plain_labels;
 
 /// One group inside a fused gate.
 #[derive(Debug, Clone)]
@@ -112,16 +113,4 @@ impl FusedGate {
 
 fn is_indicator(operand: &Operand, f: FactorId) -> bool {
     matches!(operand.source, Source::Statistic { factor, .. } if factor == f)
-}
-
-/// Labels after the row of an operand that is addressed plainly.
-fn plain_labels(operand: &Operand) -> Option<Vec<Label>> {
-    let mut labels = Vec::new();
-    for (i, axis) in operand.index.iter().enumerate() {
-        match (axis.start, axis.parts.as_slice()) {
-            (0, [(Step::Label(l), 1)]) if (*l == ROWS) == (i == 0) && !labels.contains(l) => labels.push(*l),
-            _ => return None,
-        }
-    }
-    (labels.first() == Some(&ROWS)).then(|| labels[1..].to_vec())
 }

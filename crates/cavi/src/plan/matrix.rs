@@ -28,7 +28,7 @@ pub(crate) struct MatrixPath {
 }
 
 /// Labels of an operand that is addressed plainly: the row, then one label an axis.
-fn plain(operand: &Operand) -> Option<Vec<Label>> {
+pub(crate) fn plain_labels(operand: &Operand) -> Option<Vec<Label>> {
     let mut labels = Vec::new();
     for (i, axis) in operand.index.iter().enumerate() {
         match (axis.start, axis.parts.as_slice()) {
@@ -78,7 +78,7 @@ impl MatrixPath {
         if others.is_empty() {
             return None;
         }
-        let own = plain(target)?;
+        let own = plain_labels(target)?;
         let mut interface = Vec::new();
         for axis in &coefficient.index {
             match (axis.start, axis.parts.as_slice()) {
@@ -93,7 +93,7 @@ impl MatrixPath {
         }
         let features = &interface[..split];
         for operand in others {
-            let labels = plain(operand)?;
+            let labels = plain_labels(operand)?;
             if labels.iter().any(|l| own.contains(l)) {
                 return None;
             }
@@ -105,11 +105,11 @@ impl MatrixPath {
         }
         let symmetric = match others {
             [a, b] if features.len() == 2 && a.source == b.source && matches!(a.source, Source::Data(_)) => {
-                (plain(a)? == [features[0]] && plain(b)? == [features[1]]).then(|| shape[0])
+                (plain_labels(a)? == [features[0]] && plain_labels(b)? == [features[1]]).then(|| shape[0])
             }
             _ => None,
         };
-        let direct = others.len() == 1 && plain(others[0])? == features;
+        let direct = others.len() == 1 && plain_labels(others[0])? == features;
         let output = Operand {
             source: Source::Summary(usize::MAX),
             index: std::iter::once(ROWS).chain(features.iter().copied()).map(AxisIndex::label).collect(),

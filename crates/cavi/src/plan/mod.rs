@@ -19,7 +19,7 @@ use crate::program::{AxisIndex, FactorId, Label, Operand, Program, ROWS, Source,
 
 pub(crate) use access::contraction;
 pub(crate) use fused::{FusedGate, FusedGroup};
-pub(crate) use matrix::MatrixPath;
+pub(crate) use matrix::{MatrixPath, plain_labels};
 pub(crate) use pairs::PairTable;
 
 /// Products that share what they need of the rows.
@@ -105,6 +105,10 @@ pub(crate) struct Plan {
     pub(crate) task: usize,
 }
 
+/// Most parts that the rows are cut into, and values that all parts' summaries together may hold.
+const MOST_TASKS: usize = 64;
+const LARGEST_SUMS: usize = 1_500_000;
+
 /// Canonical form of a group: the operands and index with labels numbered by appearance.
 type GroupKey = (Vec<Operand>, Vec<AxisIndex>);
 
@@ -151,7 +155,10 @@ pub(crate) fn plan(lowered: &mut Lowered) -> Result<Plan, CaviError> {
     }
     let rows = program.num_rows.max(1);
     let chunks = rows.div_ceil(plan.chunk);
-    plan.task = plan.chunk * chunks.div_ceil(64).max(1);
+    // Every task sums into its own summaries: fewer tasks where these are large.
+    let summed: usize = plan.groups.iter().filter(|g| g.dynamic).map(RowGroup::size).sum();
+    let tasks = (LARGEST_SUMS / summed.max(1)).clamp(8, MOST_TASKS);
+    plan.task = plan.chunk * chunks.div_ceil(tasks).max(1);
     Ok(plan)
 }
 
