@@ -21,7 +21,7 @@ pub struct Estimator {
 pub struct Batch {
     /// The rows.
     pub rows: std::ops::Range<usize>,
-    /// Rows of the data over rows of the batch.
+    /// How many batches it stands for.
     pub scale: f64,
 }
 

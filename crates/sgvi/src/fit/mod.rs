@@ -17,3 +17,5 @@ pub mod run;
 pub mod save;
 pub mod search;
 pub mod stochastic;
+#[cfg(test)]
+mod tests;

@@ -205,7 +205,8 @@ impl<'a> Stochastic<'a> {
         }
         let start = order[at] * size;
         let rows = start..(start + size).min(n);
-        Batch { scale: n as f64 / rows.len() as f64, rows }
+        // Every batch is as likely as any other, so each stands for as many as there are, a shorter last one too.
+        Batch { scale: count as f64, rows }
     }
 
     fn advance(&mut self, gradient: &[f64]) {

@@ -1,0 +1,198 @@
+//! Fits of small models against closed forms, estimators against each other, resumed runs against whole ones.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use vi_model::graph::Graph;
+use vi_model::inference::{ControlVariate, GradientEstimator, VariationalFamily};
+use vi_run::executor::{Algorithm, Decoder, Encoder, Resumable};
+
+use super::estimator::{Batch, Estimator, Scratch};
+use super::noise;
+use super::run::{FitOptions, Fitted, fit};
+use super::search::{Search, SearchSettings};
+use crate::lower::Model;
+use crate::tape::Evaluator;
+
+fn graph(text: &str) -> Graph {
+    vi_model::load_str(text, "test.toml", Path::new(".")).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+fn fitted(text: &str) -> Fitted {
+    fit(&graph(text), "test", FitOptions::default()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// Two correlated coefficients with unit noise: precision XᵀX + I/25.
+const REGRESSION: &str =
+    "[data.values]\nx = [0.2, 1.9, 0.8, 2.7, 1.1]\ny = [1.3, 2.0, 2.4, 4.4, 0.9]\n[plates]\nrow = \"rows\"
+[variables.a]\ndistribution = \"normal\"\nmean = 0.0\nsd = 5.0
+[variables.b]\ndistribution = \"normal\"\nmean = 0.0\nsd = 5.0
+[variables.o]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"a + b*x\"\nsd = 1.0\nobserved = \"y\"\n";
+
+/// Posterior precision, mean and log evidence of [`REGRESSION`].
+fn exact() -> (nalgebra::Matrix2<f64>, nalgebra::Vector2<f64>, f64) {
+    let (x, y) = ([0.2, 1.9, 0.8, 2.7, 1.1f64], [1.3, 2.0, 2.4, 4.4, 0.9f64]);
+    let mut precision = nalgebra::Matrix2::identity() / 25.0;
+    let mut linear = nalgebra::Vector2::zeros();
+    let mut constant = -5.0 * 0.918_938_533_204_672_8 - 2.0 * 5.0f64.ln();
+    for (x, y) in x.iter().zip(y) {
+        let row = nalgebra::Vector2::new(1.0, *x);
+        precision += row * row.transpose();
+        linear += row * y;
+        constant -= 0.5 * y * y;
+    }
+    let mean = precision.try_inverse().unwrap() * linear;
+    (precision, mean, constant + 0.5 * linear.dot(&mean) - 0.5 * precision.determinant().ln())
+}
+
+#[test]
+fn families_on_a_gaussian_posterior() {
+    let (precision, mean, evidence) = exact();
+    let covariance = precision.try_inverse().unwrap();
+    for (family, blocks) in
+        [("full-rank", ""), ("mean-field", "blocks = [[\"a\", \"b\"]]\n"), ("low-rank", "rank = 1\n")]
+    {
+        let run = fitted(&format!("{REGRESSION}[inference]\nfamily = \"{family}\"\n{blocks}"));
+        assert!((run.record.elbo - evidence).abs() < 1e-5, "{family}: {} {evidence}", run.record.elbo);
+        let q = run.gaussian.unwrap();
+        for i in 0..2 {
+            assert!((q.mean[i] - mean[i]).abs() < 1e-3 * covariance[(i, i)].sqrt(), "{family}");
+            for j in 0..2 {
+                let scale = (covariance[(i, i)] * covariance[(j, j)]).sqrt();
+                assert!((q.covariance(i, j) - covariance[(i, j)]).abs() < 2e-3 * scale, "{family}");
+            }
+        }
+    }
+    let run = fitted(&format!("{REGRESSION}[inference]\nfamily = \"mean-field\"\n"));
+    let gap = 0.5 * ((precision[(0, 0)] * precision[(1, 1)]).ln() - precision.determinant().ln());
+    assert!((run.record.elbo - evidence + gap).abs() < 3.0 * run.assessment.unwrap().standard_error + 1e-4);
+    let q = run.gaussian.unwrap();
+    for i in 0..2 {
+        assert!((q.mean[i] - mean[i]).abs() < 1e-3);
+        assert!((q.covariance(i, i).sqrt() * precision[(i, i)].sqrt() - 1.0).abs() < 1e-3);
+    }
+    // Linear response restores the marginal sds that mean field loses.
+    let corrected = run.record.posterior["a"].sd_linear_response.as_ref().unwrap().values()[0];
+    assert!((corrected - covariance[(0, 0)].sqrt()).abs() < 1e-4);
+}
+
+#[test]
+fn stochastic_steps_reach_the_same_optimum() {
+    let (_, mean, evidence) = exact();
+    for options in [
+        "draws = 1\nfamily = \"full-rank\"",
+        "draws = 10\nfamily = \"full-rank\"\ngradient = \"sticking-the-landing\"",
+        "draws = 20\nfamily = \"full-rank\"\ngradient = \"score-function\"",
+        "draws = 20\nfamily = \"full-rank\"\ngradient = \"score-function\"\ncontrol_variate = \"optimal\"",
+        "draws = 10\nfamily = \"full-rank\"\noptimizer = \"adam\"",
+        "draws = 10\nfamily = \"full-rank\"\noptimizer = \"sgd\"",
+        "draws = 10\nfamily = \"full-rank\"\noptimizer = \"dowg\"",
+        "batch_size = 2\nfamily = \"full-rank\"\ndraws = 10",
+    ] {
+        let run = fitted(&format!("{REGRESSION}[inference]\n{options}\n"));
+        assert!((run.record.elbo - evidence).abs() < 0.02, "{options}: {} {evidence}", run.record.elbo);
+        assert!((run.gaussian.unwrap().mean[0] - mean[0]).abs() < 0.1, "{options}");
+    }
+}
+
+#[test]
+fn estimators_agree_in_their_means() {
+    let graph = graph(REGRESSION);
+    let model = Model::new(&graph).unwrap();
+    let evaluator = Evaluator::new(Arc::clone(&model.program));
+    for (family, rank) in
+        [(VariationalFamily::MeanField, 0), (VariationalFamily::FullRank, 0), (VariationalFamily::LowRank, 1)]
+    {
+        let settings = SearchSettings {
+            family,
+            rank,
+            tolerance: 1e-8,
+            seed: 3,
+            jitter: false,
+            draws: Some(0),
+            blocks: Vec::new(),
+        };
+        let chart = Search::new(&model, &evaluator, settings).unwrap().whitened().unwrap();
+        // Away from the optimum.
+        let mut x = chart.start();
+        x.iter_mut().enumerate().for_each(|(i, x)| *x += 0.2 * ((i as f64 * 1.7).sin() + 0.3));
+        let batch = Batch { rows: 0..5, scale: 1.0 };
+        let (draws, repetitions) = (50, 2000);
+        let mut all = Vec::new();
+        for (gradient, control_variate) in [
+            (GradientEstimator::Reparameterization, ControlVariate::None),
+            (GradientEstimator::StickingTheLanding, ControlVariate::None),
+            (GradientEstimator::ScoreFunction, ControlVariate::LeaveOneOut),
+            (GradientEstimator::ScoreFunction, ControlVariate::Optimal),
+        ] {
+            let estimator = Estimator { gradient, control_variate };
+            let mut scratch = Scratch::default();
+            let (mut mean, mut square) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+            for r in 0..repetitions {
+                let noise = noise::independent(r as u64, draws, chart.origin.noise_dimension());
+                let g = estimator.gradient(&evaluator, &chart, &x, &noise, draws, &batch, &mut scratch);
+                for i in 0..x.len() {
+                    let step = g[i] - mean[i];
+                    mean[i] += step / f64::from(r + 1);
+                    square[i] += step * (g[i] - mean[i]);
+                }
+            }
+            let error: Vec<f64> = square.iter().map(|s| s.sqrt() / f64::from(repetitions)).collect();
+            all.push((estimator, mean, error));
+        }
+        for (estimator, mean, error) in &all[1..] {
+            for i in 0..x.len() {
+                let t = (mean[i] - all[0].1[i]).abs() / (error[i].powi(2) + all[0].2[i].powi(2)).sqrt();
+                assert!(t < 5.0, "{family:?} {estimator:?} parameter {i}: {} {} t = {t}", mean[i], all[0].1[i]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_resumed_search_is_the_same() {
+    let graph = graph(
+        &format!("{REGRESSION}[inference]\nfamily = \"full-rank\"\n")
+            .replace("sd = 1.0", "sd = \"s\"")
+            .replace("[inference]", "[variables.s]\ndistribution = \"half-normal\"\nsd = 2.0\n[inference]"),
+    );
+    let model = Model::new(&graph).unwrap();
+    let evaluator = Evaluator::new(Arc::clone(&model.program));
+    let settings = SearchSettings {
+        family: VariationalFamily::FullRank,
+        rank: 0,
+        tolerance: 1e-8,
+        seed: 3,
+        jitter: false,
+        draws: None,
+        blocks: Vec::new(),
+    };
+    let mut whole = Search::new(&model, &evaluator, settings.clone()).unwrap();
+    for _ in 0..12 {
+        whole.step().unwrap();
+    }
+    let mut encoder = Encoder::new();
+    whole.save(&mut encoder);
+    let bytes = encoder.into_bytes();
+    let mut resumed = Search::new(&model, &evaluator, settings).unwrap();
+    resumed.load(&mut Decoder::new(&bytes)).unwrap();
+    for _ in 0..8 {
+        assert_eq!(whole.step().unwrap(), resumed.step().unwrap());
+        assert_eq!(whole.gaussian(), resumed.gaussian());
+    }
+}
+
+#[test]
+fn a_point_variable_is_a_mode() {
+    // The mode of N(0, 5²) × N(y | m, 1)³ is Σy / (3 + 1/25), without entropy.
+    let run = fitted(
+        "[data.values]\ny = [1.0, 2.0, 4.0]\n[plates]\nrow = \"rows\"\n[variables.m]\ndistribution = \"normal\"\nmean = 0.0
+sd = 5.0\npoint = true\n[variables.o]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"m\"\nsd = 1.0\nobserved = \"y\"\n",
+    );
+    let mode = 7.0 / 3.04;
+    let entry = &run.record.posterior["m"];
+    assert!((entry.mean.as_ref().unwrap().values()[0] - mode).abs() < 1e-6);
+    assert_eq!(entry.sd.as_ref().unwrap().values()[0], 0.0);
+    let half = 0.918_938_533_204_672_8;
+    assert!((run.record.elbo_terms["m"] - (-0.5 * mode * mode / 25.0 - 5.0f64.ln() - half)).abs() < 1e-5);
+}
