@@ -140,7 +140,7 @@ fn ard() {
 /// The third diet's chicks grow fastest and the first's slowest; chicks differ less after shrinkage than by themselves.
 #[test]
 fn hierarchical_regression() {
-    let fit = run("hierarchical-regression", &[], 154.443624, 1e-3);
+    let fit = run("hierarchical-regression", &[], 154.443632, 1e-3);
     let slope = fit.mean("slope_mean");
     assert!(largest(&slope) == 2 && slope.iter().all(|&s| s >= slope[0]), "{slope:?}");
     let deviation = fit.mean("deviation");
@@ -187,7 +187,7 @@ fn probit_regression() {
 /// Loadings and noise reproduce the correlations of the ratings.
 #[test]
 fn factor_analysis() {
-    let fit = run("factor-analysis", &[], -219.211188, 1e-2);
+    let fit = run("factor-analysis", &[], -219.211025, 1e-3);
     let names = std::fs::read_to_string(models().join("data/judge-ratings.csv")).expect("the data file exists");
     let names: Vec<&str> = names.lines().next().expect("a header").split(',').skip(1).collect();
     let x = DMatrix::from_columns(
@@ -208,7 +208,7 @@ fn factor_analysis() {
 /// The ten loadings span the space of the ten leading singular vectors.
 #[test]
 fn bayesian_pca() {
-    let fit = run("bayesian-pca", &[], 28466.0, 40.0);
+    let fit = run("bayesian-pca", &[], 28513.545, 0.1);
     let columns: Vec<DVector<f64>> = (0..64)
         .map(|j| {
             let mut x = DVector::from_vec(column("digits.csv", &format!("pixel_{j}"))) / 16.0;
@@ -230,7 +230,7 @@ fn bayesian_pca() {
 /// Ozone rises with the temperature and falls with the wind; days with holes count.
 #[test]
 fn pca_missing() {
-    let fit = run("pca-missing", &["--save", "weather"], -771.117161, 1e-2);
+    let fit = run("pca-missing", &["--save", "weather"], -771.116700, 1e-3);
     let loading = DMatrix::from_row_slice(4, 2, &fit.mean("loading"));
     let together = &loading * loading.transpose();
     assert!(together[(0, 3)] > 0.4 && together[(0, 2)] < -0.3, "{together}");
@@ -241,7 +241,7 @@ fn pca_missing() {
 /// The simulation's noise had sd 0.3; the popularity of films is recovered up to what the tastes explain.
 #[test]
 fn matrix_factorisation() {
-    let fit = run("matrix-factorisation", &[], -779.240129, 1e-2);
+    let fit = run("matrix-factorisation", &[], -779.239541, 1e-2);
     close(fit.mean("noise")[0].sqrt().recip(), 0.3, 0.04);
     close(fit.mean("level")[0], 3.0, 0.3);
     assert_eq!((fit.mean("viewer_taste").len(), fit.mean("film_trait").len()), (120, 80));
@@ -263,7 +263,7 @@ fn mixture_of_regressions() {
 /// One group is exactly the species setosa.
 #[test]
 fn mixture_of_factor_analysers() {
-    let fit = run("mixture-of-factor-analysers", &["--save", "z"], -455.048377, 1e-3);
+    let fit = run("mixture-of-factor-analysers", &["--save", "z"], -455.048353, 1e-3);
     let setosa = |name: &String| (name == "setosa").to_string();
     let truth: Vec<String> = text_column("iris.csv", "species").iter().map(setosa).collect();
     assert_eq!(purity(&fit.decoded("z", 2), &truth), 1.0);
@@ -281,7 +281,7 @@ fn hmm_gaussian() {
 /// The unknown die shows the six half of the time, as in the simulation, and is recognised better than by its frequency (0.62).
 #[test]
 fn hmm_categorical() {
-    let fit = run("hmm-categorical", &["--save", "die"], -1760.290232, 1e-3);
+    let fit = run("hmm-categorical", &["--save", "die"], -1760.290002, 1e-3);
     let faces = text_column("casino.csv", "face");
     let mut levels: Vec<&String> = Vec::new();
     faces.iter().for_each(|f| {
@@ -299,7 +299,7 @@ fn hmm_categorical() {
 /// The level falls about 1898; maximum likelihood puts the noise variance at 1.51 and that of the steps at 0.147 (statsmodels).
 #[test]
 fn local_level() {
-    let fit = run("local-level", &["--save", "level"], -184.068820, 1e-3);
+    let fit = run("local-level", &["--save", "level"], -184.068798, 1e-4);
     let level: Vec<f64> = fit.saved("level", 2).iter().map(|row| row[0]).collect();
     let average = |years: std::ops::Range<usize>| level[years.clone()].iter().sum::<f64>() / years.len() as f64;
     assert!(average(0..25) > 10.0 && average(30..100) < 9.2);
@@ -310,7 +310,7 @@ fn local_level() {
 /// The smoothed path is far nearer to the true one than the fixes, whose error has sd 1, and is no less sure than it should be.
 #[test]
 fn tracking() {
-    let fit = run("tracking", &["--save", "state"], -557.414406, 1e-3);
+    let fit = run("tracking", &["--save", "state"], -557.414121, 1e-3);
     let (east, north) = (column("tracking.csv", "true_east"), column("tracking.csv", "true_north"));
     let rows = fit.saved("state", 8);
     let squares = |i: usize, truth: &[f64]| rows.iter().zip(truth).map(|(r, t)| (r[i] - t).powi(2)).sum::<f64>();
