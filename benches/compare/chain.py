@@ -8,7 +8,7 @@ from hmmlearn.vhmm import VariationalGaussianHMM
 import ours
 from result import Result, alternate
 
-STATES, DIMENSION, ITERATIONS = 10, 4, 10
+STATES, DIMENSION, ITERATIONS = 10, 4, 7
 
 
 def generate(path, rows):

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -24,10 +25,11 @@ COMPARISONS = {
     "chain": ("chain", "run"),
     "topics": ("topics", "run"),
     "ridge": ("ridge", "run"),
+    "conjugate": ("conjugate", "run"),
     "stochastic": ("stochastic", "run"),
     "networks": ("networks", "run"),
 }
-PEERS = ("numpy", "scipy", "scikit-learn", "hmmlearn", "gensim", "jax", "numpyro", "torch")
+PEERS = ("numpy", "scipy", "scikit-learn", "hmmlearn", "gensim", "bayespy", "jax", "numpyro", "torch")
 
 
 class Context:
@@ -85,7 +87,8 @@ def main():
         return report.write_readme(ROOT / "README.md", arguments.table)
     about = machine()
     record = {"machine": about, "scale": arguments.scale, "threads": 2, "repetitions": arguments.repetitions, "results": [], "not_run": {}}
-    name = f"{datetime.date.today():%Y-%m-%d}-{platform.node() or 'machine'}"
+    kind = re.sub(r"\(\w+\)|[^a-z0-9]+", "-", about["processor"].lower()).strip("-")
+    name = f"{datetime.date.today():%Y-%m-%d}-{re.sub('-+', '-', kind)}-{about['cores']}-cores"
     default = ROOT / "benches" / "runs" / name if arguments.scale == 1.0 else Path(tempfile.mkdtemp(prefix="peers-"))
     output = arguments.output or default
     output.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,8 @@ class Run:
 
     def seconds_per_iteration(self):
         """Mean over all iterations but the first, which initialisation and loading precede."""
+        if len(self.iterations) < 2:
+            raise RuntimeError(f"{self.summary['model']} stopped after one iteration: there is no time per iteration")
         (first, begin, _), (last, end, _) = self.iterations[0], self.iterations[-1]
         return (end - begin) / (last - first)
 

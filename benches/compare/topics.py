@@ -108,7 +108,7 @@ def run(context):
     model = context.model("topics")
     cavi, online, batch, other = alternate(
         context.repetitions,
-        lambda: ours.run("cavi", model, "--tolerance", 0, iterations=20 * PASSES),
+        lambda: ours.run("cavi", model, "--tolerance", 0, iterations=10 * PASSES),
         lambda: scikit_learn(matrix, "online"),
         lambda: scikit_learn(matrix, "batch"),
         lambda: gensim(corpus),
