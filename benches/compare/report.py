@@ -94,6 +94,6 @@ def write_readme(readme, folder):
     if not opened or not closed:
         print(f"{readme} has no {BEGIN} … {END}: the table stands in {folder / 'results.md'} only", file=sys.stderr)
         return 2
-    body = f"\n{table(record['results'], False)}\n\n{hardware(record)}; two threads each.\n"
+    body = f"\n\n{table(record['results'], False)}\n\n{hardware(record)}; two threads each.\n\n"
     readme.write_text(before + opened + body + closed + after, encoding="utf-8")
     return 0
