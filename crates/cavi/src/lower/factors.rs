@@ -5,11 +5,10 @@ use vi_model::graph::{
     AxisId, Distribution, NodeId, PrecisionOrSd, Probability, RateOrScale, Spread, Tensor, VariableId, WishartScale,
 };
 
-use super::expression::{Atom, AtomKind, Monomial};
 use super::{Derived, Lowering, Scope};
 use crate::error::CaviError;
 use crate::factor::Family;
-use crate::program::{AxisIndex, CodesSpec, Factor, FactorId, Member, Operand, ROWS, Source, Step, Transform};
+use crate::program::{AxisIndex, CodesSpec, Factor, FactorId, Member, Operand, ROWS, Source, Step};
 
 /// Parameter expressions of a distribution.
 pub(super) fn parameters(distribution: &Distribution) -> Vec<NodeId> {
@@ -410,68 +409,11 @@ impl Lowering {
     }
 
     /// Indices with that of the rows moved to the front.
-    fn rows_first(&self, index: &[AxisIndex]) -> Vec<AxisIndex> {
+    pub(super) fn rows_first(&self, index: &[AxisIndex]) -> Vec<AxisIndex> {
         let row = AxisIndex::label(ROWS);
         let mut ordered: Vec<AxisIndex> = index.iter().filter(|a| **a == row).cloned().collect();
         ordered.extend(index.iter().filter(|a| **a != row).cloned());
         ordered
-    }
-
-    /// The value of an observed vector with missing coordinates: a factor q(x_missing | z) for each category of its gates.
-    pub(super) fn partial_value(
-        &mut self,
-        child: VariableId,
-        node: NodeId,
-        scope: &mut Scope,
-    ) -> Result<Monomial, CaviError> {
-        let d = self.graph.variable(child).dimension.map_or(1, |a| self.graph.axis(a).size);
-        let mut plates_scope = scope.clone();
-        let dimension = plates_scope.value.pop().unwrap_or_default();
-        plates_scope.axes.pop();
-        let id = self.auxiliary(child, "missing", Family::PartialNormal(d), &plates_scope);
-        let mut index = self.rows_first(&plates_scope.value);
-        for gate in &scope.gates {
-            let size = self.program.labels[gate.label].size;
-            self.program.factors[id].plates.push(size);
-            if let Source::Statistic { factor, .. } = gate.operand.source {
-                self.program.factors[id].conditional_on.push(factor);
-            }
-            index.push(AxisIndex::label(gate.label));
-        }
-        let statistic = |s: usize, with: bool| {
-            let mut index = index.clone();
-            if with {
-                index.push(dimension.clone());
-            }
-            Operand { source: Source::Statistic { factor: id, statistic: s }, index }
-        };
-        let data_index = self.parameter_index(child, scope, node)?;
-        let moved = self.shifts.value.get(&child).copied().unwrap_or(node);
-        let values = self.data_operand(moved, &data_index, Transform::Identity)?;
-        let present = self.data_operand(node, &data_index, Transform::Present)?;
-        self.add_term(scope, 1.0, vec![values, statistic(2, true)], &[]);
-        self.add_term(scope, 1.0, vec![present, statistic(3, true)], &[]);
-        let mut single = scope.clone();
-        single.value.pop();
-        self.add_term(&single, 1.0, vec![statistic(4, false)], &[]);
-        index.push(dimension);
-        Ok(Monomial { coefficient: 1.0, atoms: vec![Atom { kind: AtomKind::Factor(id), index }], contracted: vec![] })
-    }
-
-    /// Whether an observed expression has missing cells.
-    pub(super) fn has_missing(&self, node: NodeId) -> Result<bool, CaviError> {
-        let rows = self.graph.data.num_rows().max(1);
-        let uses_rows = self.graph.rows.is_some_and(|r| self.graph.node(node).axes.contains(&r));
-        let step = if uses_rows { 65_536 } else { rows };
-        let mut at = 0;
-        while at < rows {
-            let end = (at + step).min(rows);
-            if self.graph.evaluate_data(node, at..end)?.values.iter().any(|x| x.is_nan()) {
-                return Ok(true);
-            }
-            at = end;
-        }
-        Ok(false)
     }
 
     /// Marks factors whose elements meet in one product, and those that start symmetric to another.

@@ -6,6 +6,7 @@ mod density;
 mod expression;
 mod factors;
 mod joint;
+mod missing;
 mod normal;
 mod operand;
 mod positive;

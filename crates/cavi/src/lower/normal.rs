@@ -5,7 +5,6 @@
 //! variables count), and the others by their means.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use vi_model::diagnostic::Diagnostic;
 use vi_model::graph::{Distribution, NodeId, NodeKind, Observation, Spread, SpreadForm, VariableId};
@@ -15,7 +14,7 @@ use super::positive::{Positive, Power};
 use super::{Lowering, Scope};
 use crate::error::CaviError;
 use crate::factor::Family;
-use crate::program::{AxisIndex, Constant, DataOperand, Operand, ROWS, RowData, Source, Step, Transform};
+use crate::program::{AxisIndex, Operand, Source, Step, Transform};
 
 const LOG_TWO_PI: f64 = 1.837_877_066_409_345_3;
 
@@ -43,18 +42,6 @@ impl Lowering {
             atom.kind = AtomKind::Data(*moved);
         }
         Ok(Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] })
-    }
-
-    /// A mask operand where the child has missing cells.
-    pub(super) fn presence(&mut self, child: VariableId, scope: &mut Scope) -> Result<(), CaviError> {
-        if let Some(Observation::Numeric(node)) = self.graph.variable(child).observed
-            && self.has_missing(node)?
-        {
-            let index = self.parameter_index(child, scope, node)?;
-            let mask = self.data_operand(node, &index, Transform::Present)?;
-            scope.mask.push(mask);
-        }
-        Ok(())
     }
 
     /// A mean, as a sum of products.
@@ -119,19 +106,7 @@ impl Lowering {
             (&weight, self.graph.variable(child).observed)
             && self.has_missing(node)?
         {
-            let rows_alone = matches!(*scope.axes.as_slice(), [rows, _] if self.graph.rows == Some(rows));
-            return match weight {
-                Weight::Matrix { matrix, log_determinant, second } => match matrix.source {
-                    Source::Constant(constant) if rows_alone => {
-                        self.marginal_normal(child, node, sum, constant, (matrix, log_determinant), second, scope)
-                    }
-                    _ => {
-                        let weight = Weight::Matrix { matrix, log_determinant, second };
-                        self.partial_normal(child, node, sum, weight, scope)
-                    }
-                },
-                weight @ Weight::Positive(_) => self.partial_normal(child, node, sum, weight, scope),
-            };
+            return self.normal_with_missing(child, node, sum, weight, scope);
         }
         self.presence(child, &mut scope)?;
         let value = self.value_monomial(child, &scope)?;
@@ -142,7 +117,7 @@ impl Lowering {
     }
 
     /// ½ log τ − ½ log 2π for each coordinate.
-    fn normal_constants(&mut self, scope: &Scope, weight: &Weight) {
+    pub(super) fn normal_constants(&mut self, scope: &Scope, weight: &Weight) {
         match weight {
             Weight::Positive(positive) => {
                 self.add_term(scope, 0.5 * positive.coefficient.ln() - 0.5 * LOG_TWO_PI, vec![], &[]);
@@ -515,69 +490,6 @@ impl Lowering {
                 ),
             )),
         }
-    }
-
-    /// A vector normal with known covariances and missing coordinates: these are integrated out, row by row.
-    fn marginal_normal(
-        &mut self,
-        child: VariableId,
-        node: NodeId,
-        mut sum: Vec<Monomial>,
-        constant: usize,
-        (matrix, log_determinant): (Operand, Operand),
-        second: usize,
-        mut scope: Scope,
-    ) -> Result<(), CaviError> {
-        let Constant { shape, values } = self.program.constants[constant].clone();
-        let d = shape.last().copied().unwrap_or(1);
-        let mut covariances = values.to_vec();
-        for block in covariances.chunks_exact_mut(d * d) {
-            let Ok((inverse, _)) = vi_families::matrix::inverse_and_log_determinant(block, d) else {
-                return Err(self.not_conjugate(child, "covariance", "the covariance is not positive definite".into()));
-            };
-            block.copy_from_slice(&inverse);
-        }
-        let covariances = Arc::new(covariances);
-        let axes: Vec<_> = self.graph.value_axes(child);
-        let mut row_level = |of: Operand, log_determinant: bool, shape: &[usize]| {
-            let data =
-                RowData::Marginal { node, axes: axes.clone(), covariances: covariances.clone(), log_determinant };
-            let id = self.row_data(DataOperand { data, shape: shape.to_vec() });
-            let index = std::iter::once(AxisIndex::label(ROWS)).chain(of.index).collect();
-            Operand { source: Source::Data(id), index }
-        };
-        let matrix = row_level(matrix, false, &shape);
-        let log_determinant = row_level(log_determinant, true, &shape[..shape.len() - 2]);
-        let data_index = self.parameter_index(child, &scope, node)?;
-        let present = self.data_operand(node, &data_index, Transform::Present)?;
-        self.add_term(&scope, -0.5 * LOG_TWO_PI, vec![present], &[]);
-        let value = self.value_monomial(child, &scope)?;
-        sum.insert(0, value);
-        self.quadratic(
-            &scope,
-            &sum,
-            &Weight::Matrix { matrix, log_determinant: log_determinant.clone(), second },
-            -0.5,
-        )?;
-        scope.value.pop();
-        self.add_term(&scope, 0.5, vec![log_determinant], &[]);
-        Ok(())
-    }
-
-    /// A vector normal with a precision matrix and missing coordinates: these are latent, given the observed ones.
-    fn partial_normal(
-        &mut self,
-        child: VariableId,
-        node: NodeId,
-        mut sum: Vec<Monomial>,
-        weight: Weight,
-        mut scope: Scope,
-    ) -> Result<(), CaviError> {
-        let value = self.partial_value(child, node, &mut scope)?;
-        sum.insert(0, value);
-        self.quadratic(&scope, &sum, &weight, -0.5)?;
-        self.normal_constants(&scope, &weight);
-        Ok(())
     }
 
     /// student-t as a normal whose precision is scaled by a latent gamma: u ~ Gamma(ν/2, ν/2), x ~ N(f, 1/(τu)).

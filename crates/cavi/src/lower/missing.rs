@@ -1,0 +1,168 @@
+//! Observed values with missing cells: masked where they stand alone, integrated out where their covariance is known, and latent where it is not.
+
+use std::sync::Arc;
+
+use vi_model::graph::{NodeId, Observation, VariableId};
+
+use super::expression::{Atom, AtomKind, Monomial};
+use super::normal::Weight;
+use super::{Lowering, Scope};
+use crate::error::CaviError;
+use crate::factor::Family;
+use crate::program::{AxisIndex, Constant, DataOperand, Operand, ROWS, RowData, Source, Transform};
+
+const LOG_TWO_PI: f64 = 1.837_877_066_409_345_3;
+
+impl Lowering {
+    /// A mask operand where the child has missing cells.
+    pub(super) fn presence(&mut self, child: VariableId, scope: &mut Scope) -> Result<(), CaviError> {
+        if let Some(Observation::Numeric(node)) = self.graph.variable(child).observed
+            && self.has_missing(node)?
+        {
+            let index = self.parameter_index(child, scope, node)?;
+            let mask = self.data_operand(node, &index, Transform::Present)?;
+            scope.mask.push(mask);
+        }
+        Ok(())
+    }
+
+    /// A vector normal with missing coordinates under a matrix: these are integrated out, row by row, where the
+    /// covariances are known, and are latent where they are not.
+    pub(super) fn normal_with_missing(
+        &mut self,
+        child: VariableId,
+        node: NodeId,
+        sum: Vec<Monomial>,
+        weight: Weight,
+        scope: Scope,
+    ) -> Result<(), CaviError> {
+        let rows_alone = matches!(*scope.axes.as_slice(), [rows, _] if self.graph.rows == Some(rows));
+        match weight {
+            Weight::Matrix { matrix: Operand { source: Source::Constant(constant), .. }, .. } if rows_alone => {
+                self.marginal_normal(child, node, sum, constant, weight, scope)
+            }
+            _ => self.partial_normal(child, node, sum, weight, scope),
+        }
+    }
+
+    fn marginal_normal(
+        &mut self,
+        child: VariableId,
+        node: NodeId,
+        mut sum: Vec<Monomial>,
+        constant: usize,
+        weight: Weight,
+        mut scope: Scope,
+    ) -> Result<(), CaviError> {
+        let Weight::Matrix { matrix, log_determinant, second } = weight else {
+            return self.partial_normal(child, node, sum, weight, scope);
+        };
+        let Constant { shape, values } = self.program.constants[constant].clone();
+        let d = shape.last().copied().unwrap_or(1);
+        let mut covariances = values.to_vec();
+        for block in covariances.chunks_exact_mut(d * d) {
+            let Ok((inverse, _)) = vi_families::matrix::inverse_and_log_determinant(block, d) else {
+                return Err(self.not_conjugate(child, "covariance", "the covariance is not positive definite".into()));
+            };
+            block.copy_from_slice(&inverse);
+        }
+        let covariances = Arc::new(covariances);
+        let axes: Vec<_> = self.graph.value_axes(child);
+        let mut row_level = |of: Operand, log_determinant: bool, shape: &[usize]| {
+            let data =
+                RowData::Marginal { node, axes: axes.clone(), covariances: covariances.clone(), log_determinant };
+            let id = self.row_data(DataOperand { data, shape: shape.to_vec() });
+            let index = std::iter::once(AxisIndex::label(ROWS)).chain(of.index).collect();
+            Operand { source: Source::Data(id), index }
+        };
+        let matrix = row_level(matrix, false, &shape);
+        let log_determinant = row_level(log_determinant, true, &shape[..shape.len() - 2]);
+        let data_index = self.parameter_index(child, &scope, node)?;
+        let present = self.data_operand(node, &data_index, Transform::Present)?;
+        self.add_term(&scope, -0.5 * LOG_TWO_PI, vec![present], &[]);
+        let value = self.value_monomial(child, &scope)?;
+        sum.insert(0, value);
+        self.quadratic(
+            &scope,
+            &sum,
+            &Weight::Matrix { matrix, log_determinant: log_determinant.clone(), second },
+            -0.5,
+        )?;
+        scope.value.pop();
+        self.add_term(&scope, 0.5, vec![log_determinant], &[]);
+        Ok(())
+    }
+
+    /// A vector normal with a precision matrix and missing coordinates: these are latent, given the observed ones.
+    fn partial_normal(
+        &mut self,
+        child: VariableId,
+        node: NodeId,
+        mut sum: Vec<Monomial>,
+        weight: Weight,
+        mut scope: Scope,
+    ) -> Result<(), CaviError> {
+        let value = self.partial_value(child, node, &mut scope)?;
+        sum.insert(0, value);
+        self.quadratic(&scope, &sum, &weight, -0.5)?;
+        self.normal_constants(&scope, &weight);
+        Ok(())
+    }
+
+    /// The value of an observed vector with missing coordinates: a factor q(x_missing | z) for each category of its gates.
+    pub(super) fn partial_value(
+        &mut self,
+        child: VariableId,
+        node: NodeId,
+        scope: &mut Scope,
+    ) -> Result<Monomial, CaviError> {
+        let d = self.graph.variable(child).dimension.map_or(1, |a| self.graph.axis(a).size);
+        let mut plates_scope = scope.clone();
+        let dimension = plates_scope.value.pop().unwrap_or_default();
+        plates_scope.axes.pop();
+        let id = self.auxiliary(child, "missing", Family::PartialNormal(d), &plates_scope);
+        let mut index = self.rows_first(&plates_scope.value);
+        for gate in &scope.gates {
+            let size = self.program.labels[gate.label].size;
+            self.program.factors[id].plates.push(size);
+            if let Source::Statistic { factor, .. } = gate.operand.source {
+                self.program.factors[id].conditional_on.push(factor);
+            }
+            index.push(AxisIndex::label(gate.label));
+        }
+        let statistic = |s: usize, with: bool| {
+            let mut index = index.clone();
+            if with {
+                index.push(dimension.clone());
+            }
+            Operand { source: Source::Statistic { factor: id, statistic: s }, index }
+        };
+        let data_index = self.parameter_index(child, scope, node)?;
+        let moved = self.shifts.value.get(&child).copied().unwrap_or(node);
+        let values = self.data_operand(moved, &data_index, Transform::Identity)?;
+        let present = self.data_operand(node, &data_index, Transform::Present)?;
+        self.add_term(scope, 1.0, vec![values, statistic(2, true)], &[]);
+        self.add_term(scope, 1.0, vec![present, statistic(3, true)], &[]);
+        let mut single = scope.clone();
+        single.value.pop();
+        self.add_term(&single, 1.0, vec![statistic(4, false)], &[]);
+        index.push(dimension);
+        Ok(Monomial { coefficient: 1.0, atoms: vec![Atom { kind: AtomKind::Factor(id), index }], contracted: vec![] })
+    }
+
+    /// Whether an observed expression has missing cells.
+    pub(super) fn has_missing(&self, node: NodeId) -> Result<bool, CaviError> {
+        let rows = self.graph.data.num_rows().max(1);
+        let uses_rows = self.graph.rows.is_some_and(|r| self.graph.node(node).axes.contains(&r));
+        let step = if uses_rows { 65_536 } else { rows };
+        let mut at = 0;
+        while at < rows {
+            let end = (at + step).min(rows);
+            if self.graph.evaluate_data(node, at..end)?.values.iter().any(|x| x.is_nan()) {
+                return Ok(true);
+            }
+            at = end;
+        }
+        Ok(false)
+    }
+}
