@@ -1,4 +1,5 @@
 //! What the README shows is what happens: its commands run, its model fits, its error message is the one that is printed.
+#![allow(clippy::expect_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

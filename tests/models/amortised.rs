@@ -1,4 +1,5 @@
 //! Every model file of `sgvi` with networks: it trains in seconds, to what is known of its optimum or to a useful code.
+#![allow(clippy::expect_used, clippy::panic)]
 
 mod harness;
 

@@ -1,8 +1,8 @@
 //! Every model file of `sgvi` without networks: it converges in seconds, to the recorded ELBO, and the verdict is right.
 //!
 //! The evidence of the eight schools is by quadrature; what both engines can fit is compared between them.
+#![allow(clippy::expect_used, clippy::panic)]
 
-#[allow(dead_code)]
 mod harness;
 
 use harness::{Run, close, models};

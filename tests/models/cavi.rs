@@ -2,6 +2,7 @@
 //!
 //! The recorded values are the best of many more restarts than the files ask for. What can be had from elsewhere (closed forms,
 //! conjugate counts, a dense solution, maximum likelihood by other programs) is compared with that.
+#![allow(clippy::expect_used, clippy::panic)]
 
 mod harness;
 
