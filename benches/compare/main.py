@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import networks
 import report
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +30,7 @@ COMPARISONS = {
     "stochastic": ("stochastic", "run"),
     "networks": ("networks", "run"),
 }
-PEERS = ("numpy", "scipy", "scikit-learn", "hmmlearn", "gensim", "bayespy", "jax", "numpyro", "torch")
+PEERS = ("numpy", "scipy", "scikit-learn", "hmmlearn", "gensim", "bayespy", "jax", "numpyro")
 
 
 class Context:
@@ -58,6 +59,7 @@ def machine():
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             versions[name] = None
+    versions["torch"] = networks.torch_version()
     commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return {
         "processor": fields["Model name"].strip(),
@@ -96,7 +98,7 @@ def main():
         module, function = COMPARISONS[chosen]
         begin = time.perf_counter()
         if chosen == "networks" and about["versions"]["torch"] is None:
-            record["not_run"][chosen] = "torch is not in this Python environment"
+            record["not_run"][chosen] = f"{networks.PYTHON} has no torch"
             continue
         with tempfile.TemporaryDirectory(prefix="peers-data-") as folder:
             context = Context(Path(folder), arguments.scale, arguments.repetitions)

@@ -9,6 +9,15 @@ from pathlib import Path
 
 from result import Result, alternate
 
+# A Python with torch, where that is not the one with the other peers.
+PYTHON = os.environ.get("PEERS_TORCH_PYTHON", sys.executable)
+
+
+def torch_version():
+    """The version of torch, None where there is none."""
+    found = subprocess.run([PYTHON, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
 
 def run(context):
     example = Path(os.environ["PEERS_BINARIES"]) / "examples" / "vae_speed"
@@ -19,7 +28,7 @@ def run(context):
         return float(re.search(r"([\d.]+) steps", out).group(1))
 
     def theirs():
-        command = [sys.executable, str(script), "--threads", "2", "--no-compile"]
+        command = [PYTHON, str(script), "--threads", "2", "--no-compile"]
         out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         return json.loads(out.splitlines()[-1])["steps_per_second"]
 
