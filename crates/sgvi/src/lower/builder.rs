@@ -180,12 +180,20 @@ impl Builder {
 
     pub(crate) fn dot(&mut self, left: &Value, right: &Value, contracted: (Label, usize)) -> Value {
         let shape = Dot::shape(left, right, contracted.0);
-        self.add(&[left, right], shape, &[], |output, _| Dot {
+        let mut dot = Dot {
             left: left.clone(),
             right: right.clone(),
             contracted,
-            output,
-        })
+            output: Value { source: Source::Latent(0), shape: shape.clone() },
+            columns: None,
+        };
+        let design = dot.product().map(|(x, _)| x.clone());
+        if let Some(x) = design.and_then(|x| self.numbers(&x)) {
+            let (k, n) = (contracted.1, self.program.num_rows);
+            let columns = (0..k * n).map(|at| x[at % n * k + at / n]).collect();
+            dot.columns = Some(Arc::new(columns));
+        }
+        self.add(&[left, right], shape, &[], |output, _| Dot { output, ..dot })
     }
 
     pub(crate) fn gather(&mut self, base: &Value, label: Label, codes: Arc<Vec<u32>>) -> Value {

@@ -1,5 +1,7 @@
 //! Contraction of one axis, with matrix products where data meet a latent vector.
 
+use std::sync::Arc;
+
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
@@ -19,11 +21,13 @@ pub struct Dot {
     pub contracted: (Label, usize),
     /// c, over the union of the other axes.
     pub output: Value,
+    /// A design matrix column by column, `[k, all rows]`, which products read without packing.
+    pub columns: Option<Arc<Vec<f64>>>,
 }
 
 impl Dot {
     /// The design matrix `[rows, k]` and the vector `[k]`, where it is a product of that kind.
-    fn product(&self) -> Option<(&Value, &Value)> {
+    pub fn product(&self) -> Option<(&Value, &Value)> {
         let only = |v: &Value| v.shape.axes.len() == 1 && v.shape.axes[0].0 == self.contracted.0;
         for (x, beta) in [(&self.left, &self.right), (&self.right, &self.left)] {
             if x.is_data() && x.shape.rows && only(x) && !beta.is_data() && !beta.shape.rows && only(beta) {
@@ -51,12 +55,22 @@ impl Operation for Dot {
         let (rows, draws, k) = (frame.rows, frame.draws, self.contracted.1);
         let mut c = frame.take(out);
         if let Some((x, beta)) = self.product() {
-            let x = &frame.read(program, x)[frame.start * k..(frame.start + rows) * k];
             let beta = &frame.read(program, beta)[..draws * k];
+            let n = program.num_rows;
+            let x = match &self.columns {
+                Some(columns) if rows > 0 => {
+                    let columns = &columns[frame.start..frame.start + (k - 1) * n + rows];
+                    MatRef::from_column_major_slice_with_stride(columns, rows, k, n)
+                }
+                _ => {
+                    let x = &frame.read(program, x)[frame.start * k..(frame.start + rows) * k];
+                    MatRef::from_row_major_slice(x, rows, k)
+                }
+            };
             matmul(
                 MatMut::from_column_major_slice_mut(&mut c[..rows * draws], rows, draws),
                 Accum::Replace,
-                MatRef::from_row_major_slice(x, rows, k),
+                x,
                 MatRef::from_column_major_slice(beta, k, draws),
                 1.0,
                 Par::Seq,
