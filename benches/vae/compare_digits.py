@@ -123,6 +123,7 @@ def main():
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
+    torch.set_num_threads(1)  # these networks are too small for more
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         train, test = split(folder)

@@ -4,7 +4,7 @@ use super::posterior;
 use super::program::{Binary, Level, Operation, Program, Slot, SlotId, Unary};
 use crate::network::kernels::Kernels;
 use crate::network::layer::Scratch;
-use crate::network::noise::StepNoise;
+use crate::network::noise::{LayerNoise, StepNoise};
 use crate::network::vectorize::vectorized;
 use crate::network::{exp, softplus_and_logistic};
 use rand_distr::{Distribution, StandardNormal};
@@ -236,8 +236,7 @@ impl Part {
                     _ => rows.get(index).map_or(0, |&row| u64::from(row)),
                 };
                 let purpose = (1 << 15) | *scratch as u16;
-                let noise: Option<(&StepNoise, &dyn Fn(usize) -> u64, u16)> =
-                    if pass.training { Some((pass.noise, &number, purpose)) } else { None };
+                let noise = pass.training.then_some(LayerNoise { step: pass.noise, row_number: &number, purpose });
                 program.layers[*layer].forward(
                     pass.kernels,
                     &program.layout,

@@ -246,12 +246,12 @@ impl<'a> Training<'a> {
         let last = self.step >= settings.max_iterations as u64;
         let warm = self.step >= settings.beta_warmup as u64;
         if settings.schedule != Schedule::CoolDown {
-            return warm && (out_of_patience || (last || self.step % 10 == 0) && self.window_converged());
+            return warm && (out_of_patience || (last || self.step.is_multiple_of(10)) && self.window_converged());
         }
         match self.cool_down {
             None => {
                 let remaining = settings.max_iterations as u64 - self.step.min(settings.max_iterations as u64);
-                if warm && (out_of_patience || self.step % 10 == 0 && self.window_converged()) {
+                if warm && (out_of_patience || self.step.is_multiple_of(10) && self.window_converged()) {
                     self.converged_early = true;
                     let length = settings.cool_down_steps().min(self.step / 2).min(remaining).max(1);
                     self.cool_down = Some((self.step, length));
@@ -270,7 +270,7 @@ impl<'a> Training<'a> {
 
     fn record_term(&mut self, beta: f64, learning_rate: f64) -> bool {
         let every = self.settings.evaluate_every as u64;
-        if self.step % every != 0 && self.step < self.settings.max_iterations as u64 {
+        if !self.step.is_multiple_of(every) && self.step < self.settings.max_iterations as u64 {
             return false;
         }
         let count = self.sums[3].max(1.0);
@@ -392,7 +392,7 @@ impl Algorithm for Training<'_> {
         if settings.optimal_sd {
             self.set_optimal_sds();
         }
-        if self.step % SNAPSHOT_EVERY == 0 {
+        if self.step.is_multiple_of(SNAPSHOT_EVERY) {
             // The bound was finite before this step: what it was computed from is good, and so are the moments.
             self.snapshot.parameters.clone_from(&self.trainer.parameters);
             self.snapshot.first.clone_from(&self.trainer.first);

@@ -42,7 +42,7 @@ pub fn to_bytes(layout: &Layout, parameters: &[f32]) -> Vec<u8> {
         );
     }
     let mut text = Value::Object(header).to_string();
-    while text.len() % 8 != 0 {
+    while !text.len().is_multiple_of(8) {
         text.push(' ');
     }
     let mut bytes = Vec::with_capacity(8 + text.len() + parameters.len() * 4);

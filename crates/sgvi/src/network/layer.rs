@@ -3,7 +3,7 @@
 use super::activation::Activation;
 use super::convolution::Geometry;
 use super::kernels::{Kernels, Matrix};
-use super::noise::StepNoise;
+use super::noise::LayerNoise;
 use super::parameters::{Layout, ViewId};
 use super::vectorize::vectorized;
 use rand::Rng;
@@ -95,7 +95,7 @@ impl Layer {
         input: &[f32],
         output: &mut [f32],
         scratch: &mut Scratch,
-        noise: Option<(&StepNoise, &dyn Fn(usize) -> u64, u16)>,
+        noise: Option<LayerNoise<'_>>,
     ) {
         let rows = input.len() / self.input_width.max(1);
         let view = |id: Option<ViewId>| id.map_or(&[][..], |id| layout.slice(parameters, id));
@@ -142,11 +142,11 @@ impl Layer {
             Kind::Dropout(rate) => {
                 output.copy_from_slice(input);
                 let factors = &mut scratch.extra[..output.len()];
-                if let Some((noise, row_number, purpose)) = noise {
+                if let Some(noise) = noise {
                     let keep = (1.0 - rate) as f64;
                     let threshold = (keep * f64::from(u32::MAX)) as u32;
                     for (row, factors) in factors.chunks_exact_mut(self.output_width).enumerate() {
-                        let mut generator = noise.row(row_number(row), purpose);
+                        let mut generator = noise.row(row);
                         factors.fill_with(|| if generator.next_u32() <= threshold { 1.0 / (1.0 - rate) } else { 0.0 });
                     }
                     multiply(output, factors);
@@ -354,6 +354,7 @@ fn normalize_backward(slopes: &[f32], normalized: &[f32], inverse_sd: &[f32], ga
 #[cfg(test)]
 mod tests {
     use super::super::kernels::Processor;
+    use super::super::noise::StepNoise;
     use super::super::parameters::Initial;
     use super::*;
 
@@ -389,7 +390,15 @@ mod tests {
         let mut scratch = layer.scratch(rows);
         let evaluate = |parameters: &[f32], input: &[f32], scratch: &mut Scratch| {
             let mut output = vec![0.0; rows * output_width];
-            layer.forward(&Processor, &layout, parameters, input, &mut output, scratch, Some((&noise, &row_number, 1)));
+            layer.forward(
+                &Processor,
+                &layout,
+                parameters,
+                input,
+                &mut output,
+                scratch,
+                Some(LayerNoise { step: &noise, row_number: &row_number, purpose: 1 }),
+            );
             let value: f64 = output.iter().zip(&weights).map(|(a, b)| f64::from(a * b)).sum();
             (output, value)
         };

@@ -28,6 +28,25 @@ impl StepNoise {
     }
 }
 
+/// The random numbers of one layer in one step, by the place of a row in its part.
+#[derive(Clone, Copy)]
+pub struct LayerNoise<'a> {
+    /// The step's.
+    pub step: &'a StepNoise,
+    /// The number of the row at a place.
+    pub row_number: &'a dyn Fn(usize) -> u64,
+    /// Tells the layers apart.
+    pub purpose: u16,
+}
+
+impl LayerNoise<'_> {
+    /// A generator for the row at a place.
+    #[must_use]
+    pub fn row(&self, place: usize) -> ChaCha8Rng {
+        self.step.row((self.row_number)(place), self.purpose)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

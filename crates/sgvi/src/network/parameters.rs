@@ -14,16 +14,11 @@ pub enum Initial {
 }
 
 impl Initial {
-    /// Glorot & Bengio 2010: uniform with variance 2 / (fan_in + fan_out).
+    /// Uniform with variance 1 / (3·fan_in), a sixth of He et al. 2015: on images of digits both the training and the
+    /// held-out ELBO end higher from here than from the larger starts.
     #[must_use]
-    pub fn glorot(fan_in: usize, fan_out: usize) -> Self {
-        Self::Uniform((6.0 / (fan_in + fan_out) as f32).sqrt())
-    }
-
-    /// He et al. 2015: uniform with variance 2 / fan_in.
-    #[must_use]
-    pub fn he(fan_in: usize) -> Self {
-        Self::Uniform((6.0 / fan_in as f32).sqrt())
+    pub fn by_fan_in(fan_in: usize) -> Self {
+        Self::Uniform(1.0 / (fan_in.max(1) as f32).sqrt())
     }
 }
 
@@ -130,7 +125,7 @@ mod tests {
     #[test]
     fn views_lie_side_by_side_and_start_as_asked() {
         let mut layout = Layout::default();
-        let weight = layout.allocate("encoder.layer_1.weight", &[300, 200], Initial::glorot(300, 200));
+        let weight = layout.allocate("encoder.layer_1.weight", &[300, 200], Initial::by_fan_in(300));
         let bias = layout.allocate("encoder.layer_1.bias", &[200], Initial::Constant(0.0));
         assert_eq!(layout.len(), 60_200);
         let buffer = layout.initialize(5);
@@ -138,7 +133,7 @@ mod tests {
         assert_ne!(buffer, layout.initialize(6));
         let values = layout.slice(&buffer, weight);
         let variance = values.iter().map(|w| f64::from(w * w)).sum::<f64>() / values.len() as f64;
-        assert!((variance / (2.0 / 500.0) - 1.0).abs() < 0.02, "{variance}");
+        assert!((variance * 900.0 - 1.0).abs() < 0.02, "{variance}");
         assert!(layout.slice(&buffer, bias).iter().all(|&b| b == 0.0));
         assert_eq!(layout.named("encoder.layer_1.bias").unwrap().range, 60_000..60_200);
     }

@@ -182,10 +182,7 @@ impl Builder<'_> {
 
     /// A dense layer; where asked for, a hidden one gets a normalisation between the product and the activation.
     fn dense(&mut self, name: &str, output: usize, activation: Activation) {
-        let initial = match activation {
-            Activation::Identity | Activation::Tanh | Activation::Logistic => Initial::glorot(self.width, output),
-            _ => Initial::he(self.width),
-        };
+        let initial = Initial::by_fan_in(self.width);
         let normalize = self.description.layer_norm && activation != Activation::Identity;
         let inner = if normalize { Activation::Identity } else { activation };
         self.push(name, Kind::Dense, &[self.width, output], output, output, initial, inner);
@@ -197,7 +194,7 @@ impl Builder<'_> {
 
     fn convolution(&mut self, name: &str, g: Geometry) {
         let shape = [g.patch_width(), g.small_channels];
-        let initial = Initial::he(g.patch_width());
+        let initial = Initial::by_fan_in(g.patch_width());
         let activation = self.description.activation;
         self.push(name, Kind::Convolution(g), &shape, g.small_channels, g.small_width(), initial, activation);
     }
@@ -206,11 +203,7 @@ impl Builder<'_> {
         let shape = [g.small_channels, g.patch_width()];
         // Every number of the large image is reached from small_channels·(kernel / stride)² inputs.
         let fan_in = (g.small_channels * g.kernel * g.kernel / (g.stride * g.stride)).max(1);
-        let initial = if activation == Activation::Identity {
-            Initial::glorot(fan_in, g.large_channels * g.kernel * g.kernel)
-        } else {
-            Initial::he(fan_in)
-        };
+        let initial = Initial::by_fan_in(fan_in);
         let kind = Kind::TransposedConvolution(g);
         self.push(name, kind, &shape, g.large_channels, g.large_width(), initial, activation);
     }

@@ -274,7 +274,7 @@ pub(in crate::cli) fn traverse(arguments: &TraverseArguments) -> Outcome {
                         .collect()
                 })
                 .collect();
-            let decoded = decode(&run.model, &run.parameters, &vec![pair[0]; STOPS], Code::Given(&given), 0);
+            let decoded = decode(&run.model, &run.parameters, &[pair[0]; STOPS], Code::Given(&given), 0);
             images.extend(picture.shades(&data[from * width..(from + 1) * width]));
             images.extend(picture.shades(&decoded[picture.observed].means));
             images.extend(picture.shades(&data[to * width..(to + 1) * width]));
