@@ -12,6 +12,8 @@ use crate::error::CaviError;
 use crate::factor::Family;
 use crate::program::{FactorId, Source};
 
+/// Iterations before the first rotation: which coordinates are in use is decided by then.
+const FIRST: usize = 20;
 /// Longest pause between rotations that did not help, in iterations.
 const LONGEST_PAUSE: usize = 200;
 
@@ -67,7 +69,7 @@ impl Rotations {
                 }
             }
         }
-        Self { products, wait: 2, pause: 4 }
+        Self { products, wait: FIRST, pause: 4 }
     }
 
     /// Tries the rotations when their turn has come. Returns the ELBO reached if it is no lower than `last`; otherwise the

@@ -5,7 +5,6 @@
 //! allocate nothing. Samplers return not-a-number for parameters that the constructors would refuse.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-pub mod product;
 pub mod bernoulli;
 pub mod beta;
 pub mod binomial;
@@ -24,6 +23,7 @@ pub mod normal_gamma;
 pub mod normal_vector;
 pub mod normal_wishart;
 pub mod poisson;
+pub mod product;
 pub mod rows;
 pub mod special;
 pub mod stick_breaking;
