@@ -851,3 +851,54 @@ fn toml_integers(value: &toml::Value) -> Option<Vec<usize>> {
         other => one(other).map(|value| vec![value]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    const MODEL: &str = r#"
+[data.values]
+x = [[0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1]]
+[plates]
+row = "rows"
+pixel = { columns = "x" }
+[networks.encoder]
+layers = [8]
+[networks.decoder]
+layers = [8]
+[variables.z]
+plates = ["row"]
+distribution = "normal"
+dimension = 2
+mean = 0.0
+sd = 1.0
+amortized = "encoder(x)"
+[variables.pixels]
+plates = ["row", "pixel"]
+distribution = "bernoulli"
+"#;
+
+    fn compiled(rest: &str) -> Result<Program, SgviError> {
+        compile(&vi_model::load_str(&format!("{MODEL}{rest}"), "test.toml", Path::new(".")).unwrap())
+    }
+
+    #[test]
+    fn data_that_are_input_and_observed_are_one_source() {
+        let program = compiled("logit = \"decoder(z)\"\nobserved = \"x\"\n").unwrap();
+        assert_eq!(program.sources.len(), 1);
+        assert_eq!(program.layers.len(), 4);
+        assert_eq!(program.layout.len(), 4 * 8 + 8 + 8 * 4 + 4 + 2 * 8 + 8 + 8 * 4 + 4);
+        // The encoder's input needs no adjoint.
+        assert!(!program.slots[program.observed[0].data].differentiable);
+    }
+
+    #[test]
+    fn what_has_no_place_is_named() {
+        let rest = "logit = \"decoder(z) + shift\"\nobserved = \"x\"\n\
+                    [variables.shift]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0\n";
+        let Err(SgviError::Unsupported { variable, help, .. }) = compiled(rest) else { panic!("it was accepted") };
+        assert_eq!(variable, "shift");
+        assert!(help.contains("point = true"), "{help}");
+    }
+}

@@ -219,7 +219,7 @@ mod tests {
                 if x > 0.5 { p.ln() } else { (1.0 - p).ln() }
             })
             .sum();
-        check(Likelihood::BernoulliLogit, &bits, &[logits.clone()], wanted, 1);
+        check(Likelihood::BernoulliLogit, &bits, std::slice::from_ref(&logits), wanted, 1);
 
         let sds: Vec<f32> = wave(0.3).iter().map(|x| 1.5 + 0.4 * x).collect();
         let mut data = wave(2.3);

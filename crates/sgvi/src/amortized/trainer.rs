@@ -422,7 +422,7 @@ activation = "gelu"
         let step = 4e-3_f32;
         let mut largest = 0.0_f64;
         for index in 0..parameters.len() {
-            let mut at = |sign: f32| {
+            let at = |sign: f32| {
                 let mut moved = parameters.clone();
                 moved[index] += sign * step;
                 let prior: f64 = super::super::training::log_priors(model, &moved).iter().sum();

@@ -124,13 +124,7 @@ mod tests {
         let (mut x, mut m, mut v) = (1.0_f64, 0.0_f64, 0.0_f64);
         for step in 1..=50_u64 {
             let g = (step as f64 * 0.3).sin() - 0.2 * x;
-            optimizer.update(
-                optimizer.step_size(0.01, step),
-                &mut values,
-                &vec![g as f32; 37],
-                &mut first,
-                &mut second,
-            );
+            optimizer.update(optimizer.step_size(0.01, step), &mut values, &[g as f32; 37], &mut first, &mut second);
             m = 0.9 * m + 0.1 * g;
             v = 0.999 * v + 0.001 * g * g;
             let (c1, c2) = (1.0 - 0.9_f64.powi(step as i32), 1.0 - 0.999_f64.powi(step as i32));
