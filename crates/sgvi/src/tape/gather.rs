@@ -7,7 +7,7 @@ use super::nest::Nest;
 use super::program::{Frame, Operation, Program};
 use super::shape::{Label, Shape, Value};
 
-/// out[r, …] = base[r?, codes[r], …].
+/// `out[r, …] = base[r?, codes[r], …]`
 #[derive(Debug)]
 pub struct Gather {
     /// What is looked up.
@@ -81,7 +81,7 @@ impl Operation for Gather {
     }
 }
 
-/// out[i] = base[…, codes[i]]: positions with axes of their own; a NaN position gives zero.
+/// `out[i] = base[…, codes[i]]`: positions with axes of their own; a NaN position gives zero.
 #[derive(Debug)]
 pub struct Select {
     /// What is looked up.

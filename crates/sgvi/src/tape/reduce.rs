@@ -37,7 +37,7 @@ impl Operation for SumTo {
     }
 }
 
-/// out[codes[r], …] = Σ_r in[r, …]: rows gathered into groups.
+/// `out[codes[r], …] = Σ_r in[r, …]`: rows gathered into groups.
 #[derive(Debug)]
 pub struct ScatterSum {
     /// `[rows, …]`.
