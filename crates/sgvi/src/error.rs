@@ -24,7 +24,9 @@ pub enum SgviError {
     #[error(transparent)]
     Data(#[from] DataError),
     /// The log joint is not finite where the search starts.
-    #[error("the log joint is not finite at the starting point: {variable} has log density {value}; give it an `initial` value inside its support")]
+    #[error(
+        "the log joint is not finite at the starting point: {variable} has log density {value}; give it an `initial` value inside its support"
+    )]
     NotFinite {
         /// The variable whose term is not finite.
         variable: String,
@@ -32,7 +34,9 @@ pub enum SgviError {
         value: f64,
     },
     /// The posterior has no normalising constant.
-    #[error("the posterior is improper: along {variables} the log joint does not fall, so the data and the priors do not determine it; give at least one of them a proper prior")]
+    #[error(
+        "the posterior is improper: along {variables} the log joint does not fall, so the data and the priors do not determine it; give at least one of them a proper prior"
+    )]
     Improper {
         /// The variables along which it is flat.
         variables: String,
@@ -41,7 +45,12 @@ pub enum SgviError {
 
 impl SgviError {
     /// A refusal that points at a variable.
-    pub fn unsupported(graph: &Graph, variable: VariableId, reason: impl Into<String>, help: impl Into<String>) -> Self {
+    pub fn unsupported(
+        graph: &Graph,
+        variable: VariableId,
+        reason: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Self {
         let variable = graph.variable(variable);
         Self::Unsupported {
             variable: variable.name.clone(),

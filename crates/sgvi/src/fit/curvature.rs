@@ -115,7 +115,8 @@ impl Whitening {
             if value.abs() < 1e-6 * largest || value <= 0.0 {
                 let direction: Vec<f64> = v.iter().zip(scale).map(|(v, s)| v * s).collect();
                 if is_flat(evaluator, &q.mean, &direction) {
-                    return Err(improper(model, &direction, scale));
+                    let relative: Vec<f64> = v.iter().copied().collect();
+                    return Err(improper(model, &relative, &vec![1.0; n]));
                 }
             }
             let value = if value > 1e-9 * largest { value } else { value.abs().max(0.05) };

@@ -59,6 +59,8 @@ pub struct Search<'a> {
 }
 
 const WINDOW: usize = 10;
+/// Expected gain (nats) at which the last stage ends.
+const FINAL_GAIN: f64 = 2e-6;
 
 impl<'a> Search<'a> {
     /// Finds a starting point and its scales.
@@ -246,8 +248,9 @@ impl<'a> Search<'a> {
             if v.sqrt() > 1e4 * self.scale[c] {
                 let mut direction = vec![0.0; q.mean.len()];
                 direction[c] = v.sqrt();
-                if curvature::is_flat(self.evaluator, &q.mean, &direction) {
-                    return Err(curvature::improper(self.model, &direction, &curvature::scales(q, &self.scale)));
+                if !v.is_finite() || curvature::is_flat(self.evaluator, &q.mean, &direction) {
+                    direction[c] = 1.0;
+                    return Err(curvature::improper(self.model, &direction, &vec![1.0; q.mean.len()]));
                 }
             }
         }
@@ -255,9 +258,9 @@ impl<'a> Search<'a> {
     }
 
     /// Whether the stage is done, and whether that is because nothing more is to be gained.
-    fn stage_over(&self, moved: Step) -> (bool, bool) {
+    fn stage_over(&self, moved: Step, gain: f64) -> (bool, bool) {
         let stage = self.stages[self.stage];
-        let level = (self.settings.tolerance * self.lbfgs.value.abs()).max(stage.gain);
+        let level = (self.settings.tolerance * self.lbfgs.value.abs()).max(gain);
         let slow = self.recent.len() > WINDOW
             && self.recent[self.recent.len() - 1 - WINDOW] - self.lbfgs.value
                 <= level.max(0.02 * self.objective.standard_error.min(1.0));
@@ -285,13 +288,14 @@ impl Algorithm for Search<'_> {
             converged: Some(false),
             extra: Vec::new(),
         };
-        let (over, done) = self.stage_over(moved);
+        // With nearly constant log weights more draws would find the same optimum: this stage is the last.
+        let exact = self.is_family() && error * (self.stages[self.stage].draws as f64).sqrt() < 1e-3;
+        let gain = if exact { FINAL_GAIN } else { self.stages[self.stage].gain };
+        let (over, done) = self.stage_over(moved, gain);
         if !over {
             return Ok(progress);
         }
-        // Nearly constant log weights: more draws would find the same optimum.
-        let exact = self.is_family() && done && error * (self.stages[self.stage].draws as f64).sqrt() < 1e-3;
-        if self.stage + 1 < self.stages.len() && !exact {
+        if self.stage + 1 < self.stages.len() && !(exact && done) {
             self.enter(self.stage + 1)?;
             return Ok(progress);
         }
@@ -386,6 +390,10 @@ pub(super) fn load_root(decoder: &mut Decoder<'_>, k: usize) -> Result<Root, Che
 
 /// The stages: rough, better, and as many draws as the model's cost allows.
 fn stages(model: &Model, settings: &SearchSettings, free: usize) -> Vec<Stage> {
+    if free == 0 {
+        // Points alone: nothing is drawn.
+        return vec![Stage { draws: 2, gain: FINAL_GAIN, steps: 200 }];
+    }
     let rows = model.program.num_rows.max(1);
     let cost: usize = model
         .program
@@ -415,7 +423,7 @@ fn stages(model: &Model, settings: &SearchSettings, free: usize) -> Vec<Stage> {
     vec![
         Stage { draws: 32, gain: 0.05, steps: 60 },
         Stage { draws: middle, gain: 1e-3, steps: 100 },
-        Stage { draws: even(last), gain: 2e-6, steps: 100 },
+        Stage { draws: even(last), gain: FINAL_GAIN, steps: 100 },
     ]
 }
 
