@@ -4,7 +4,11 @@ use clap::Args;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use super::{Outcome, load, refuse};
+use vi_run::output::RunDirectory;
+use vi_run::plot::{Intervals, intervals};
+use vi_run::record::REFUSED;
+
+use super::{Outcome, load, print_failure, refuse};
 use crate::fit::compare::compare;
 
 /// The arguments of `sgvi gradients`.
@@ -21,7 +25,14 @@ pub(super) struct Arguments {
     /// Repetitions over which mean and variance are taken
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     repetitions: usize,
+
+    /// Folder of the picture [default: runs/ and FILE without its ending, then -gradients]
+    #[arg(long, short, value_name = "DIR")]
+    output: Option<PathBuf>,
 }
+
+/// Log variances below this are drawn here: rounding is all that is left.
+const LOWEST: f64 = -12.0;
 
 /// Compares and prints a table: mean and largest variance over the parameters, and the test that the means agree.
 pub(super) fn gradients(arguments: &Arguments) -> Outcome {
@@ -51,6 +62,24 @@ pub(super) fn gradients(arguments: &Arguments) -> Outcome {
     text.push_str(
         "\nmax |t|: largest difference to the reparameterised mean in standard errors; the means agree below about 5\n",
     );
+    let stem = arguments.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = arguments.output.clone().unwrap_or_else(|| PathBuf::from("runs").join(format!("{stem}-gradients")));
+    let names: Vec<String> = rows.iter().map(|r| format!("{}: {}", r.place, r.estimator)).collect();
+    let variances: Vec<f64> =
+        rows.iter().map(|r| (r.variance.iter().sum::<f64>() / r.variance.len() as f64).log10().max(LOWEST)).collect();
+    let picture = intervals(&Intervals {
+        title: "Variance of the gradient estimators",
+        x_label: "log₁₀ of the mean variance over the parameters (−12: none but rounding)",
+        names: &names,
+        means: &variances,
+        sds: &vec![0.0; names.len()],
+    });
+    let written = RunDirectory::open(&folder).and_then(|mut d| d.write_picture("gradients", &picture));
+    if let Err(error) = written {
+        print_failure(&error.to_string());
+        return Err(REFUSED);
+    }
+    let _ = writeln!(text, "picture in {}", folder.display());
     vi_run::cli::print_output(&text);
     Ok(0)
 }
