@@ -198,7 +198,7 @@ impl Run<'_> {
             for (i, y) in values[at..at + n].iter_mut().enumerate() {
                 *y = k[i] * eta[i] - rate[i] - constant[i];
             }
-            self.put(partials, 0, from, n, |i| eta[i]);
+            self.put(partials, 0, from, n, |_| 0.0);
             self.put(partials, 1, from, n, |i| k[i] - rate[i]);
             self.put(partials, 2, from, n, |_| -1.0);
         });
