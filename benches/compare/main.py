@@ -104,7 +104,7 @@ def main():
             context = Context(Path(folder), arguments.scale, arguments.repetitions)
             try:
                 for result in getattr(importlib.import_module(module), function)(context):
-                    record["results"].append({"comparison": chosen, **result.as_json()})
+                    record["results"].append({"comparison": chosen, **result.as_json(), "load_after": os.getloadavg()[0]})
                     print(report.line(record["results"][-1]), flush=True)
             except (RuntimeError, subprocess.CalledProcessError) as error:
                 record["not_run"][chosen] = str(error)

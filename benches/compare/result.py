@@ -25,6 +25,9 @@ class Result:
     def as_json(self):
         out = dataclasses.asdict(self)
         out["ratio"] = self.ratio() if self.theirs else None
+        best = min if self.lower_is_better else max
+        fastest = (best(self.ours), best(self.theirs)) if self.theirs else None
+        out["ratio_of_fastest"] = fastest and (fastest[1] / fastest[0] if self.lower_is_better else fastest[0] / fastest[1])
         out["meets_target"] = None if self.target is None or not self.theirs else self.reached and self.ratio() >= self.target
         return out
 
