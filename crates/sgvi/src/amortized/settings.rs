@@ -2,9 +2,12 @@
 
 use super::bound::Bound;
 use crate::error::SgviError;
+use crate::network::noise::StepNoise;
 use crate::network::optimizer::Optimizer;
+use rand::seq::SliceRandom;
 use vi_model::graph::Graph;
 use vi_model::inference::GradientEstimator;
+use vi_run::seed::derive_seed;
 
 /// How the learning rate falls from step to step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -213,4 +216,21 @@ impl Settings {
         };
         self.learning_rate * factor
     }
+}
+
+/// The stream of random numbers that chooses the held-out rows.
+const HELD_OUT_STREAM: u64 = 2;
+
+/// The rows to train on and those held out, which are the same ones in every restart.
+#[must_use]
+pub fn split_rows(num_rows: usize, settings: &Settings) -> (Vec<u32>, Vec<u32>) {
+    let mut rows: Vec<u32> = (0..num_rows as u32).collect();
+    let count = (settings.held_out * num_rows as f64).round() as usize;
+    if count > 0 {
+        rows.shuffle(&mut StepNoise::new(derive_seed(settings.seed, HELD_OUT_STREAM), 0).row(0, 0));
+    }
+    let mut held_out = rows.split_off(num_rows - count.min(num_rows));
+    held_out.sort_unstable();
+    rows.sort_unstable();
+    (rows, held_out)
 }

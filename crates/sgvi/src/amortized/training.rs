@@ -2,7 +2,7 @@
 
 use super::bound::{Bound, Totals};
 use super::model::AmortizedModel;
-use super::settings::{Schedule, Settings};
+use super::settings::{Schedule, Settings, split_rows};
 use super::trainer::{StepPlan, Trainer, evaluate};
 use crate::error::SgviError;
 use crate::network::noise::StepNoise;
@@ -21,7 +21,6 @@ const SNAPSHOT_EVERY: u64 = 100;
 #[derive(Debug, Clone, Copy)]
 enum Stream {
     Parameters = 1,
-    HeldOut = 2,
     Batches = 3,
     Steps = 4,
     Evaluation = 5,
@@ -323,20 +322,6 @@ impl<'a> Training<'a> {
             self.trainer.parameters[index] += (damping * 0.5 * ratio.clamp(0.01, 100.0).ln()) as f32;
         }
     }
-}
-
-/// The rows to train on and those held out, which are the same ones in every restart.
-#[must_use]
-pub fn split_rows(num_rows: usize, settings: &Settings) -> (Vec<u32>, Vec<u32>) {
-    let mut rows: Vec<u32> = (0..num_rows as u32).collect();
-    let count = (settings.held_out * num_rows as f64).round() as usize;
-    if count > 0 {
-        rows.shuffle(&mut StepNoise::new(derive_seed(settings.seed, Stream::HeldOut as u64), 0).row(0, 0));
-    }
-    let mut held_out = rows.split_off(num_rows - count.min(num_rows));
-    held_out.sort_unstable();
-    rows.sort_unstable();
-    (rows, held_out)
 }
 
 /// The log prior of each point variable, in nats.

@@ -11,7 +11,7 @@ use super::super::{Outcome, print_failure};
 use super::pictures::{self, Picture, observed_values, spread_rows};
 use super::{SavedRun, column_names};
 use crate::amortized::generate::{Code, Decoded, decode, encode, evaluate_rows};
-use crate::amortized::training::split_rows;
+use crate::amortized::settings::split_rows;
 
 /// Images on the way of a traversal or an interpolation.
 const STOPS: usize = 11;
