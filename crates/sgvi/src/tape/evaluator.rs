@@ -38,7 +38,7 @@ impl Evaluator {
         let chunk = if !program.chunkable || program.local.is_empty() {
             program.num_rows.max(1)
         } else {
-            (CACHE_NUMBERS / (8 * per_row.max(1))).clamp(64, 1024).min(program.num_rows.max(1))
+            (CACHE_NUMBERS / (16 * per_row.max(1))).clamp(64, 1024).min(program.num_rows.max(1))
         };
         let one = fixed + per_row * chunk + 2 * program.dimension;
         let draws = (CACHE_NUMBERS / one.max(1)).clamp(1, 64);
@@ -73,10 +73,12 @@ impl Evaluator {
         out.gradients.clear();
         out.gradients.resize(if with_gradient { draws * dimension } else { 0 }, 0.0);
         let groups = self.groups(draws, rows.clone());
+        // Blocks of equal size: a last one of a draw or two would cost nearly as much as a whole one.
         let blocks = draws.div_ceil(self.draws);
+        let size = draws.div_ceil(blocks.max(1)).max(1);
         let task = |block: usize, group: usize, gradient: &mut [f64], terms: &mut [f64]| {
-            let from = block * self.draws;
-            let to = (from + self.draws).min(draws);
+            let from = block * size;
+            let to = (from + size).min(draws);
             let mut frame = self.frame();
             frame.row_scale = row_scale;
             frame.sweep(
@@ -98,9 +100,9 @@ impl Evaluator {
             }
             self.give_back(frame);
         };
-        let width = self.draws * dimension.max(1);
+        let width = size * dimension.max(1);
         if groups.len() == 1 {
-            let terms = out.terms.chunks_mut(self.draws * num_terms.max(1));
+            let terms = out.terms.chunks_mut(size * num_terms.max(1));
             if blocks == 1 {
                 for terms in terms {
                     task(0, 0, &mut out.gradients, terms);
@@ -117,18 +119,18 @@ impl Evaluator {
                 .into_par_iter()
                 .map(|i| {
                     let mut gradient = vec![0.0; if with_gradient { width } else { 0 }];
-                    let mut terms = vec![0.0; self.draws * num_terms];
+                    let mut terms = vec![0.0; size * num_terms];
                     task(i / groups.len(), i % groups.len(), &mut gradient, &mut terms);
                     (gradient, terms)
                 })
                 .collect();
             for (i, (gradient, terms)) in parts.iter().enumerate() {
                 let block = i / groups.len();
-                for (to, from) in out.terms[block * self.draws * num_terms..].iter_mut().zip(terms) {
+                for (to, from) in out.terms[block * size * num_terms..].iter_mut().zip(terms) {
                     *to += from;
                 }
                 if with_gradient {
-                    for (to, from) in out.gradients[block * self.draws * dimension..].iter_mut().zip(gradient) {
+                    for (to, from) in out.gradients[block * size * dimension..].iter_mut().zip(gradient) {
                         *to += from;
                     }
                 }
