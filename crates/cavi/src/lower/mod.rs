@@ -143,7 +143,7 @@ impl Lowering {
         self.refusal(
             Diagnostic::new("not-conjugate", message)
                 .at(span, format!("the {key} of `{}`", variable.name))
-                .help("choose a conjugate pair (see the table of pairs in the reference), or run this model with sgvi"),
+                .help("choose a conjugate pair (the README lists them under “What is supported”), or run this model with sgvi"),
         )
     }
 
