@@ -2,6 +2,7 @@
 
 use std::f64::consts::{FRAC_1_PI, LN_2, PI};
 
+use statrs::function::beta::checked_beta_reg;
 use vi_families::special::{self, log_normal_cdf, log1m_exp};
 
 use super::Partials;
@@ -85,51 +86,8 @@ pub(super) fn student_t_mass(a: &[f64; 5]) -> Partials {
         if z == f64::INFINITY {
             return 0.0;
         }
-        let tail = 0.5 * incomplete_beta(0.5 * nu, 0.5, nu / (nu + z * z));
+        let tail = 0.5 * checked_beta_reg(0.5 * nu, 0.5, nu / (nu + z * z)).unwrap_or(f64::NAN);
         if z < 0.0 { tail.ln() } else { (-tail).ln_1p() }
     };
     mass(a, &Standard { log_cdf, log_density: |z: f64| normalizer - 0.5 * (nu + 1.0) * (z * z / nu).ln_1p() })
-}
-
-/// Regularised incomplete beta function I_x(a, b) by its continued fraction (DLMF 8.17.22, modified Lentz).
-fn incomplete_beta(a: f64, b: f64, x: f64) -> f64 {
-    if x <= 0.0 {
-        return 0.0;
-    }
-    if x >= 1.0 {
-        return 1.0;
-    }
-    if x > (a + 1.0) / (a + b + 2.0) {
-        return 1.0 - incomplete_beta(b, a, 1.0 - x);
-    }
-    let front = (a * x.ln() + b * (-x).ln_1p() - special::ln_beta(a, b)).exp() / a;
-    let tiny = 1e-300;
-    let (mut c, mut d) = (1.0, 1.0 - (a + b) * x / (a + 1.0));
-    if d.abs() < tiny {
-        d = tiny;
-    }
-    d = 1.0 / d;
-    let mut value = d;
-    for m in 1..500 {
-        let m = f64::from(m);
-        for numerator in [
-            m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m)),
-            -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0)),
-        ] {
-            d = 1.0 + numerator * d;
-            if d.abs() < tiny {
-                d = tiny;
-            }
-            c = 1.0 + numerator / c;
-            if c.abs() < tiny {
-                c = tiny;
-            }
-            d = 1.0 / d;
-            value *= d * c;
-        }
-        if (d * c - 1.0).abs() < 1e-15 {
-            break;
-        }
-    }
-    front * value
 }
