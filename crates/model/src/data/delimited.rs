@@ -1,138 +1,157 @@
-//! Comma- and tab-separated text: quoted fields, numbers, booleans, text and missing cells.
+//! Comma- and tab-separated text: the header, the rows, in pieces that are read in parallel, and their places in the file.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use csv::{ByteRecord, ReaderBuilder};
+use rayon::prelude::*;
 
-use super::memory::{Interner, MemoryColumn, MemorySource};
-use super::{Column, ColumnKind, Data, DataError, MISSING_CODE, Place};
+use super::growing::{Growing, Interned, text_code};
+use super::matrix::Bytes;
+use super::memory::{MemoryColumn, MemorySource};
+use super::{Column, ColumnKind, Data, DataError, Place};
 
-/// Bytes read from the file at a time.
-const BUFFER_BYTES: usize = 1 << 20;
+/// Bytes of text that one piece holds at least.
+const PIECE_BYTES: usize = 4 << 20;
 
 /// Reads a delimited file whose first line names the columns.
 pub(super) fn read_file(path: &Path, delimiter: u8) -> Result<Data, DataError> {
-    let name = path.display().to_string();
-    read(&name, delimiter, || {
-        File::open(path).map_err(|error| DataError::Read { path: name.clone(), reason: error.to_string() })
-    })
+    read_text(Bytes::of_text(path)?.get(), delimiter, &path.display().to_string())
 }
 
 /// Reads delimited text in memory; `name` stands for the file in messages.
 pub(super) fn read_text(text: &[u8], delimiter: u8, name: &str) -> Result<Data, DataError> {
-    read(name, delimiter, || Ok(text))
+    read_in_pieces(text, delimiter, name, PIECE_BYTES)
 }
 
-/// The number that a cell holds, surrounding blanks ignored; `None` for text and for missing cells.
-pub(super) fn parse_number(cell: &[u8]) -> Option<f64> {
-    fast_float2::parse::<f64, _>(cell.trim_ascii()).ok().filter(|value| !value.is_nan())
+/// Reads the text in pieces of at least `piece_bytes`, each by one thread, or else, where pieces cannot be told apart (quoted
+/// fields may hold line ends), do not fit together or hold an error, from its beginning to its end.
+fn read_in_pieces(text: &[u8], delimiter: u8, name: &str, piece_bytes: usize) -> Result<Data, DataError> {
+    let mut reader = new_reader(text, delimiter, true);
+    let names = header(name, &mut reader)?;
+    let rows = match read_pieces(text, delimiter, names.len(), piece_bytes) {
+        Some(rows) => rows,
+        None => {
+            let mut rows = Rows::read(name, text, &mut reader, names.len())?;
+            reread_late_text(name, &mut rows.columns, text, delimiter)?;
+            rows
+        }
+    };
+    finish(names, rows)
 }
 
-fn is_missing(cell: &[u8]) -> bool {
-    matches!(cell, b"" | b"NA" | b"NaN" | b"nan" | b"NAN" | b"null" | b"NULL" | b"Null")
+fn new_reader(text: &[u8], delimiter: u8, has_headers: bool) -> csv::Reader<&[u8]> {
+    ReaderBuilder::new().delimiter(delimiter).has_headers(has_headers).flexible(true).from_reader(text)
 }
 
-fn parse_boolean(cell: &[u8]) -> Option<f64> {
-    match cell {
-        b"true" | b"True" | b"TRUE" => Some(1.0),
-        b"false" | b"False" | b"FALSE" => Some(0.0),
-        _ => None,
-    }
+/// The line of the record that begins at `position` or, where empty lines stand there, behind them.
+fn line_of(text: &[u8], position: Option<&csv::Position>) -> Option<usize> {
+    let position = position?;
+    let rest = text.get(position.byte() as usize..)?;
+    let empty = rest.iter().take_while(|byte| matches!(byte, b'\n' | b'\r')).filter(|byte| **byte == b'\n').count();
+    Some(position.line() as usize + empty)
 }
 
-/// A column while it is read.
+/// Rows that were read one after another.
 #[derive(Debug)]
-enum Growing {
-    /// Only missing cells so far.
-    Empty,
-    /// Numbers so far, and the first infinite one.
-    Numbers { values: Vec<f64>, infinite: Option<usize> },
-    /// Booleans so far.
-    Booleans(Vec<f64>),
-    /// Text from the first cell that is not missing on.
-    Text { codes: Vec<u32>, interner: Interner },
-    /// Text, but the cells before the first text were read as numbers: a second pass reads it as text.
-    LateText,
+struct Rows {
+    columns: Vec<Growing>,
+    num_rows: usize,
+    /// As in [`MemorySource`].
+    line_offsets: Vec<(usize, usize)>,
 }
 
-impl Growing {
-    fn push(&mut self, row: usize, cell: &[u8]) -> Result<(), std::str::Utf8Error> {
-        let cell = cell.trim_ascii();
-        match self {
-            Self::Numbers { values, infinite } => {
-                if let Some(value) = parse_number(cell) {
-                    if value.is_infinite() && infinite.is_none() {
-                        *infinite = Some(row);
-                    }
-                    values.push(value);
-                } else if is_missing(cell) {
-                    values.push(f64::NAN);
-                } else {
-                    *self = Self::LateText;
+impl Rows {
+    /// Reads what is left in `reader`, which began with `text`.
+    fn read(path: &str, text: &[u8], reader: &mut csv::Reader<&[u8]>, width: usize) -> Result<Self, DataError> {
+        let mut columns: Vec<Growing> = (0..width).map(|_| Growing::Empty).collect();
+        let mut line_offsets: Vec<(usize, usize)> = Vec::new();
+        let mut num_rows = 0;
+        let mut record = ByteRecord::new();
+        while read_record(path, reader, &mut record)? {
+            if record.len() != width {
+                let place = Place { row: num_rows + 1, line: line_of(text, record.position()) };
+                return Err(DataError::Ragged { path: path.to_owned(), place, expected: width, found: record.len() });
+            }
+            if let Some(line) = line_of(text, record.position()) {
+                let offset = line.saturating_sub(num_rows);
+                if line_offsets.last().is_none_or(|(_, last)| *last != offset) {
+                    line_offsets.push((num_rows, offset));
                 }
             }
-            Self::Booleans(values) => {
-                if let Some(value) = parse_boolean(cell) {
-                    values.push(value);
-                } else if is_missing(cell) {
-                    values.push(f64::NAN);
-                } else {
-                    *self = Self::LateText;
-                }
+            for (column, cell) in columns.iter_mut().zip(&record) {
+                column.push(num_rows, cell).map_err(|error| not_utf8(path, &record, error))?;
             }
-            Self::Text { codes, interner } => codes.push(text_code(cell, interner)?),
-            Self::LateText => {}
-            Self::Empty => {
-                if is_missing(cell) {
-                    return Ok(());
-                }
-                *self = if parse_number(cell).is_some() {
-                    Self::Numbers { values: vec![f64::NAN; row], infinite: None }
-                } else if parse_boolean(cell).is_some() {
-                    Self::Booleans(vec![f64::NAN; row])
-                } else {
-                    Self::Text { codes: vec![MISSING_CODE; row], interner: Interner::default() }
-                };
-                self.push(row, cell)?;
-            }
+            num_rows += 1;
         }
-        Ok(())
+        Ok(Self { columns, num_rows, line_offsets })
+    }
+
+    /// Puts pieces together, each with the number of lines before it; `None` where a column is of different kinds in two of them.
+    fn joined(pieces: Vec<(usize, Self)>) -> Option<Self> {
+        let mut line_offsets: Vec<(usize, usize)> = Vec::new();
+        let mut num_rows = 0;
+        let width = pieces.first().map_or(0, |(_, piece)| piece.columns.len());
+        let mut by_column: Vec<Vec<(usize, Growing)>> = (0..width).map(|_| Vec::with_capacity(pieces.len())).collect();
+        for (lines_before, piece) in pieces {
+            for (start, offset) in piece.line_offsets {
+                let offset = lines_before + offset - num_rows;
+                if line_offsets.last().is_none_or(|(_, last)| *last != offset) {
+                    line_offsets.push((num_rows + start, offset));
+                }
+            }
+            for (parts, column) in by_column.iter_mut().zip(piece.columns) {
+                parts.push((piece.num_rows, column));
+            }
+            num_rows += piece.num_rows;
+        }
+        let columns = by_column.into_par_iter().map(Growing::joined).collect::<Option<_>>()?;
+        Some(Self { columns, num_rows, line_offsets })
     }
 }
 
-fn text_code(cell: &[u8], interner: &mut Interner) -> Result<u32, std::str::Utf8Error> {
-    if is_missing(cell) {
-        return Ok(MISSING_CODE);
+/// Reads the rows below the header in pieces that end at line ends, in parallel. `None` where there is only one piece or where the
+/// text is better read from its beginning to its end.
+fn read_pieces(text: &[u8], delimiter: u8, width: usize, piece_bytes: usize) -> Option<Rows> {
+    if text.len() < 2 * piece_bytes {
+        return None;
     }
-    Ok(interner.code(std::str::from_utf8(cell)?))
+    let first = text.iter().position(|byte| !matches!(byte, b'\n' | b'\r'))?;
+    let mut start = first + text[first..].iter().position(|byte| *byte == b'\n')? + 1;
+    let mut pieces = vec![(&text[..start], false)];
+    while start < text.len() {
+        let least = (start + piece_bytes).min(text.len());
+        let end = text[least..].iter().position(|byte| *byte == b'\n').map_or(text.len(), |place| least + place + 1);
+        pieces.push((&text[start..end], true));
+        start = end;
+    }
+    if pieces.len() < 3 {
+        return None;
+    }
+    let read: Option<Vec<(usize, Option<Rows>)>> = pieces
+        .into_par_iter()
+        .map(|(piece, has_rows)| {
+            if piece.contains(&b'"') {
+                return None;
+            }
+            let num_lines = piece.iter().filter(|byte| **byte == b'\n').count();
+            // An error is found again, with its place, when the text is read as a whole.
+            let rows = || Rows::read("", piece, &mut new_reader(piece, delimiter, false), width).ok();
+            Some((num_lines, if has_rows { Some(rows()?) } else { None }))
+        })
+        .collect();
+    let mut lines_before = 0;
+    let mut placed = Vec::new();
+    for (num_lines, rows) in read? {
+        placed.extend(rows.map(|rows| (lines_before, rows)));
+        lines_before += num_lines;
+    }
+    Rows::joined(placed)
 }
 
-fn read<R: Read>(path: &str, delimiter: u8, open: impl Fn() -> Result<R, DataError>) -> Result<Data, DataError> {
-    let new_reader =
-        || Ok(ReaderBuilder::new().delimiter(delimiter).buffer_capacity(BUFFER_BYTES).from_reader(open()?));
-    let mut reader = new_reader()?;
-    let names = header(path, &mut reader)?;
-    let mut growing: Vec<Growing> = names.iter().map(|_| Growing::Empty).collect();
-    let mut line_offsets: Vec<(usize, usize)> = Vec::new();
-    let mut num_rows = 0;
-    let mut record = ByteRecord::new();
-    while read_record(path, &mut reader, &mut record, num_rows)? {
-        if let Some(position) = record.position() {
-            let offset = (position.line() as usize).saturating_sub(num_rows);
-            if line_offsets.last().is_none_or(|(_, last)| *last != offset) {
-                line_offsets.push((num_rows, offset));
-            }
-        }
-        for (column, cell) in growing.iter_mut().zip(&record) {
-            column.push(num_rows, cell).map_err(|error| not_utf8(path, &record, error))?;
-        }
-        num_rows += 1;
-    }
-    reread_late_text(path, &mut growing, new_reader)?;
-
+/// The data of all columns.
+fn finish(names: Vec<String>, rows: Rows) -> Result<Data, DataError> {
+    let Rows { columns: growing, num_rows, line_offsets } = rows;
     let mut source = MemorySource { columns: Vec::with_capacity(names.len()), num_rows, line_offsets };
     let mut columns = Vec::with_capacity(names.len());
     let mut infinite_cells = Vec::new();
@@ -147,7 +166,7 @@ fn read<R: Read>(path: &str, delimiter: u8, open: impl Fn() -> Result<R, DataErr
             Growing::Empty | Growing::LateText => {
                 (MemoryColumn::Numbers(vec![f64::NAN; num_rows]), ColumnKind::Numeric)
             }
-            Growing::Text { codes, interner } => {
+            Growing::Text(Interned { codes, interner }) => {
                 let levels = interner.levels;
                 (MemoryColumn::Codes(codes), ColumnKind::Text { levels })
             }
@@ -163,42 +182,35 @@ fn read<R: Read>(path: &str, delimiter: u8, open: impl Fn() -> Result<R, DataErr
 }
 
 /// Reads as text, from the first row on, the columns in which text came after numbers.
-fn reread_late_text<R: Read>(
-    path: &str,
-    growing: &mut [Growing],
-    new_reader: impl Fn() -> Result<csv::Reader<R>, DataError>,
-) -> Result<(), DataError> {
-    let mut late: Vec<(usize, Vec<u32>, Interner)> = growing
+fn reread_late_text(path: &str, growing: &mut [Growing], text: &[u8], delimiter: u8) -> Result<(), DataError> {
+    let mut late: Vec<(usize, Interned)> = growing
         .iter()
         .enumerate()
         .filter(|(_, column)| matches!(column, Growing::LateText))
-        .map(|(position, _)| (position, Vec::new(), Interner::default()))
+        .map(|(position, _)| (position, Interned::default()))
         .collect();
     if late.is_empty() {
         return Ok(());
     }
-    let mut reader = new_reader()?;
+    let mut reader = new_reader(text, delimiter, true);
     header(path, &mut reader)?;
     let mut record = ByteRecord::new();
-    let mut row = 0;
-    while read_record(path, &mut reader, &mut record, row)? {
-        for (position, codes, interner) in &mut late {
-            let code =
-                text_code(record[*position].trim_ascii(), interner).map_err(|error| not_utf8(path, &record, error))?;
-            codes.push(code);
+    while read_record(path, &mut reader, &mut record)? {
+        for (position, text) in &mut late {
+            let code = text_code(record[*position].trim_ascii(), &mut text.interner);
+            text.codes.push(code.map_err(|error| not_utf8(path, &record, error))?);
         }
-        row += 1;
     }
-    for (position, codes, interner) in late {
-        growing[position] = Growing::Text { codes, interner };
+    for (position, text) in late {
+        growing[position] = Growing::Text(text);
     }
     Ok(())
 }
 
 /// The names of the columns.
-fn header<R: Read>(path: &str, reader: &mut csv::Reader<R>) -> Result<Vec<String>, DataError> {
+fn header(path: &str, reader: &mut csv::Reader<&[u8]>) -> Result<Vec<String>, DataError> {
     let format = |reason: String| DataError::Format { path: path.to_owned(), reason };
-    let record = reader.byte_headers().map_err(|error| csv_error(path, &error, 0))?;
+    let record = reader.byte_headers().map_err(|error| csv_error(path, &error))?;
     let mut names: Vec<String> = Vec::with_capacity(record.len());
     for (position, cell) in record.iter().enumerate() {
         let name = std::str::from_utf8(cell.trim_ascii())
@@ -219,24 +231,13 @@ fn header<R: Read>(path: &str, reader: &mut csv::Reader<R>) -> Result<Vec<String
     Ok(names)
 }
 
-fn read_record<R: Read>(
-    path: &str,
-    reader: &mut csv::Reader<R>,
-    record: &mut ByteRecord,
-    row: usize,
-) -> Result<bool, DataError> {
-    reader.read_byte_record(record).map_err(|error| csv_error(path, &error, row))
+fn read_record(path: &str, reader: &mut csv::Reader<&[u8]>, record: &mut ByteRecord) -> Result<bool, DataError> {
+    reader.read_byte_record(record).map_err(|error| csv_error(path, &error))
 }
 
-fn csv_error(path: &str, error: &csv::Error, row: usize) -> DataError {
+fn csv_error(path: &str, error: &csv::Error) -> DataError {
     let path = path.to_owned();
     match error.kind() {
-        csv::ErrorKind::UnequalLengths { pos, expected_len, len } => DataError::Ragged {
-            path,
-            place: Place { row: row + 1, line: pos.as_ref().map(|p| p.line() as usize) },
-            expected: *expected_len as usize,
-            found: *len as usize,
-        },
         csv::ErrorKind::Io(reason) => DataError::Read { path, reason: reason.to_string() },
         _ => DataError::Format { path, reason: error.to_string() },
     }
@@ -340,5 +341,71 @@ mod tests {
     fn a_column_of_missing_cells_is_numeric() {
         let data = read_csv("a,b\n,1\nNA,2\n").unwrap();
         assert!(column(&data, "a").iter().all(|v| v.is_nan()));
+    }
+
+    /// What can be seen of data: names, kinds, cells as bits or codes, places.
+    fn contents(text: &str, piece_bytes: usize) -> Result<Vec<String>, DataError> {
+        let data = read_in_pieces(text.as_bytes(), b',', "test.csv", piece_bytes)?;
+        let mut seen: Vec<String> = (0..data.num_rows()).map(|row| data.place(row).to_string()).collect();
+        for column in &data.columns {
+            let id = data.column_named(&column.name).unwrap();
+            let mut codes = vec![0; data.num_rows()];
+            data.source.read_text_codes(id, 0..codes.len(), &mut codes);
+            let mut cells = vec![0.0; data.num_rows()];
+            data.source.read(&[id], 0..cells.len(), &mut cells);
+            seen.push(format!("{} {:?} {codes:?} {cells:?}", column.name, column.kind));
+        }
+        Ok(seen)
+    }
+
+    #[test]
+    fn pieces_give_what_the_whole_gives() {
+        let rows = |cell: &dyn Fn(usize) -> String| -> String {
+            (0..40).map(|row| format!("{row},{}{}\n", cell(row), if row == 17 { "\n\r\n" } else { "" })).collect()
+        };
+        let bodies = [
+            rows(&|row| format!("{}", row as f64 / 7.0)),
+            rows(&|row| if row % 3 == 0 { "NA".to_owned() } else { format!("level {}", row * row % 11) }),
+            rows(&|row| if row < 20 { String::new() } else { (row % 2 == 0).to_string() }),
+            rows(&|_| "null".to_owned()),
+            // Kinds that differ from piece to piece, and text after numbers within one.
+            rows(&|row| if row < 20 { "1".to_owned() } else { "b".to_owned() }),
+            rows(&|row| if row == 30 { "b".to_owned() } else { "1.50".to_owned() }),
+            rows(&|row| {
+                if row < 35 {
+                    "NA".to_owned()
+                } else if row == 35 {
+                    "7".to_owned()
+                } else {
+                    "x".to_owned()
+                }
+            }),
+            rows(&|row| if row == 25 { "\"quoted,\nbroken\"".to_owned() } else { "t".to_owned() }),
+            // Errors, with their places.
+            rows(&|row| if row == 25 { "1,2".to_owned() } else { "1".to_owned() }),
+            rows(&|row| if row == 25 { "-inf".to_owned() } else { "1".to_owned() }),
+            String::new(),
+        ];
+        for body in bodies {
+            for header in ["row,cell\n", "\u{feff}row,cell\r\n", "\n\nrow,cell\n"] {
+                for ending in ["", "40,"] {
+                    let text = format!("{header}{body}{ending}");
+                    let whole = contents(&text, usize::MAX / 2);
+                    if let Ok(seen) = &whole
+                        && !text.contains('"')
+                        && seen.len() > 40
+                    {
+                        let first = 2 + header.bytes().take_while(|byte| *byte == b'\n').count();
+                        for (row, place) in seen.iter().take(40).enumerate() {
+                            let line = first + row + if row > 17 { 2 } else { 0 };
+                            assert_eq!(*place, format!("row {} (line {line})", row + 1));
+                        }
+                    }
+                    for piece_bytes in [1, 7, 60, 200] {
+                        assert_eq!(contents(&text, piece_bytes), whole, "{piece_bytes} bytes of {text}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -134,6 +134,15 @@ impl Bytes {
         Ok(Self::Mapped(map))
     }
 
+    /// A file of text: mapped where the system can map it (it cannot where it is a pipe or empty), else read.
+    pub(super) fn of_text(path: &Path) -> Result<Self, DataError> {
+        Self::map(path).or_else(|_| {
+            let reason =
+                |error: std::io::Error| DataError::Read { path: path.display().to_string(), reason: error.to_string() };
+            std::fs::read(path).map(Self::Owned).map_err(reason)
+        })
+    }
+
     /// Lets go of the pages of the windows that end in `range`, so that a pass over a large file stays small in memory; a
     /// later pass finds them in the file again.
     #[cfg(unix)]

@@ -9,6 +9,7 @@ mod codes;
 mod composite;
 mod delimited;
 mod error;
+mod growing;
 mod idx;
 mod matrix;
 mod memory;
@@ -343,8 +344,7 @@ impl Data {
         let ColumnKind::Text { levels } = &self.column(column).kind else {
             return Ok(());
         };
-        let offending: Vec<bool> =
-            levels.iter().map(|text| delimited::parse_number(text.as_bytes()).is_none()).collect();
+        let offending: Vec<bool> = levels.iter().map(|text| growing::parse_number(text.as_bytes()).is_none()).collect();
         let mut codes = vec![0; self.num_rows()];
         self.source.read_text_codes(column, 0..codes.len(), &mut codes);
         let is_offending = |code: &u32| offending.get(*code as usize).copied() == Some(true);
