@@ -62,6 +62,8 @@ fn description_json(model: &str, description: &Description) -> Value {
         .iter()
         .map(|g| json!({ "name": g.name, "features": g.num_features, "categories": g.num_categories }))
         .collect();
+    let by_row: Vec<Value> =
+        work.by_row.iter().map(|(name, reason)| json!({ "name": name, "reason": reason })).collect();
     json!({
         "engine": "cavi",
         "model": model,
@@ -73,6 +75,9 @@ fn description_json(model: &str, description: &Description) -> Value {
             "chunk_rows": work.chunk_rows,
             "tasks": work.num_tasks,
             "local_order": work.local_order,
+            "affine": work.affine,
+            "affine_features": work.num_affine_features,
+            "by_row": by_row,
             "global_order": work.global_order,
             "gates": gates,
             "sums": sums,

@@ -66,6 +66,12 @@ pub struct Work {
     pub num_tasks: usize,
     /// Row-level factors in the order of their update.
     pub local_order: Vec<String>,
+    /// Those whose means are the same affine map of data features in every row, so that no iteration goes over the rows for them.
+    pub affine: Vec<String>,
+    /// Columns of these features.
+    pub num_affine_features: usize,
+    /// The other row-level Gaussians, each with the reason why it is formed in every row.
+    pub by_row: Vec<(String, String)>,
     /// The other factors in the order of their update.
     pub global_order: Vec<String>,
     /// The gates that are two matrix products.

@@ -3,7 +3,8 @@
 use super::notation::Notation;
 use super::{Gate, RowSum, Work};
 use crate::lower::Lowered;
-use crate::plan::{MatrixPath, Plan, RowGroup};
+use crate::plan::{AffineRole, ByRow, MatrixPath, Plan, RowGroup};
+use crate::program::{FactorId, Program};
 
 /// The work of an iteration of a planned model.
 pub(super) fn work(lowered: &Lowered, plan: &Plan, notation: &Notation<'_>) -> Work {
@@ -13,17 +14,21 @@ pub(super) fn work(lowered: &Lowered, plan: &Plan, notation: &Notation<'_>) -> W
     let (numbers, in_memory) = program.row_data_bytes();
     let codes = rows * 4 * (program.codes.len() + plan.pairs.len());
     let counts = if program.counts.is_some() { rows * 8 } else { 0 };
-    let state_per_row: usize = program
-        .factors
+    let state_per_row: usize =
+        plan.local_order.iter().filter(|f| !plan.is_affine(**f)).map(|&f| row_values(program, f)).sum();
+    let affine_names = plan.affine.as_ref().map_or_else(Vec::new, |a| names(&a.factors));
+    let features = plan.affine.as_ref().map_or(0, |a| a.num_features);
+    let affine: usize = plan
+        .affine
         .iter()
-        .filter(|f| f.local)
-        .map(|f| {
-            (0..f.family.num_statistics())
-                .filter(|&s| !f.family.is_summed(s))
-                .map(|s| f.elements() * f.family.statistic_size(s))
-                .sum::<usize>()
+        .flat_map(|a| &a.factors)
+        .map(|&f| {
+            // Means and their sums as maps of the features, and one covariance.
+            let means = program.factors[f].elements() * program.factors[f].family.statistic_size(0);
+            2 * (features + 1) * means + program.factors[f].elements() * program.factors[f].family.statistic_size(1)
         })
-        .sum();
+        .sum::<usize>()
+        + features * (features + 1);
     let global: usize = program
         .factors
         .iter()
@@ -36,6 +41,9 @@ pub(super) fn work(lowered: &Lowered, plan: &Plan, notation: &Notation<'_>) -> W
         chunk_rows: plan.chunk.min(rows),
         num_tasks: rows.div_ceil(plan.task.max(1)),
         local_order: names(&plan.local_order),
+        affine: affine_names,
+        num_affine_features: features,
+        by_row: plan.by_row.iter().map(|(f, why)| (program.factors[*f].name.clone(), reason(program, why))).collect(),
         global_order: names(&plan.global_order),
         gates: plan
             .fused
@@ -50,7 +58,28 @@ pub(super) fn work(lowered: &Lowered, plan: &Plan, notation: &Notation<'_>) -> W
         num_row_free_products: plan.terms.iter().filter(|t| t.group.is_none()).count(),
         data_bytes: in_memory.then_some(numbers + codes + counts),
         row_state_bytes: if plan.stored { rows * state_per_row * 8 } else { 0 },
-        global_bytes: (global + sums) * 8,
+        global_bytes: (global + sums + affine) * 8,
+    }
+}
+
+/// Values that a row-level factor has in a row.
+fn row_values(program: &Program, f: FactorId) -> usize {
+    let factor = &program.factors[f];
+    (0..factor.family.num_statistics())
+        .filter(|&s| !factor.family.is_summed(s))
+        .map(|s| factor.elements() * factor.family.statistic_size(s))
+        .sum()
+}
+
+/// Why a row-level Gaussian is formed in each row.
+fn reason(program: &Program, why: &ByRow) -> String {
+    match why {
+        ByRow::Schedule => "the schedule takes the rows in batches".to_owned(),
+        ByRow::Precision => "its precision changes from row to row".to_owned(),
+        ByRow::LookUp => "a look-up of the row chooses what it meets".to_owned(),
+        ByRow::Neighbour(f) => format!("it meets {}, which is formed in each row", program.factors[*f].name),
+        ByRow::Product => "its elements meet, or several means stand in one product".to_owned(),
+        ByRow::Features(count) => format!("moments of {count} features cost more than the rows"),
     }
 }
 
@@ -62,6 +91,16 @@ fn row_sum(lowered: &Lowered, plan: &Plan, index: usize, group: &RowGroup, notat
     if let Some((name, features)) = fused {
         let plural = if features == 1 { "" } else { "s" };
         let how = format!("{features} feature{plural} of the gate {name}");
+        return RowSum { product: notation.row_product(group), size: group.size(), how, messages: Vec::new() };
+    }
+    let affine = plan.affine.iter().find_map(|a| Some((a, a.groups.iter().find(|part| part.group == index)?)));
+    if let Some((affine, part)) = affine {
+        let how = match &part.role {
+            AffineRole::Linear { feature, .. } => {
+                format!("from the moments of {} features, without the rows", affine.features[*feature].size)
+            }
+            AffineRole::Single | AffineRole::Pair => "from the moments of the features, without the rows".to_owned(),
+        };
         return RowSum { product: notation.row_product(group), size: group.size(), how, messages: Vec::new() };
     }
     let how = match (&group.matrix_summary, group.dynamic) {
@@ -119,7 +158,21 @@ impl Work {
         }
         let kept = if self.row_state_bytes > 0 { ", kept between iterations" } else { ", made anew from the others" };
         if !self.local_order.is_empty() {
-            line(&format!("  row-level factors: {}{kept}", self.local_order.join(", then ")));
+            let by_rows: Vec<&str> =
+                self.local_order.iter().filter(|f| !self.affine.contains(f)).map(String::as_str).collect();
+            if !by_rows.is_empty() {
+                line(&format!("  row-level factors: {}{kept}", by_rows.join(", then ")));
+            }
+            for (name, reason) in &self.by_row {
+                line(&format!("    ({name} is formed in each row: {reason})"));
+            }
+            if !self.affine.is_empty() {
+                line(&format!(
+                    "  row-level factors for all rows at once: {}, each an affine map of {} data features whose moments are summed before the first iteration",
+                    self.affine.join(", then "),
+                    self.num_affine_features
+                ));
+            }
         }
         line(&format!(
             "  then: {}",

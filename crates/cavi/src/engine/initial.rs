@@ -178,6 +178,7 @@ impl Engine {
     }
 
     fn reset_stored(&mut self) {
+        self.reset_affine();
         for f in 0..self.stored.len() {
             let factor = &self.lowered.program.factors[f];
             let unit = unit_statistics(factor.family);

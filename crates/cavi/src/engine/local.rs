@@ -73,14 +73,14 @@ impl Engine {
         let total = self.pass_over(0..self.lowered.program.num_rows, pass, start)?;
         if !matches!(pass, Pass::Unary(_)) {
             for (g, summary) in total.summaries.into_iter().enumerate() {
-                if self.plan.groups[g].dynamic {
+                if self.plan.groups[g].by_rows {
                     self.summaries[g] = summary;
                 }
             }
         }
         for f in self.plan.local_order.clone() {
             let chain = self.lowered.program.factors[f].family.is_chain();
-            if !chain && pass != Pass::Summarise {
+            if !chain && pass != Pass::Summarise && !self.plan.is_affine(f) {
                 self.entropy[f] = total.entropy[f];
             }
         }
@@ -144,7 +144,7 @@ impl Engine {
                 .plan
                 .groups
                 .iter()
-                .map(|g| if g.dynamic { vec![0.0; g.size()] } else { Vec::new() })
+                .map(|g| if g.by_rows { vec![0.0; g.size()] } else { Vec::new() })
                 .collect(),
             entropy: vec![0.0; self.lowered.program.factors.len()],
             fused: self.plan.fused.iter().map(|g| vec![0.0; g.num_features * g.categories]).collect(),
@@ -197,6 +197,7 @@ impl Engine {
         let part: StoredPart<'_> =
             kept.iter_mut().map(|factor| factor.iter_mut().map(Vec::as_mut_slice).collect()).collect();
         self.load(&mut workspace, rows.len(), &(0..rows.len()), &part);
+        self.load_affine(&rows, &mut workspace);
         let codes = self.reader.codes(rows.clone());
         for &g in &self.plan.local_order {
             if self.lowered.program.factors[g].family.is_chain() {
@@ -258,7 +259,7 @@ impl Engine {
         if pass != Pass::Summarise {
             for &f in &self.plan.local_order {
                 let factor = &self.lowered.program.factors[f];
-                if factor.family.is_chain() {
+                if factor.family.is_chain() || self.plan.is_affine(f) {
                     continue;
                 }
                 if let Some(i) = self.plan.fused.iter().position(|gate| gate.factor == f) {
@@ -297,7 +298,7 @@ impl Engine {
         }
         for g in 0..self.plan.groups.len() {
             let fused = self.plan.fused.iter().any(|gate| gate.groups.iter().any(|part| part.group == g));
-            if self.plan.groups[g].dynamic && !fused {
+            if self.plan.groups[g].by_rows && !fused {
                 self.summarise(g, &rows, &codes, workspace, &mut result.summaries[g]);
             }
         }

@@ -1,11 +1,13 @@
 //! The state of one run and its iteration: local, summarise, merge, global.
 
+mod affine;
 mod chains;
 mod data_sums;
 mod fused;
 mod global;
 mod initial;
 mod local;
+mod moments;
 mod predict;
 mod rows;
 mod update;
@@ -19,8 +21,10 @@ use crate::lower::{Lowered, sequence_starts};
 use crate::plan::Plan;
 use vi_model::graph::Distribution;
 
+use affine::AffineState;
 pub(crate) use initial::Start;
 pub(crate) use local::TaskResult;
+use moments::FeatureMoments;
 use rows::RowReader;
 
 /// Buffers of the chains.
@@ -58,6 +62,9 @@ pub(crate) struct Engine {
     fused: Vec<Vec<f64>>,
     /// Statistics of row-level factors that are kept between iterations.
     stored: Vec<Vec<Vec<f64>>>,
+    /// Row-level factors whose means are affine in data, and the moments of these data.
+    affine: AffineState,
+    moments: Arc<FeatureMoments>,
     chains: ChainBuffers,
     /// Iterations done.
     pub(crate) iteration: usize,
@@ -123,12 +130,18 @@ impl Engine {
             coefficients,
             fused: Vec::new(),
             stored: Vec::new(),
+            affine: AffineState::default(),
+            moments: Arc::default(),
             chains: ChainBuffers::default(),
             iteration: 0,
             tilt: None,
         };
         engine.allocate_stored();
         engine.data_sums()?;
+        if let Some(affine) = &engine.plan.affine {
+            engine.moments = Arc::new(engine.feature_moments(affine)?);
+        }
+        engine.reset_affine();
         Ok(engine)
     }
 
@@ -139,10 +152,20 @@ impl Engine {
             .map(|f| {
                 let factor = &self.lowered.program.factors[f];
                 (0..factor.family.num_statistics())
-                    .map(|s| if self.plan.stored { vec![0.0; rows * self.row_width(f, s)] } else { Vec::new() })
+                    .map(|s| {
+                        let kept = self.plan.stored && !self.plan.is_affine(f);
+                        if kept { vec![0.0; rows * self.row_width(f, s)] } else { Vec::new() }
+                    })
                     .collect()
             })
             .collect();
+    }
+
+    /// Puts the affine factors at their start.
+    fn reset_affine(&mut self) {
+        if let Some(affine) = &self.plan.affine {
+            self.affine = AffineState::new(affine, &self.lowered.program.factors);
+        }
     }
 
     /// One iteration of coordinate ascent; returns the ELBO after it.
@@ -166,6 +189,10 @@ impl Engine {
             return Ok(());
         }
         self.compute_coefficients();
+        self.affine_step(start)?;
+        if self.plan.local_order.iter().all(|f| self.plan.is_affine(*f)) {
+            return Ok(());
+        }
         let chains: Vec<usize> = self
             .plan
             .local_order

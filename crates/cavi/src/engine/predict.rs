@@ -37,7 +37,7 @@ impl Engine {
         let plan = plan(&mut lowered)?;
         let mut engine = Self::new(lowered, plan)?;
         // Rows that depend on each other start where a fit would start them; the global factors are those of the fit.
-        let start = if engine.plan.stored { Some(engine.start(0, 0, Initialization::Auto)?) } else { None };
+        let start = if engine.plan.cyclic { Some(engine.start(0, 0, Initialization::Auto)?) } else { None };
         for f in 0..self.lowered.program.factors.len() {
             if !self.lowered.program.factors[f].local {
                 engine.statistics[f].clone_from(&self.statistics[f]);
@@ -52,7 +52,7 @@ impl Engine {
     /// Updates the row-level factors, the global ones held, until they settle.
     fn settle(&mut self, start: Option<&Start>) -> Result<(), CaviError> {
         self.local_step(start)?;
-        if !self.plan.stored {
+        if !self.plan.cyclic {
             return Ok(());
         }
         let mut last = self.elbo();
@@ -210,6 +210,7 @@ impl Engine {
         let part: Vec<Vec<&mut [f64]>> =
             kept.iter_mut().map(|factor| factor.iter_mut().map(Vec::as_mut_slice).collect()).collect();
         self.load(workspace, rows.len(), &(0..rows.len()), &part);
+        self.load_affine(rows, workspace);
         let codes = self.reader.codes(rows.clone());
         for &f in &self.plan.local_order {
             if !self.lowered.program.factors[f].family.is_chain() {

@@ -6,6 +6,7 @@
 //! the ELBO needs ⟨S, C⟩ only, messages to global factors need S, and messages to row-level factors need C.
 
 mod access;
+mod affine;
 mod fused;
 mod matrix;
 mod pairs;
@@ -16,8 +17,10 @@ use crate::error::CaviError;
 use crate::kernel::nest::Nest;
 use crate::lower::Lowered;
 use crate::program::{AxisIndex, FactorId, Label, Operand, Program, ROWS, Source, Step};
+use vi_model::inference::Schedule;
 
 pub(crate) use access::contraction;
+pub(crate) use affine::{Affine, AffineRole, ByRow};
 pub(crate) use fused::{FusedGate, FusedGroup};
 pub(crate) use matrix::{MatrixPath, plain_labels};
 pub(crate) use pairs::PairTable;
@@ -33,6 +36,8 @@ pub(crate) struct RowGroup {
     pub(crate) shape: Vec<usize>,
     /// Whether a row-level factor is in it (else the summary is computed once).
     pub(crate) dynamic: bool,
+    /// Whether its summary takes a pass over the rows in every iteration.
+    pub(crate) by_rows: bool,
     /// Summary by loops.
     pub(crate) summary: Nest,
     /// For each operand that is a row-level statistic: its message by loops, and which inputs it takes.
@@ -89,7 +94,13 @@ pub(crate) struct Plan {
     pub(crate) fused: Vec<FusedGate>,
     /// Row-level factors in the order of their update.
     pub(crate) local_order: Vec<FactorId>,
-    /// Whether statistics of row-level factors must be kept between iterations.
+    /// Those of them that need no pass over the rows.
+    pub(crate) affine: Option<Affine>,
+    /// Row-level Gaussians that are formed in each row, and why.
+    pub(crate) by_row: Vec<(FactorId, ByRow)>,
+    /// Whether row-level factors depend on each other, or rows on other rows.
+    pub(crate) cyclic: bool,
+    /// Whether statistics of row-level factors must be kept for each row between iterations.
     pub(crate) stored: bool,
     /// Global factors in the order of their update.
     pub(crate) global_order: Vec<FactorId>,
@@ -131,6 +142,9 @@ pub(crate) fn plan(lowered: &mut Lowered) -> Result<Plan, CaviError> {
         pairs,
         fused: Vec::new(),
         local_order: Vec::new(),
+        affine: None,
+        by_row: Vec::new(),
+        cyclic: false,
         stored: false,
         global_order: Vec::new(),
         uses: HashMap::new(),
@@ -147,7 +161,15 @@ pub(crate) fn plan(lowered: &mut Lowered) -> Result<Plan, CaviError> {
         }
     }
     plan.global_order = (0..program.factors.len()).filter(|&f| !program.factors[f].local).collect();
-    order_local(program, &mut plan);
+    let cyclic = order_local(program, &mut plan);
+    let batch = lowered.graph.inference.schedule.unwrap_or_default() == Schedule::Batch;
+    (plan.affine, plan.by_row) = Affine::find(program, &plan.groups, &plan.local_order, &cyclic, batch);
+    plan.cyclic = !cyclic.is_empty();
+    plan.stored = cyclic.iter().any(|f| !plan.is_affine(*f));
+    for g in 0..plan.groups.len() {
+        let affine = plan.affine.as_ref().is_some_and(|a| a.groups.iter().any(|part| part.group == g));
+        plan.groups[g].by_rows = plan.groups[g].dynamic && !affine;
+    }
     plan.readers = find_readers(program, &plan);
     plan.invariant = (0..program.factors.len()).map(|f| precision_is_shared(&plan, f)).collect();
     if !plan.stored {
@@ -156,7 +178,7 @@ pub(crate) fn plan(lowered: &mut Lowered) -> Result<Plan, CaviError> {
     let rows = program.num_rows.max(1);
     let chunks = rows.div_ceil(plan.chunk);
     // Every task sums into its own summaries: fewer tasks where these are large.
-    let summed: usize = plan.groups.iter().filter(|g| g.dynamic).map(RowGroup::size).sum();
+    let summed: usize = plan.groups.iter().filter(|g| g.by_rows).map(RowGroup::size).sum();
     let tasks = (LARGEST_SUMS / summed.max(1)).clamp(8, MOST_TASKS);
     plan.task = plan.chunk * chunks.div_ceil(tasks).max(1);
     Ok(plan)
@@ -196,8 +218,16 @@ fn precision_is_shared(plan: &Plan, f: FactorId) -> bool {
         .all(|m| m.inputs.is_empty() && m.nest.inputs.iter().all(|a| a.row_stride == 0 && a.codes.is_empty()))
 }
 
-/// Orders row-level factors so that each follows those it depends on; a cycle means that their state must be kept.
-fn order_local(program: &Program, plan: &mut Plan) {
+impl Plan {
+    /// Whether a row-level factor needs no pass over the rows.
+    pub(crate) fn is_affine(&self, f: FactorId) -> bool {
+        self.affine.as_ref().is_some_and(|a| a.factors.contains(&f))
+    }
+}
+
+/// Orders row-level factors so that each follows those it depends on. Returns those that cannot, in a cycle or a chain:
+/// the state of these must be kept.
+fn order_local(program: &Program, plan: &mut Plan) -> Vec<FactorId> {
     let local: Vec<FactorId> = (0..program.factors.len()).filter(|&f| program.factors[f].local).collect();
     let depends = |f: FactorId, h: FactorId| {
         f != h
@@ -211,19 +241,21 @@ fn order_local(program: &Program, plan: &mut Plan) {
     };
     let mut left = local;
     let mut order = Vec::new();
+    let mut cyclic = Vec::new();
     while !left.is_empty() {
         let next = left.iter().position(|&f| !left.iter().any(|&h| depends(f, h)));
         match next {
             Some(at) => order.push(left.remove(at)),
             None => {
-                plan.stored = true;
+                cyclic.push(left[0]);
                 // Inside a cycle auxiliary scales come last, so that they adapt to the others.
                 order.push(left.remove(0));
             }
         }
     }
-    plan.stored |= order.iter().any(|&f| program.factors[f].family.is_chain());
+    cyclic.extend(order.iter().filter(|f| program.factors[**f].family.is_chain()));
     plan.local_order = order;
+    cyclic
 }
 
 struct Builder<'a> {
@@ -337,7 +369,17 @@ impl Builder<'_> {
             messages.push(RowMessage { factor, statistic, inputs, nest, matrix });
         }
         let matrix_summary = MatrixPath::summary(program, &rows, &coefficient, &shape);
-        self.groups.push(RowGroup { operands: rows, index, shape, dynamic, summary, messages, matrix_summary });
+        let by_rows = dynamic;
+        self.groups.push(RowGroup {
+            operands: rows,
+            index,
+            shape,
+            dynamic,
+            by_rows,
+            summary,
+            messages,
+            matrix_summary,
+        });
         self.keys.insert(key, id);
         id
     }
