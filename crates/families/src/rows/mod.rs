@@ -5,6 +5,8 @@
 //! split or aligned in any way and still give bitwise the same numbers on one machine; AVX-512 and AVX2 give the same numbers too.
 
 pub mod double;
+mod lanes;
+pub mod panels;
 pub mod single;
 mod softmax;
 

@@ -1,6 +1,7 @@
 //! The Gaussian approximations in unconstrained space: mean-field, full-rank, low-rank plus diagonal.
 
 use nalgebra::{Cholesky, DMatrix, DVector};
+use vi_families::rows::panels::Panels;
 
 const LN_TWO_PI: f64 = 1.837_877_066_409_345_3;
 
@@ -45,6 +46,9 @@ impl Gaussian {
         let (n, w) = (self.mean.len(), self.noise_dimension());
         let draws = noise.len().checked_div(w).unwrap_or(theta.len() / n.max(1));
         theta.clear();
+        if let Root::Cholesky(l) = &self.root {
+            return self.transform_dense(l, noise, draws, theta);
+        }
         for s in 0..draws {
             let from = theta.len();
             theta.extend_from_slice(&self.mean);
@@ -52,12 +56,35 @@ impl Gaussian {
             for (i, &c) in self.free.iter().enumerate() {
                 theta[c] += match &self.root {
                     Root::Diagonal(sd) => sd[i] * e[i],
-                    Root::Cholesky(l) => (0..=i).map(|j| l[(i, j)] * e[j]).sum(),
+                    Root::Cholesky(_) => 0.0,
                     Root::LowRank { sd, u } => {
                         let k = self.free.len();
                         sd[i] * e[i] + (0..u.ncols()).map(|r| u[(i, r)] * e[k + r]).sum::<f64>()
                     }
                 };
+            }
+        }
+    }
+
+    /// θ = mean + L ε for all draws at once.
+    fn transform_dense(&self, l: &DMatrix<f64>, noise: &[f64], draws: usize, theta: &mut Vec<f64>) {
+        let (n, k) = (self.mean.len(), self.free.len());
+        let panels = Panels::new(k, k, |i, j| if j <= i { l[(i, j)] } else { 0.0 });
+        if k == n {
+            theta.resize(draws * n, 0.0);
+            panels.multiply(0..k, noise, draws, theta);
+            for theta in theta.chunks_exact_mut(n.max(1)) {
+                theta.iter_mut().zip(&self.mean).for_each(|(t, m)| *t += m);
+            }
+            return;
+        }
+        let mut steps = vec![0.0; draws * k];
+        panels.multiply(0..k, noise, draws, &mut steps);
+        for s in 0..draws {
+            let from = theta.len();
+            theta.extend_from_slice(&self.mean);
+            for (&c, step) in self.free.iter().zip(&steps[s * k..(s + 1) * k]) {
+                theta[from + c] += step;
             }
         }
     }
@@ -91,15 +118,15 @@ impl Gaussian {
         let mut out = Vec::with_capacity(draws * k);
         match &self.root {
             Root::Diagonal(_) | Root::Cholesky(_) => {
-                for s in 0..draws {
-                    for i in 0..k {
-                        let scale = match &self.root {
-                            Root::Diagonal(sd) => sd[i],
-                            Root::Cholesky(l) => l[(i, i)].abs(),
-                            Root::LowRank { .. } => 1.0,
-                        };
-                        out.push(0.5 * noise[s * w + i].powi(2) + scale.ln() + 0.5 * LN_TWO_PI);
-                    }
+                let constants: Vec<f64> = (0..k)
+                    .map(|i| match &self.root {
+                        Root::Cholesky(l) => l[(i, i)].abs(),
+                        Root::Diagonal(sd) | Root::LowRank { sd, .. } => sd[i],
+                    })
+                    .map(|scale| scale.ln() + 0.5 * LN_TWO_PI)
+                    .collect();
+                for e in noise.chunks_exact(w.max(1)).take(draws) {
+                    out.extend(e.iter().zip(&constants).map(|(e, c)| 0.5 * e * e + c));
                 }
             }
             Root::LowRank { sd, u } => {

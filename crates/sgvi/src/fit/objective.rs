@@ -1,5 +1,7 @@
 //! The ELBO with fixed draws as a smooth function of scaled parameters of the Gaussian, and its gradient.
 
+use faer::linalg::matmul::matmul;
+use faer::{Accum, MatMut, MatRef, Par};
 use nalgebra::{DMatrix, DVector};
 use vi_model::inference::VariationalFamily;
 
@@ -155,9 +157,22 @@ pub fn moments(q: &Gaussian, gradients: &[f64], noise: &[f64], draws: usize) -> 
         Root::LowRank { u, .. } => DMatrix::zeros(k, 1 + u.ncols()),
     };
     if let Root::Cholesky(_) = q.root {
-        let g = DMatrix::from_fn(k, draws, |i, s| gradients[s * n + q.free[i]]);
-        let e = DMatrix::from_row_slice(draws, w, noise);
-        root = g * e * scale;
+        let chosen: Vec<f64>;
+        let g = if k == n {
+            gradients
+        } else {
+            chosen = (0..draws * k).map(|at| gradients[at / k * n + q.free[at % k]]).collect();
+            &chosen
+        };
+        // Columns are draws: G Eᵀ.
+        matmul(
+            MatMut::from_column_major_slice_mut(root.as_mut_slice(), k, k),
+            Accum::Replace,
+            MatRef::from_column_major_slice(&g[..draws * k], k, draws),
+            MatRef::from_row_major_slice(&noise[..draws * w], draws, w),
+            scale,
+            Par::Seq,
+        );
         for i in 0..k {
             for j in i + 1..k {
                 root[(i, j)] = 0.0;

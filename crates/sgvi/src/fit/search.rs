@@ -394,15 +394,7 @@ fn stages(model: &Model, settings: &SearchSettings, free: usize) -> Vec<Stage> {
         // Points alone: nothing is drawn.
         return vec![Stage { draws: 2, gain: FINAL_GAIN, steps: 200 }];
     }
-    let rows = model.program.num_rows.max(1);
-    let cost: usize = model
-        .program
-        .buffers
-        .iter()
-        .map(|s| s.elements(rows))
-        .chain(model.program.data.iter().map(|d| d.values.len() / 4))
-        .sum::<usize>()
-        + free;
+    let cost = model.program.work() + free;
     let enough = match settings.family {
         VariationalFamily::MeanField => 4096,
         VariationalFamily::FullRank => 4096.max(8 * free),

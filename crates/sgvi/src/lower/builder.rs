@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use vi_model::graph::{AxisId, BinaryOperator};
 
+use super::linear::Pending;
 use crate::density::Kernel;
 use crate::tape::{
     Accumulate, Binary, DataArray, Dot, Frame, Gather, Inverse, Label, LogDeterminant, LogSumExp, Operation, Program,
@@ -19,11 +20,16 @@ pub(crate) struct Builder {
     next_label: Label,
     constants: HashMap<u64, Value>,
     local: Vec<bool>,
+    /// Values that nothing reads yet, by their buffers.
+    pub(super) pending: HashMap<usize, Pending>,
+    /// Whether steps take batches of the rows, so that nothing may be summed over all of them beforehand.
+    pub(super) in_batches: bool,
 }
 
 impl Builder {
-    pub(crate) fn new(num_rows: usize, terms: Vec<String>) -> Self {
-        Self { program: Program { num_rows, terms, chunkable: true, ..Program::default() }, ..Self::default() }
+    pub(crate) fn new(num_rows: usize, terms: Vec<String>, in_batches: bool) -> Self {
+        let program = Program { num_rows, terms, chunkable: true, ..Program::default() };
+        Self { program, in_batches, ..Self::default() }
     }
 
     /// The label of the `occurrence`-th appearance of an axis among the axes of one array.
@@ -98,6 +104,7 @@ impl Builder {
         make: impl FnOnce(Value, &[usize]) -> O,
     ) -> Value {
         let fold = inputs.iter().all(|i| i.is_data());
+        inputs.iter().for_each(|i| self.settle(i));
         let local = shape.rows || inputs.iter().any(|i| self.is_local(i));
         let out = self.buffer(&shape, !fold, local);
         let extra: Vec<usize> = extra.iter().map(|s| self.buffer(s, false, local)).collect();
@@ -133,6 +140,11 @@ impl Builder {
     }
 
     pub(crate) fn unary(&mut self, function: UnaryFunction, input: &Value) -> Value {
+        if function == UnaryFunction::Negate
+            && let Some(value) = self.linear_negative(input)
+        {
+            return value;
+        }
         self.add(&[input], input.shape.clone(), &[], |output, _| Unary { function, input: input.clone(), output })
     }
 
@@ -146,6 +158,9 @@ impl Builder {
             BinaryOperator::Add if neutral(self.number(left), 0.0) => return right.clone(),
             BinaryOperator::Add | BinaryOperator::Subtract if neutral(self.number(right), 0.0) => return left.clone(),
             _ => {}
+        }
+        if let Some(value) = self.linear_binary(operator, left, right) {
+            return value;
         }
         let shape = left.shape.union(&right.shape);
         self.add(&[left, right], shape, &[], |output, _| Binary {
@@ -180,23 +195,23 @@ impl Builder {
 
     pub(crate) fn dot(&mut self, left: &Value, right: &Value, contracted: (Label, usize)) -> Value {
         let shape = Dot::shape(left, right, contracted.0);
-        let mut dot = Dot {
+        let dot = Dot {
             left: left.clone(),
             right: right.clone(),
             contracted,
             output: Value { source: Source::Latent(0), shape: shape.clone() },
-            columns: None,
         };
-        let design = dot.product().map(|(x, _)| x.clone());
-        if let Some(x) = design.and_then(|x| self.numbers(&x)) {
-            let (k, n) = (contracted.1, self.program.num_rows);
-            let columns = (0..k * n).map(|at| x[at % n * k + at / n]).collect();
-            dot.columns = Some(Arc::new(columns));
+        let design = dot.product().map(|(x, beta)| (x.clone(), beta.clone()));
+        if let Some(value) = design.and_then(|(x, beta)| self.linear_product(&x, &beta, contracted.1)) {
+            return value;
         }
         self.add(&[left, right], shape, &[], |output, _| Dot { output, ..dot })
     }
 
     pub(crate) fn gather(&mut self, base: &Value, label: Label, codes: Arc<Vec<u32>>) -> Value {
+        if let Some(value) = self.linear_look_up(base, &codes) {
+            return value;
+        }
         let shape = Gather::shape(base, label);
         self.add(&[base], shape, &[], |output, _| Gather { base: base.clone(), label, codes, output })
     }
@@ -275,6 +290,9 @@ impl Builder {
 
     /// A scalar log density.
     pub(crate) fn density(&mut self, kernel: Kernel, arguments: &[&Value], skip_missing: bool) -> Value {
+        if let Some(value) = self.row_density(kernel, arguments, skip_missing) {
+            return value;
+        }
         let owned: Vec<Value> = arguments.iter().map(|a| (*a).clone()).collect();
         let shape = ScalarDensity::shape(&owned);
         let latent: Vec<usize> = (0..owned.len()).filter(|i| !owned[*i].is_data()).collect();
@@ -295,8 +313,21 @@ impl Builder {
         })
     }
 
+    /// The program over `dimension` coordinates; what nothing has read takes no room.
+    pub(crate) fn finish(mut self, dimension: usize) -> Program {
+        for buffer in self.pending.keys() {
+            self.program.buffers[*buffer] = Shape { rows: false, axes: vec![(0, 0)] };
+        }
+        self.program.dimension = dimension;
+        self.program
+    }
+
     /// Adds the sum of a factor to a term.
     pub(crate) fn accumulate(&mut self, input: &Value, term: usize, weights: Option<Arc<Vec<f64>>>, multiplicity: f64) {
+        if self.density_term(input, term, weights.as_ref(), multiplicity) {
+            return;
+        }
+        self.settle(input);
         let local = self.is_local(input);
         let operation = Accumulate { input: input.clone(), weights, term, local, multiplicity };
         self.push(Box::new(operation), local);

@@ -273,6 +273,7 @@ impl Lowering<'_> {
         let latent = match &support {
             Support::Real | Support::Lower(_) | Support::Upper(_) | Support::Interval(..) => {
                 let Some((kind, lower, upper)) = scalar_kind(&support, &zero) else { return Ok(()) };
+                [&lower, &upper].into_iter().for_each(|v| self.b.settle(v));
                 let latent = self.coordinates(v, support.clone(), inner, inner, shape.clone());
                 let output = latent_value(self, &shape);
                 let coordinates = self.place(v, &latent);

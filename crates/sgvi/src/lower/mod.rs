@@ -1,9 +1,11 @@
 //! From a checked graph to compiled programs: coordinates, densities, discrete variables summed out, read-outs.
 
 mod builder;
+mod collapse;
 mod densities;
 mod discrete;
 mod latents;
+mod linear;
 mod nodes;
 mod start;
 #[cfg(test)]
@@ -121,8 +123,8 @@ impl Model {
             lowering.add_density(VariableId(v))?;
         }
         lowering.eliminate()?;
-        lowering.b.program.dimension = lowering.start.len();
-        Ok((lowering.b.program, lowering.probes.unwrap_or_default()))
+        let dimension = lowering.start.len();
+        Ok((lowering.b.finish(dimension), lowering.probes.unwrap_or_default()))
     }
 
     /// Compiles a graph.
@@ -139,9 +141,9 @@ impl Model {
         let mut read_out = Lowering::new(graph)?;
         read_out.add_latents()?;
         let outputs = read_out.outputs()?;
-        let finish = |mut l: Lowering| {
-            l.b.program.dimension = l.start.len();
-            Arc::new(l.b.program)
+        let finish = |l: Lowering| {
+            let dimension = l.start.len();
+            Arc::new(l.b.finish(dimension))
         };
         let (latents, is_point, owner) = (lowering.latents.clone(), lowering.is_point.clone(), lowering.owner.clone());
         let (start, start_scale) = (lowering.start.clone(), lowering.start_scale.clone());
@@ -172,7 +174,7 @@ impl<'a> Lowering<'a> {
         let num_rows = graph.rows.map_or(0, |r| graph.axis(r).size);
         Ok(Self {
             graph,
-            b: Builder::new(num_rows, terms),
+            b: Builder::new(num_rows, terms, graph.inference.batch_size.is_some()),
             nodes: HashMap::new(),
             variables: HashMap::new(),
             enumerated: Vec::new(),
@@ -274,6 +276,7 @@ impl<'a> Lowering<'a> {
                 axes.truncate(variable.plates.len() + 1);
             }
             let axes = self.strides(&axes, &value);
+            self.b.settle(&value);
             outputs.push(ReadOut {
                 name: variable.name.clone(),
                 variable: Some(latent.variable),
@@ -292,6 +295,7 @@ impl<'a> Lowering<'a> {
             }
             let value = self.node(node, View::Plain)?;
             let axes = self.strides(&axes, &value);
+            self.b.settle(&value);
             outputs.push(ReadOut { name: expression.name.clone(), variable: None, precision: None, value, axes });
         }
         Ok(outputs)

@@ -1,7 +1,5 @@
 //! Contraction of one axis, with matrix products where data meet a latent vector.
 
-use std::sync::Arc;
-
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
@@ -21,8 +19,6 @@ pub struct Dot {
     pub contracted: (Label, usize),
     /// c, over the union of the other axes.
     pub output: Value,
-    /// A design matrix column by column, `[k, all rows]`, which products read without packing.
-    pub columns: Option<Arc<Vec<f64>>>,
 }
 
 impl Dot {
@@ -56,21 +52,11 @@ impl Operation for Dot {
         let mut c = frame.take(out);
         if let Some((x, beta)) = self.product() {
             let beta = &frame.read(program, beta)[..draws * k];
-            let n = program.num_rows;
-            let x = match &self.columns {
-                Some(columns) if rows > 0 => {
-                    let columns = &columns[frame.start..frame.start + (k - 1) * n + rows];
-                    MatRef::from_column_major_slice_with_stride(columns, rows, k, n)
-                }
-                _ => {
-                    let x = &frame.read(program, x)[frame.start * k..(frame.start + rows) * k];
-                    MatRef::from_row_major_slice(x, rows, k)
-                }
-            };
+            let x = &frame.read(program, x)[frame.start * k..(frame.start + rows) * k];
             matmul(
                 MatMut::from_column_major_slice_mut(&mut c[..rows * draws], rows, draws),
                 Accum::Replace,
-                x,
+                MatRef::from_row_major_slice(x, rows, k),
                 MatRef::from_column_major_slice(beta, k, draws),
                 1.0,
                 Par::Seq,

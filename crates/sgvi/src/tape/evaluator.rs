@@ -9,6 +9,12 @@ use super::program::{Frame, Program};
 
 /// Numbers in the buffers of one frame that still stay in a core's cache.
 const CACHE_NUMBERS: usize = 1 << 16;
+/// Rows of a chunk at most.
+const LONGEST_CHUNK: usize = 1024;
+/// Chunks start at whole panels of a design matrix.
+const MULTIPLE: usize = vi_families::rows::panels::PANEL;
+/// Numbers to work on (draws times those of one sweep) below which other threads would cost more than they save.
+const WORTH_SHARING: usize = 1 << 15;
 
 /// Evaluates a program at many points.
 #[derive(Debug)]
@@ -16,6 +22,8 @@ pub struct Evaluator {
     program: Arc<Program>,
     draws: usize,
     chunk: usize,
+    /// Numbers that one draw's sweep works on.
+    work: usize,
     frames: Mutex<Vec<Frame>>,
 }
 
@@ -38,11 +46,12 @@ impl Evaluator {
         let chunk = if !program.chunkable || program.local.is_empty() {
             program.num_rows.max(1)
         } else {
-            (CACHE_NUMBERS / (16 * per_row.max(1))).clamp(64, 1024).min(program.num_rows.max(1))
+            let rows = (CACHE_NUMBERS / (64 * per_row.max(1))).clamp(64, LONGEST_CHUNK) / MULTIPLE * MULTIPLE;
+            rows.min(program.num_rows.max(1))
         };
         let one = fixed + per_row * chunk + 2 * program.dimension;
         let draws = (CACHE_NUMBERS / one.max(1)).clamp(1, 64);
-        Self { program, draws, chunk, frames: Mutex::new(Vec::new()) }
+        Self { work: program.work(), program, draws, chunk, frames: Mutex::new(Vec::new()) }
     }
 
     /// The program.
@@ -86,7 +95,7 @@ impl Evaluator {
                 &theta[from * dimension..to * dimension],
                 to - from,
                 groups[group].clone(),
-                self.chunk,
+                self.chunk_for(to - from),
                 group == 0,
                 with_gradient,
             );
@@ -101,7 +110,19 @@ impl Evaluator {
             self.give_back(frame);
         };
         let width = size * dimension.max(1);
-        if groups.len() == 1 {
+        let rows_share = rows.len().max(1) as f64 / self.program.num_rows.max(1) as f64;
+        let alone = (draws as f64 * self.work as f64 * rows_share) < WORTH_SHARING as f64;
+        if alone {
+            // The same sums in the same order as the threads' below.
+            for block in 0..blocks {
+                let terms = block * size * num_terms..((block + 1) * size).min(draws) * num_terms;
+                let gradient = block * width..((block + 1) * width).min(out.gradients.len());
+                let gradient = if with_gradient { gradient } else { 0..0 };
+                for group in 0..groups.len() {
+                    task(block, group, &mut out.gradients[gradient.clone()], &mut out.terms[terms.clone()]);
+                }
+            }
+        } else if groups.len() == 1 {
             let terms = out.terms.chunks_mut(size * num_terms.max(1));
             if blocks == 1 {
                 for terms in terms {
@@ -141,15 +162,23 @@ impl Evaluator {
         }
     }
 
+    /// Rows of a chunk for a block of draws: more where there are fewer draws than a frame has room for.
+    fn chunk_for(&self, draws: usize) -> usize {
+        if self.chunk >= self.program.num_rows {
+            return self.chunk;
+        }
+        (self.draws * self.chunk / draws.max(1)).clamp(self.chunk, LONGEST_CHUNK.max(self.chunk)) / MULTIPLE * MULTIPLE
+    }
+
     /// Row ranges that are swept apart: one where the draws alone give enough to do.
     fn groups(&self, draws: usize, rows: Range<usize>) -> Vec<Range<usize>> {
         let n = rows.len();
         let count = if !self.program.chunkable || self.program.local.is_empty() || draws.div_ceil(self.draws) >= 16 {
             1
         } else {
-            n.div_ceil(2 * self.chunk).clamp(1, 16)
+            n.div_ceil(2 * self.chunk_for(draws.min(self.draws))).clamp(1, 16)
         };
-        let size = n.div_ceil(count).max(1);
+        let size = n.div_ceil(count).max(1).next_multiple_of(MULTIPLE);
         (0..count).map(|g| rows.start + (g * size).min(n)..rows.start + ((g + 1) * size).min(n)).collect()
     }
 

@@ -9,9 +9,11 @@
 //! buffer, its `backward` adds to the adjoints of the inputs, and to [`Frame::gradient`] at the coordinates that hold its
 //! weights (weights are read from the coordinates `theta` at the offset given when it was built).
 
+mod affine;
 mod chain;
 mod contraction;
 mod density;
+mod density_sum;
 mod elementwise;
 mod evaluator;
 mod gather;
@@ -22,9 +24,11 @@ mod reduce;
 mod shape;
 mod transform;
 
+pub use affine::{Affine, Coefficients, Design, LookUp, SquaredResiduals};
 pub use chain::{ForwardRecursion, Lag};
 pub use contraction::Dot;
 pub use density::ScalarDensity;
+pub use density_sum::DensitySum;
 pub use elementwise::{Binary, Unary, UnaryFunction};
 pub use evaluator::{Evaluation, Evaluator};
 pub use gather::{FillMissing, Gather, Select};

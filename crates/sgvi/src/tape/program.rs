@@ -19,6 +19,10 @@ pub trait Operation: Send + Sync + std::fmt::Debug {
     fn forward(&self, program: &Program, frame: &mut Frame, theta: &[f64]);
     /// Adds this operation's part to the adjoints of its operands (or to [`Frame::gradient`]).
     fn backward(&self, program: &Program, frame: &mut Frame, theta: &[f64]);
+    /// Numbers of data that a sweep over all rows reads for one draw, beyond the buffers.
+    fn numbers_read(&self) -> usize {
+        0
+    }
 }
 
 /// The log joint over unconstrained coordinates, as operations in order.
@@ -55,6 +59,10 @@ pub struct Frame {
     pub rows: usize,
     /// Whether this sweep carries the terms that see no rows.
     pub first: bool,
+    /// Whether this is the sweep's first chunk of rows.
+    pub opening: bool,
+    /// Whether this is the sweep's last chunk of rows.
+    pub closing: bool,
     /// Whether the reverse sweep will follow, so that partial derivatives are needed.
     pub with_gradient: bool,
     /// Factor of the row-level terms (rows in the data over rows in the batch).
@@ -67,6 +75,18 @@ pub struct Frame {
     pub terms: Vec<f64>,
     /// Derivative of the log joint, `[draws, dimension]`.
     pub gradient: Vec<f64>,
+    /// Room for a block of densities and their partial derivatives.
+    pub scratch: (Vec<f64>, [Vec<f64>; 5]),
+}
+
+impl Program {
+    /// Numbers that a sweep over all rows works on for one draw.
+    pub fn work(&self) -> usize {
+        let rows = self.num_rows.max(1);
+        let buffers: usize = self.buffers.iter().map(|s| s.elements(rows)).sum();
+        let read: usize = self.local.iter().map(|o| o.numbers_read()).sum();
+        buffers + read / 4 + self.dimension
+    }
 }
 
 impl Frame {
@@ -157,6 +177,8 @@ impl Frame {
             loop {
                 self.start = start;
                 self.rows = chunk.min(rows.end - start);
+                self.opening = start == rows.start;
+                self.closing = start + self.rows >= rows.end;
                 for operation in &program.local {
                     operation.forward(program, self, theta);
                 }
