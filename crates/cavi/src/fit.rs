@@ -11,6 +11,7 @@ use crate::lower::lower;
 use crate::plan::plan;
 use crate::rotate::Rotations;
 use crate::schedule::Schedule;
+use crate::starts::choose;
 
 /// Iterations per restart where the model does not say.
 const DEFAULT_MAX_ITERATIONS: usize = 1000;
@@ -54,7 +55,8 @@ impl Ascent {
     ///
     /// Fails when the data cannot be read.
     pub fn restart(&mut self, restart: Restart) -> Result<(), CaviError> {
-        self.start = Some(self.engine.start(restart.seed, restart.index, self.initialization)?);
+        let (seed, attempt) = choose(&self.engine, self.initialization, restart, self.schedule.is_batch())?;
+        self.start = Some(self.engine.start(seed, attempt)?);
         self.last = f64::NEG_INFINITY;
         self.acceleration = Acceleration::default();
         self.rotations = Rotations::new(&self.engine);

@@ -18,6 +18,7 @@ mod program;
 mod rotate;
 mod save;
 mod schedule;
+mod starts;
 
 #[cfg(feature = "cli")]
 pub mod cli;

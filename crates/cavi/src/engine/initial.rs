@@ -3,25 +3,25 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use rand::{Rng, RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, Exp1, StandardNormal};
+use rand_distr::{Distribution, StandardNormal};
 use vi_model::inference::Initialization;
 
 use super::Engine;
+use super::gates::{Attempt, nearest, random_simplex, standardize};
 use super::rows::ChunkData;
 use crate::error::CaviError;
 use crate::factor::Family;
-use crate::program::{FactorId, RowData, Source, Transform};
-
-/// Rows that k-means++ looks at.
-const SAMPLE_ROWS: usize = 8192;
+use crate::program::{FactorId, Source};
 
 /// How the statistics of a row-level factor begin.
 #[derive(Debug, Clone)]
-enum Assignment {
+pub(super) enum Assignment {
     /// The nearest of some centres.
     Nearest { operands: Vec<usize>, shift: Vec<f64>, scale: Vec<f64>, centres: Vec<f64>, categories: usize },
+    /// A category for each row, or for each level of a look-up.
+    Chosen { codes: Option<usize>, nearest: Vec<u32>, categories: usize },
     /// Random weights from a seed and the row.
     Random { seed: u64, categories: usize },
     /// The same statistics in every row.
@@ -31,8 +31,8 @@ enum Assignment {
 /// What holds during the first iteration.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Start {
-    assignments: BTreeMap<FactorId, Assignment>,
-    held: Vec<FactorId>,
+    pub(super) assignments: BTreeMap<FactorId, Assignment>,
+    pub(super) held: Vec<FactorId>,
 }
 
 impl Start {
@@ -70,6 +70,20 @@ impl Start {
                     target.chunks_exact_mut(*categories).for_each(|p| random_simplex(&mut random, p));
                 }
             }
+            Assignment::Chosen { codes, nearest, categories } => {
+                let width = statistics[0].len() / rows.len().max(1);
+                let codes = codes.map(|c| engine.reader.codes(rows.clone())[c]);
+                for (i, target) in statistics[0].chunks_exact_mut(width).enumerate() {
+                    let unit = codes.map_or(rows.start + i, |c| c[i] as usize);
+                    target.fill(0.0);
+                    for p in target.chunks_exact_mut(*categories) {
+                        match nearest.get(unit) {
+                            Some(best) => p[*best as usize] = 1.0,
+                            None => p.fill(1.0 / *categories as f64),
+                        }
+                    }
+                }
+            }
             Assignment::Nearest { operands, shift, scale, centres, categories } => {
                 let mut chunk = ChunkData::default();
                 if engine.reader.read(rows.clone(), &mut chunk).is_err() {
@@ -78,9 +92,9 @@ impl Start {
                 let mut point = vec![0.0; shift.len()];
                 let width = statistics[0].len() / rows.len().max(1);
                 for (i, target) in statistics[0].chunks_exact_mut(width).enumerate() {
-                    features(engine, operands, rows, &chunk, i, &mut point);
+                    engine.observed_point(operands, rows, &chunk, i, &mut point);
                     standardize(&mut point, shift, scale);
-                    let best = nearest(&point, centres).0;
+                    let best = nearest(&point, centres);
                     target.fill(0.0);
                     target.chunks_exact_mut(*categories).for_each(|p| p[best] = 1.0);
                 }
@@ -92,12 +106,7 @@ impl Start {
 
 impl Engine {
     /// Puts every factor at its start and returns what the first iteration must keep.
-    pub(crate) fn start(
-        &mut self,
-        seed: u64,
-        restart: usize,
-        initialization: Initialization,
-    ) -> Result<Start, CaviError> {
+    pub(crate) fn start(&mut self, seed: u64, attempt: Attempt) -> Result<Start, CaviError> {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         self.iteration = 0;
         self.reset_stored();
@@ -118,23 +127,13 @@ impl Engine {
                 self.begin_at(f, initial, &mut start);
                 continue;
             }
-            if initialization == Initialization::Prior {
-                continue;
-            }
-            match factor.family {
-                Family::Categorical(k) if !factor.local => {
-                    self.statistics[f][0].chunks_exact_mut(k).for_each(|p| random_simplex(&mut random, p));
-                    self.categorical_entropy(f, k);
-                    start.held.push(f);
-                }
-                Family::Normal | Family::NormalVector(_) if factor.symmetric && !factor.local => {
-                    self.perturb(f, &mut random);
-                }
-                _ => {}
+            let vector = matches!(factor.family, Family::Normal | Family::NormalVector(_));
+            if vector && factor.symmetric && !factor.local && attempt.initialization != Initialization::Prior {
+                self.perturb(f, &mut random);
             }
         }
-        if initialization != Initialization::Prior {
-            self.assign_gates(&mut start, &mut random, restart, initialization)?;
+        if attempt.initialization != Initialization::Prior {
+            self.assign_gates(&mut start, &mut random, attempt)?;
         }
         Ok(start)
     }
@@ -215,7 +214,7 @@ impl Engine {
     }
 
     /// −Σ p log p of each element, for probabilities that were given rather than updated.
-    fn categorical_entropy(&mut self, f: FactorId, k: usize) {
+    pub(super) fn categorical_entropy(&mut self, f: FactorId, k: usize) {
         for (entropy, p) in self.element_entropy[f].iter_mut().zip(self.statistics[f][0].chunks_exact(k)) {
             *entropy = -p.iter().filter(|p| **p > 0.0).map(|p| p * p.ln()).sum::<f64>();
         }
@@ -282,200 +281,6 @@ impl Engine {
             start.held.push(f);
         }
     }
-
-    /// Assigns the categories of gates whose parameters are unknown.
-    fn assign_gates(
-        &self,
-        start: &mut Start,
-        random: &mut ChaCha8Rng,
-        restart: usize,
-        initialization: Initialization,
-    ) -> Result<(), CaviError> {
-        for &f in &self.plan.local_order {
-            let factor = &self.lowered.program.factors[f];
-            let (Family::Categorical(k) | Family::MarkovChain(k)) = factor.family else { continue };
-            if start.assigns(f) || !self.gates_unknown(f, start) {
-                continue;
-            }
-            let operands = self.gate_features(f);
-            let by_centres = !operands.is_empty()
-                && factor.elements() == 1
-                && initialization != Initialization::Random
-                && (initialization == Initialization::KMeansPlusPlus || !restart.is_multiple_of(4) || restart == 0);
-            let seed: u64 = random.random();
-            let assignment = if by_centres {
-                self.nearest_centres(operands, k, seed, if restart % 2 == 1 { 10 } else { 0 })?
-            } else {
-                Assignment::Random { seed, categories: k }
-            };
-            start.assignments.insert(f, assignment);
-        }
-        Ok(())
-    }
-
-    /// Whether a gate selects among parameters that are themselves latent and have not been given a start.
-    fn gates_unknown(&self, f: FactorId, start: &Start) -> bool {
-        let mut unknown = false;
-        for term in &self.plan.terms {
-            let Some(g) = term.group else { continue };
-            let gated = self.plan.groups[g]
-                .operands
-                .iter()
-                .any(|o| matches!(o.source, Source::Statistic { factor, statistic: 0 } if factor == f));
-            if !gated || term.owner == self.lowered.program.factors[f].owner {
-                continue;
-            }
-            for operand in &term.operands {
-                if let Source::Statistic { factor, .. } = operand.source {
-                    if start.holds(factor) {
-                        return false;
-                    }
-                    unknown = true;
-                }
-            }
-        }
-        unknown
-    }
-
-    /// Observed numbers that stand in products with a gate.
-    fn gate_features(&self, f: FactorId) -> Vec<usize> {
-        let mut found = Vec::new();
-        for group in &self.plan.groups {
-            let gated =
-                group.operands.iter().any(|o| matches!(o.source, Source::Statistic { factor, .. } if factor == f));
-            if !gated {
-                continue;
-            }
-            for operand in &group.operands {
-                if let Source::Data(i) = operand.source
-                    && matches!(
-                        self.lowered.program.data[i].data,
-                        RowData::Expression { transform: Transform::Identity, .. }
-                    )
-                    && !found.contains(&i)
-                {
-                    found.push(i);
-                }
-            }
-        }
-        found
-    }
-
-    /// k-means++ (Arthur & Vassilvitskii 2007) on a sample of the rows, with a few Lloyd steps.
-    fn nearest_centres(
-        &self,
-        operands: Vec<usize>,
-        k: usize,
-        seed: u64,
-        steps: usize,
-    ) -> Result<Assignment, CaviError> {
-        let rows = self.lowered.program.num_rows;
-        let width: usize = operands.iter().map(|&o| self.reader.width(o)).sum();
-        let stride = rows.div_ceil(SAMPLE_ROWS).max(1);
-        let mut chunk = ChunkData::default();
-        let mut points = Vec::new();
-        let mut point = vec![0.0; width];
-        for row in (0..rows).step_by(stride) {
-            let range = row..row + 1;
-            self.reader.read(range.clone(), &mut chunk)?;
-            features(self, &operands, &range, &chunk, 0, &mut point);
-            points.extend_from_slice(&point);
-        }
-        let count = points.len() / width.max(1);
-        let mut shift = vec![0.0; width];
-        let mut scale = vec![0.0; width];
-        for p in points.chunks_exact(width) {
-            shift.iter_mut().zip(p).for_each(|(s, x)| *s += x / count as f64);
-        }
-        for p in points.chunks_exact(width) {
-            scale.iter_mut().zip(p).zip(&shift).for_each(|((s, x), m)| *s += (x - m) * (x - m) / count as f64);
-        }
-        scale.iter_mut().for_each(|s| *s = if *s > 0.0 { s.sqrt() } else { 1.0 });
-        points.chunks_exact_mut(width).for_each(|p| standardize(p, &shift, &scale));
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let mut centres: Vec<f64> = Vec::with_capacity(k * width);
-        let first = random.random_range(0..count.max(1));
-        centres.extend_from_slice(&points[first * width..(first + 1) * width]);
-        let mut distance = vec![f64::INFINITY; count];
-        while centres.len() < k * width {
-            let last = &centres[centres.len() - width..];
-            let mut total = 0.0;
-            for (d, p) in distance.iter_mut().zip(points.chunks_exact(width)) {
-                *d = d.min(squared_distance(p, last));
-                total += *d;
-            }
-            let mut left = random.random::<f64>() * total;
-            let mut chosen = random.random_range(0..count.max(1));
-            for (i, d) in distance.iter().enumerate() {
-                left -= d;
-                if left <= 0.0 && *d > 0.0 {
-                    chosen = i;
-                    break;
-                }
-            }
-            centres.extend_from_slice(&points[chosen * width..(chosen + 1) * width]);
-        }
-        for _ in 0..steps {
-            let mut sums = vec![0.0; k * width];
-            let mut sizes = vec![0.0; k];
-            for p in points.chunks_exact(width) {
-                let (best, _) = nearest(p, &centres);
-                sizes[best] += 1.0;
-                sums[best * width..(best + 1) * width].iter_mut().zip(p).for_each(|(s, x)| *s += x);
-            }
-            for c in 0..k {
-                if sizes[c] > 0.0 {
-                    for j in 0..width {
-                        centres[c * width + j] = sums[c * width + j] / sizes[c];
-                    }
-                }
-            }
-        }
-        Ok(Assignment::Nearest { operands, shift, scale, centres, categories: k })
-    }
-}
-
-/// Concatenates the features of one row of a chunk.
-fn features(engine: &Engine, operands: &[usize], rows: &Range<usize>, chunk: &ChunkData, row: usize, out: &mut [f64]) {
-    let mut at = 0;
-    for &o in operands {
-        let width = engine.reader.width(o);
-        let array = engine.reader.array(o, rows, chunk);
-        out[at..at + width].copy_from_slice(&array[row * width..(row + 1) * width]);
-        at += width;
-    }
-}
-
-fn standardize(point: &mut [f64], shift: &[f64], scale: &[f64]) {
-    for ((x, m), s) in point.iter_mut().zip(shift).zip(scale) {
-        *x = (*x - m) / s;
-    }
-}
-
-fn squared_distance(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| (x - y) * (x - y)).sum()
-}
-
-fn nearest(point: &[f64], centres: &[f64]) -> (usize, f64) {
-    let mut best = (0, f64::INFINITY);
-    for (i, centre) in centres.chunks_exact(point.len().max(1)).enumerate() {
-        let d = squared_distance(point, centre);
-        if d < best.1 {
-            best = (i, d);
-        }
-    }
-    best
-}
-
-/// A uniform draw from the simplex.
-fn random_simplex<R: Rng>(random: &mut R, out: &mut [f64]) {
-    let mut total = 0.0;
-    for p in out.iter_mut() {
-        let e: f64 = Exp1.sample(random);
-        *p = e;
-        total += e;
-    }
-    out.iter_mut().for_each(|p| *p /= total);
 }
 
 /// Statistics of one element of a simple distribution of the family (empty for sums over the rows).

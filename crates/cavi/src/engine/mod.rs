@@ -1,14 +1,17 @@
 //! The state of one run and its iteration: local, summarise, merge, global.
 
 mod affine;
+mod centres;
 mod chains;
 mod data_sums;
 mod fused;
+mod gates;
 mod global;
 mod initial;
 mod local;
 mod moments;
 mod predict;
+mod profiles;
 mod rows;
 mod update;
 
@@ -22,6 +25,7 @@ use crate::plan::Plan;
 use vi_model::graph::Distribution;
 
 use affine::AffineState;
+pub(crate) use gates::Attempt;
 pub(crate) use initial::Start;
 pub(crate) use local::TaskResult;
 use moments::FeatureMoments;

@@ -1,0 +1,329 @@
+//! The start of gates: which categories the rows, and the levels that are clustered, begin in.
+
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Exp1};
+use std::ops::Range;
+
+use vi_model::inference::Initialization;
+
+use super::Engine;
+use super::centres::Points;
+use super::initial::{Assignment, Start};
+use super::profiles::{Sighting, Unit};
+use super::rows::ChunkData;
+use crate::error::CaviError;
+use crate::factor::Family;
+use crate::program::{FactorId, Source, Step};
+
+/// Rows that k-means++ looks at.
+const SAMPLE_ROWS: usize = 8192;
+/// Lloyd steps after k-means++ where they are made.
+const LLOYD_STEPS: usize = 10;
+
+/// How a start is made: what was asked for, and which attempt it is (counted from 0).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) initialization: Initialization,
+    pub(crate) number: usize,
+}
+
+/// How the categories of one gate are told apart at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Separation {
+    /// k-means++ and so many Lloyd steps.
+    Centres(usize),
+    /// Random weights.
+    Random,
+    /// Stretches of successive rows.
+    Stretches,
+}
+
+impl Attempt {
+    /// Attempts differ in kind, not only in their random numbers.
+    fn separation(self, chain: bool) -> Separation {
+        match (self.initialization, self.number % 4) {
+            (Initialization::Random | Initialization::Prior, _) | (Initialization::Auto, 2) => Separation::Random,
+            (Initialization::Auto, 3) if chain => Separation::Stretches,
+            (_, kind) => Separation::Centres(if kind % 2 == 0 { LLOYD_STEPS } else { 0 }),
+        }
+    }
+}
+
+impl Engine {
+    /// Whether attempts at a start differ: some gate has to be told where its categories begin.
+    pub(crate) fn has_gates(&self) -> bool {
+        let nothing = Start::default();
+        (0..self.lowered.program.factors.len()).any(|f| self.begins_apart(f, &nothing))
+    }
+
+    /// Categories × rows of the gates: the size of an iteration.
+    pub(crate) fn gate_size(&self) -> usize {
+        let factors = &self.lowered.program.factors;
+        let categories: usize = factors
+            .iter()
+            .map(|f| match f.family {
+                Family::Categorical(k) | Family::MarkovChain(k) => k * if f.local { f.elements() } else { 1 },
+                _ => 0,
+            })
+            .sum();
+        self.lowered.program.num_rows * categories
+    }
+
+    /// Whether the categories of a factor are alike before the start.
+    fn begins_apart(&self, f: FactorId, start: &Start) -> bool {
+        let factor = &self.lowered.program.factors[f];
+        if factor.initial.is_some() || start.assigns(f) || start.holds(f) {
+            return false;
+        }
+        match factor.family {
+            Family::Categorical(_) | Family::MarkovChain(_) if factor.local => self.gates_unknown(f, start),
+            Family::Categorical(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Assigns the categories of gates whose parameters are unknown.
+    pub(super) fn assign_gates(
+        &mut self,
+        start: &mut Start,
+        random: &mut ChaCha8Rng,
+        attempt: Attempt,
+    ) -> Result<(), CaviError> {
+        // Those of the rows adapt to the others.
+        let gates: Vec<FactorId> = self.plan.global_order.iter().chain(&self.plan.local_order).copied().collect();
+        let mut number = attempt.number;
+        for f in gates {
+            let factor = &self.lowered.program.factors[f];
+            let (Family::Categorical(k) | Family::MarkovChain(k)) = factor.family else { continue };
+            if !self.begins_apart(f, start) {
+                continue;
+            }
+            let separation = Attempt { number, ..attempt }.separation(factor.family.is_chain());
+            // Two gates over the same observations are not to begin alike.
+            number += 1;
+            let (local, single) = (factor.local, factor.elements() == 1);
+            let mut own = ChaCha8Rng::seed_from_u64(random.random());
+            if !local {
+                self.assign_levels(f, k, separation, &mut own)?;
+                start.held.push(f);
+                continue;
+            }
+            let groups = self.groups_of(f);
+            let assignment = match separation {
+                Separation::Centres(steps) if single => self.by_centres(f, k, steps, &groups, &mut own)?,
+                Separation::Stretches => Some(self.stretches(f, k, &mut own)),
+                _ => None,
+            };
+            let assignment = assignment.unwrap_or_else(|| Assignment::Random { seed: own.random(), categories: k });
+            start.assignments.insert(f, assignment);
+            // The weights of the groups follow the categories, which are first to find their own meaning: were they to
+            // move with an assignment that is a guess, every group would keep to it.
+            start.held.extend(groups.iter().map(|g| g.0));
+        }
+        Ok(())
+    }
+
+    /// Categories of a gate that is not of the rows: one-hot by the nearest centre of the profiles, or random weights.
+    fn assign_levels(
+        &mut self,
+        f: FactorId,
+        k: usize,
+        separation: Separation,
+        random: &mut ChaCha8Rng,
+    ) -> Result<(), CaviError> {
+        self.statistics[f][0].chunks_exact_mut(k).for_each(|p| random_simplex(random, p));
+        let factor = &self.lowered.program.factors[f];
+        if let Separation::Centres(steps) = separation
+            && factor.plates.len() == 1
+        {
+            let sightings: Vec<Sighting> = self.sightings(f).into_iter().filter(|s| s.own.is_some()).collect();
+            if let Some(points) = self.profiles(&sightings, Unit::Own)?.filter(|p| p.len() > k) {
+                let nearest = points.nearest(&points.centres(k, steps, random));
+                for (p, best) in self.statistics[f][0].chunks_exact_mut(k).zip(nearest) {
+                    p.fill(0.0);
+                    p[best as usize] = 1.0;
+                }
+            }
+        }
+        self.categorical_entropy(f, k);
+        Ok(())
+    }
+
+    /// Latent probabilities of a gate of the rows that are looked up, and the look-up.
+    fn groups_of(&self, f: FactorId) -> Vec<(FactorId, usize)> {
+        let program = &self.lowered.program;
+        let mut found = Vec::new();
+        for term in program.terms.iter().filter(|t| t.owner == program.factors[f].owner) {
+            for operand in &term.operands {
+                if let Source::Statistic { factor, .. } = operand.source
+                    && factor != f
+                    && matches!(program.factors[factor].family, Family::Dirichlet(_) | Family::StickBreaking(_))
+                    && let [(Step::Codes(c), 1)] = operand.index[0].parts[..]
+                    && !found.contains(&(factor, c))
+                {
+                    found.push((factor, c));
+                }
+            }
+        }
+        found
+    }
+
+    /// Rows by the nearest centre of their observed numbers, or whole groups of rows, or rows of several categories.
+    fn by_centres(
+        &self,
+        f: FactorId,
+        k: usize,
+        steps: usize,
+        groups: &[(FactorId, usize)],
+        random: &mut ChaCha8Rng,
+    ) -> Result<Option<Assignment>, CaviError> {
+        let sightings = self.sightings(f);
+        let mut numbers: Vec<usize> =
+            sightings.iter().filter(|s| s.others.is_empty()).filter_map(|s| s.data).collect();
+        numbers.dedup();
+        if !numbers.is_empty() {
+            return self.nearest_centres(numbers, k, steps, random).map(Some);
+        }
+        let mut unit = match groups {
+            [(factor, codes)] if self.lowered.program.factors[*factor].elements() >= 2 * k => Some(Unit::Level(*codes)),
+            _ => None,
+        };
+        // A single category of a row says nothing of which categories go together.
+        if unit.is_none() && sightings.len() > 1 {
+            unit = Some(Unit::Row);
+        }
+        let Some(unit) = unit else { return Ok(None) };
+        let Some(points) = self.profiles(&sightings, unit)?.filter(|p| p.len() > k) else { return Ok(None) };
+        let nearest = points.nearest(&points.centres(k, steps, random));
+        let codes = if let Unit::Level(c) = unit { Some(c) } else { None };
+        Ok(Some(Assignment::Chosen { codes, nearest, categories: k }))
+    }
+
+    /// Stretches of the rows, cut at random, in the order of the categories.
+    fn stretches(&self, f: FactorId, k: usize, random: &mut ChaCha8Rng) -> Assignment {
+        let starts = &self.starts[f];
+        let rows = self.lowered.program.num_rows;
+        let mut nearest = vec![0; rows];
+        for (i, &first) in starts.iter().enumerate() {
+            let end = starts.get(i + 1).copied().unwrap_or(rows);
+            let mut cuts: Vec<usize> = (1..k).map(|_| random.random_range(first..=end)).collect();
+            cuts.sort_unstable();
+            for (row, category) in nearest[first..end].iter_mut().enumerate() {
+                *category = cuts.partition_point(|c| *c <= first + row) as u32;
+            }
+        }
+        Assignment::Chosen { codes: None, nearest, categories: k }
+    }
+
+    /// Whether a gate selects among parameters that are themselves latent and have not been given a start.
+    fn gates_unknown(&self, f: FactorId, start: &Start) -> bool {
+        let mut unknown = false;
+        for term in &self.plan.terms {
+            let Some(g) = term.group else { continue };
+            let gated = self.plan.groups[g]
+                .operands
+                .iter()
+                .any(|o| matches!(o.source, Source::Statistic { factor, statistic: 0 } if factor == f));
+            if !gated || term.owner == self.lowered.program.factors[f].owner {
+                continue;
+            }
+            for operand in &term.operands {
+                if let Source::Statistic { factor, .. } = operand.source {
+                    if start.holds(factor) {
+                        return false;
+                    }
+                    unknown = true;
+                }
+            }
+        }
+        unknown
+    }
+
+    /// k-means++ on a sample of the rows, each number in units of its standard deviation.
+    fn nearest_centres(
+        &self,
+        operands: Vec<usize>,
+        k: usize,
+        steps: usize,
+        random: &mut ChaCha8Rng,
+    ) -> Result<Assignment, CaviError> {
+        let rows = self.lowered.program.num_rows;
+        let width: usize = operands.iter().map(|&o| self.reader.width(o)).sum();
+        let stride = rows.div_ceil(SAMPLE_ROWS).max(1);
+        let mut chunk = ChunkData::default();
+        let mut values = Vec::new();
+        let mut point = vec![0.0; width];
+        for row in (0..rows).step_by(stride) {
+            let range = row..row + 1;
+            self.reader.read(range.clone(), &mut chunk)?;
+            self.observed_point(&operands, &range, &chunk, 0, &mut point);
+            values.extend_from_slice(&point);
+        }
+        let count = values.len() / width.max(1);
+        let mut shift = vec![0.0; width];
+        let mut scale = vec![0.0; width];
+        for p in values.chunks_exact(width) {
+            shift.iter_mut().zip(p).for_each(|(s, x)| *s += x / count as f64);
+        }
+        for p in values.chunks_exact(width) {
+            scale.iter_mut().zip(p).zip(&shift).for_each(|((s, x), m)| *s += (x - m) * (x - m) / count as f64);
+        }
+        scale.iter_mut().for_each(|s| *s = if *s > 0.0 { s.sqrt() } else { 1.0 });
+        let mut points = Points::new(width);
+        for p in values.chunks_exact_mut(width) {
+            standardize(p, &shift, &scale);
+            points.push((0..).zip(p.iter().copied()));
+        }
+        let centres = points.centres(k, steps, random);
+        Ok(Assignment::Nearest { operands, shift, scale, centres, categories: k })
+    }
+
+    /// Concatenates the observed numbers of one row of a chunk.
+    pub(super) fn observed_point(
+        &self,
+        operands: &[usize],
+        rows: &Range<usize>,
+        chunk: &ChunkData,
+        row: usize,
+        out: &mut [f64],
+    ) {
+        let mut at = 0;
+        for &o in operands {
+            let width = self.reader.width(o);
+            let array = self.reader.array(o, rows, chunk);
+            out[at..at + width].copy_from_slice(&array[row * width..(row + 1) * width]);
+            at += width;
+        }
+    }
+}
+
+/// Centres and scales a point.
+pub(super) fn standardize(point: &mut [f64], shift: &[f64], scale: &[f64]) {
+    for ((x, m), s) in point.iter_mut().zip(shift).zip(scale) {
+        *x = (*x - m) / s;
+    }
+}
+
+/// The nearest of some dense centres.
+pub(super) fn nearest(point: &[f64], centres: &[f64]) -> usize {
+    let mut best = (0, f64::INFINITY);
+    for (i, centre) in centres.chunks_exact(point.len().max(1)).enumerate() {
+        let d = point.iter().zip(centre).map(|(x, y)| (x - y) * (x - y)).sum();
+        if d < best.1 {
+            best = (i, d);
+        }
+    }
+    best.0
+}
+
+/// A uniform draw from the simplex.
+pub(super) fn random_simplex<R: Rng>(random: &mut R, out: &mut [f64]) {
+    let mut total = 0.0;
+    for p in out.iter_mut() {
+        let e: f64 = Exp1.sample(random);
+        *p = e;
+        total += e;
+    }
+    out.iter_mut().for_each(|p| *p /= total);
+}
