@@ -15,7 +15,7 @@ use crate::error::CaviError;
 /// Most starts that compete.
 const MOST_STARTS: usize = 8;
 /// Iterations of the first round.
-const FIRST_ROUND: usize = 4;
+const FIRST_ROUND: usize = 8;
 /// Rows × categories that all starts together may have: large models run each start on its own.
 const LARGEST: usize = 400_000;
 

@@ -32,20 +32,36 @@ pub(crate) struct Attempt {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Separation {
     /// k-means++ and so many Lloyd steps.
-    Centres(usize),
+    Centres(Clustering),
     /// Random weights.
     Random,
     /// Stretches of successive rows.
     Stretches,
 }
 
+/// How clusters are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Clustering {
+    /// Lloyd steps after k-means++.
+    steps: usize,
+    /// A random number of clusters instead of one for every category.
+    fewer: bool,
+    /// Where the prior prefers some categories (stick breaking does), the largest clusters become those.
+    ranked: bool,
+}
+
 impl Attempt {
     /// Attempts differ in kind, not only in their random numbers.
     fn separation(self, chain: bool) -> Separation {
-        match (self.initialization, self.number % 4) {
-            (Initialization::Random | Initialization::Prior, _) | (Initialization::Auto, 2) => Separation::Random,
+        let steps = if self.number.is_multiple_of(2) { LLOYD_STEPS } else { 0 };
+        let plain = Clustering { steps, fewer: false, ranked: false };
+        match (self.initialization, self.number % 8) {
+            (Initialization::Random | Initialization::Prior, _) | (Initialization::Auto, 2 | 6) => Separation::Random,
             (Initialization::Auto, 3) if chain => Separation::Stretches,
-            (_, kind) => Separation::Centres(if kind % 2 == 0 { LLOYD_STEPS } else { 0 }),
+            (Initialization::Auto, 0) => Separation::Centres(Clustering { ranked: true, ..plain }),
+            (Initialization::Auto, 4 | 5) => Separation::Centres(Clustering { fewer: true, ..plain }),
+            (Initialization::Auto, 7) => Separation::Centres(Clustering { fewer: true, ranked: true, ..plain }),
+            _ => Separation::Centres(plain),
         }
     }
 }
@@ -111,7 +127,7 @@ impl Engine {
             }
             let groups = self.groups_of(f);
             let assignment = match separation {
-                Separation::Centres(steps) if single => self.by_centres(f, k, steps, &groups, &mut own)?,
+                Separation::Centres(clustering) if single => self.by_centres(f, k, clustering, &groups, &mut own)?,
                 Separation::Stretches => Some(self.stretches(f, k, &mut own)),
                 _ => None,
             };
@@ -134,12 +150,12 @@ impl Engine {
     ) -> Result<(), CaviError> {
         self.statistics[f][0].chunks_exact_mut(k).for_each(|p| random_simplex(random, p));
         let factor = &self.lowered.program.factors[f];
-        if let Separation::Centres(steps) = separation
+        if let Separation::Centres(clustering) = separation
             && factor.plates.len() == 1
         {
             let sightings: Vec<Sighting> = self.sightings(f).into_iter().filter(|s| s.own.is_some()).collect();
             if let Some(points) = self.profiles(&sightings, Unit::Own)?.filter(|p| p.len() > k) {
-                let nearest = points.nearest(&points.centres(k, steps, random));
+                let nearest = points.nearest(&points.centres(k, clustering.steps, random));
                 for (p, best) in self.statistics[f][0].chunks_exact_mut(k).zip(nearest) {
                     p.fill(0.0);
                     p[best as usize] = 1.0;
@@ -174,7 +190,7 @@ impl Engine {
         &self,
         f: FactorId,
         k: usize,
-        steps: usize,
+        clustering: Clustering,
         groups: &[(FactorId, usize)],
         random: &mut ChaCha8Rng,
     ) -> Result<Option<Assignment>, CaviError> {
@@ -183,7 +199,7 @@ impl Engine {
             sightings.iter().filter(|s| s.others.is_empty()).filter_map(|s| s.data).collect();
         numbers.dedup();
         if !numbers.is_empty() {
-            return self.nearest_centres(numbers, k, steps, random).map(Some);
+            return self.nearest_centres(f, numbers, k, clustering, random).map(Some);
         }
         let mut unit = match groups {
             [(factor, codes)] if self.lowered.program.factors[*factor].elements() >= 2 * k => Some(Unit::Level(*codes)),
@@ -195,7 +211,8 @@ impl Engine {
         }
         let Some(unit) = unit else { return Ok(None) };
         let Some(points) = self.profiles(&sightings, unit)?.filter(|p| p.len() > k) else { return Ok(None) };
-        let nearest = points.nearest(&points.centres(k, steps, random));
+        let centres = self.centres(f, k, clustering, &points, random);
+        let nearest = points.nearest(&centres);
         let codes = if let Unit::Level(c) = unit { Some(c) } else { None };
         Ok(Some(Assignment::Chosen { codes, nearest, categories: k }))
     }
@@ -243,9 +260,10 @@ impl Engine {
     /// k-means++ on a sample of the rows, each number in units of its standard deviation.
     fn nearest_centres(
         &self,
+        f: FactorId,
         operands: Vec<usize>,
         k: usize,
-        steps: usize,
+        clustering: Clustering,
         random: &mut ChaCha8Rng,
     ) -> Result<Assignment, CaviError> {
         let rows = self.lowered.program.num_rows;
@@ -275,8 +293,57 @@ impl Engine {
             standardize(p, &shift, &scale);
             points.push((0..).zip(p.iter().copied()));
         }
-        let centres = points.centres(k, steps, random);
+        let centres = self.centres(f, k, clustering, &points, random);
         Ok(Assignment::Nearest { operands, shift, scale, centres, categories: k })
+    }
+
+    /// Centres of at most `k` clusters, `[…, width]`, in the order of their categories.
+    fn centres(
+        &self,
+        f: FactorId,
+        k: usize,
+        clustering: Clustering,
+        points: &Points,
+        random: &mut ChaCha8Rng,
+    ) -> Vec<f64> {
+        let number = if clustering.fewer && k > 2 { random.random_range(2..=k) } else { k };
+        let mut centres = points.centres(number, clustering.steps, random);
+        if clustering.ranked {
+            self.order_by_size(f, points, &mut centres);
+        }
+        centres
+    }
+
+    /// Gives the largest clusters to the categories that the prior prefers.
+    fn order_by_size(&self, f: FactorId, points: &Points, centres: &mut [f64]) {
+        let program = &self.lowered.program;
+        let own = program.terms.iter().filter(|t| t.owner == program.factors[f].owner);
+        let weights = own.flat_map(|t| &t.operands).find_map(|o| match o.source {
+            Source::Statistic { factor, statistic: 0 } => match program.factors[factor].family {
+                Family::Dirichlet(k) | Family::StickBreaking(k) => self.statistics[factor][0].get(..k),
+                _ => None,
+            },
+            _ => None,
+        });
+        let number = centres.len() / points.width.max(1);
+        let Some(weights) = weights.and_then(|w| w.get(..number)) else { return };
+        if weights.windows(2).all(|w| (w[0] - w[1]).abs() < 1e-9) {
+            return;
+        }
+        let mut sizes = vec![0_usize; weights.len()];
+        points.nearest(centres).into_iter().for_each(|c| sizes[c as usize] += 1);
+        let ranked = |less: &dyn Fn(&usize, &usize) -> std::cmp::Ordering| {
+            let mut order: Vec<usize> = (0..weights.len()).collect();
+            order.sort_by(less);
+            order
+        };
+        let categories = ranked(&|a, b| weights[*b].total_cmp(&weights[*a]));
+        let clusters = ranked(&|a, b| sizes[*b].cmp(&sizes[*a]));
+        let before = centres.to_vec();
+        for (category, cluster) in categories.into_iter().zip(clusters) {
+            let (to, from) = (category * points.width, cluster * points.width);
+            centres[to..to + points.width].copy_from_slice(&before[from..from + points.width]);
+        }
     }
 
     /// Concatenates the observed numbers of one row of a chunk.
