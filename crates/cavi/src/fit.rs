@@ -5,7 +5,7 @@ use vi_model::inference::Initialization;
 use vi_run::executor::{Algorithm, Executor, Failure, Fit, Progress, RelativeGain, Restart};
 
 use crate::accelerate::Acceleration;
-use crate::engine::{Engine, Start};
+use crate::engine::{Engine, Start, begins_apart};
 use crate::error::CaviError;
 use crate::lower::lower;
 use crate::plan::plan;
@@ -55,7 +55,7 @@ impl Ascent {
     ///
     /// Fails when the data cannot be read.
     pub fn restart(&mut self, restart: Restart) -> Result<(), CaviError> {
-        let (seed, attempt) = choose(&self.engine, self.initialization, restart, self.schedule.is_batch())?;
+        let (seed, attempt) = choose(&self.engine, self.initialization, restart)?;
         self.start = Some(self.engine.start(seed, attempt)?);
         self.last = f64::NEG_INFINITY;
         self.acceleration = Acceleration::default();
@@ -67,6 +67,14 @@ impl Ascent {
     /// Each variable's part of the ELBO, in nats, in the order of the model file.
     pub fn elbo_terms(&self) -> Vec<(String, f64)> {
         self.engine.elbo_terms()
+    }
+
+    /// Gates that begin at their prior because the model asks for it: where their categories are alike, they stay alike.
+    pub fn gates_at_their_prior(&self) -> Vec<String> {
+        let (program, plan) = (&self.engine.lowered.program, &self.engine.plan);
+        let asked = self.initialization == Initialization::Prior;
+        let apart = |f: &usize| asked && begins_apart(program, plan, *f, &Start::default());
+        (0..program.factors.len()).filter(apart).map(|f| program.factors[f].name.clone()).collect()
     }
 
     /// Whether the ELBO is that of the Jaakkola–Jordan bound on a logit, a bound on the ELBO.

@@ -9,16 +9,11 @@ use vi_model::inference::Initialization;
 use vi_run::executor::Restart;
 use vi_run::seed::derive_seed;
 
-use crate::engine::{Attempt, Engine};
+use crate::engine::{Attempt, Engine, competing_starts};
 use crate::error::CaviError;
 
-/// Most starts that compete.
-const MOST_STARTS: usize = 8;
 /// Iterations of the first round.
 const FIRST_ROUND: usize = 8;
-/// Rows × categories that all starts together may have: large models run each start on its own.
-const LARGEST: usize = 400_000;
-
 /// The seed and the kind of the start that a restart begins from.
 ///
 /// # Errors
@@ -28,16 +23,14 @@ pub(crate) fn choose(
     engine: &Engine,
     initialization: Initialization,
     restart: Restart,
-    batch: bool,
 ) -> Result<(u64, Attempt), CaviError> {
     let single = Attempt { initialization, number: restart.index.saturating_sub(1) };
-    let many = (LARGEST / engine.gate_size().max(1)).min(MOST_STARTS);
-    if initialization != Initialization::Auto || !batch || many < 2 || !engine.has_gates() {
+    let many = competing_starts(&engine.lowered.program, &engine.plan, &engine.lowered.graph.inference);
+    if many < 2 {
         return Ok((restart.seed, single));
     }
-    let attempts = (0..many).map(|number| {
-        (derive_seed(restart.seed, number as u64), Attempt { initialization, number })
-    });
+    let attempts =
+        (0..many).map(|number| (derive_seed(restart.seed, number as u64), Attempt { initialization, number }));
     let begun: Vec<Result<_, CaviError>> = attempts
         .collect::<Vec<_>>()
         .into_par_iter()

@@ -57,6 +57,14 @@ pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
             if fit.algorithm.is_bounded() {
                 record.extra.insert("elbo_is".into(), "the Jaakkola-Jordan bound, which lies below the ELBO".into());
             }
+            let alike = fit.algorithm.gates_at_their_prior();
+            if !alike.is_empty() {
+                let names = alike.join("`, `");
+                let advice = format!(
+                    "`{names}` began at the prior: categories that are alike there stay alike; initialization = \"auto\" tells them apart"
+                );
+                record.extra.insert("advice".into(), advice.into());
+            }
             for name in &arguments.output.save {
                 fit.algorithm.save_rows(name, &mut directory, arguments.output.save_format.into())?;
             }

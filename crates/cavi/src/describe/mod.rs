@@ -5,11 +5,13 @@ mod symbols;
 mod work;
 
 use vi_model::graph::Graph;
+use vi_model::inference::Initialization;
 
+use crate::engine::{Start, begins_apart, competing_starts};
 use crate::error::CaviError;
 use crate::factor::Family;
 use crate::lower::{Lowered, lower};
-use crate::plan::plan;
+use crate::plan::{Plan, plan};
 use crate::posterior::distribution_of;
 use crate::program::FactorId;
 use notation::Notation;
@@ -122,7 +124,13 @@ pub fn describe(graph: &Graph) -> Result<Description, CaviError> {
     let before_planning = lowered.clone();
     let plan = plan(&mut lowered)?;
     let notation = Notation::new(&before_planning);
-    let factors = (0..before_planning.program.factors.len()).map(|f| factor(&before_planning, &notation, f)).collect();
+    let factors = (0..before_planning.program.factors.len())
+        .map(|f| {
+            let mut description = factor(&before_planning, &notation, f);
+            description.remarks.extend(start_of(&lowered, &plan, f));
+            description
+        })
+        .collect();
     let work = work::work(&lowered, &plan, &Notation::new(&lowered));
     Ok(Description {
         title: graph.title.clone(),
@@ -131,6 +139,32 @@ pub fn describe(graph: &Graph) -> Result<Description, CaviError> {
         factors,
         is_bounded: lowered.bounded,
         work,
+    })
+}
+
+/// How a gate begins, where its categories have to be told apart.
+fn start_of(lowered: &Lowered, plan: &Plan, f: FactorId) -> Option<String> {
+    if !begins_apart(&lowered.program, plan, f, &Start::default()) {
+        return None;
+    }
+    let inference = &lowered.graph.inference;
+    Some(match (inference.initialization.unwrap_or_default(), competing_starts(&lowered.program, plan, inference)) {
+        (Initialization::Prior, _) => {
+            "starts at its prior: categories that are alike there stay alike in every iteration; write initialization = \
+             \"auto\" to tell them apart"
+                .to_owned()
+        }
+        (Initialization::Random, _) => "starts at random weights".to_owned(),
+        (Initialization::KMeansPlusPlus, _) => {
+            "starts at the nearest of centres by k-means++ where there are observations to cluster, else at random weights"
+                .to_owned()
+        }
+        (Initialization::Auto, 1) => {
+            "starts at clusters of the observations, or at random weights: which, changes from restart to restart".to_owned()
+        }
+        (Initialization::Auto, many) => {
+            format!("each restart begins at the best of {many} starts: clusters and random weights, after short runs")
+        }
     })
 }
 

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1};
 use std::ops::Range;
 
-use vi_model::inference::Initialization;
+use vi_model::inference::{Inference, Initialization, Schedule};
 
 use super::Engine;
 use super::centres::Points;
@@ -14,10 +14,15 @@ use super::profiles::{Sighting, Unit};
 use super::rows::ChunkData;
 use crate::error::CaviError;
 use crate::factor::Family;
-use crate::program::{FactorId, Source, Step};
+use crate::plan::Plan;
+use crate::program::{Factor, FactorId, Program, Source, Step};
 
 /// Rows that k-means++ looks at.
 const SAMPLE_ROWS: usize = 8192;
+/// Most starts that compete in a restart.
+const MOST_STARTS: usize = 8;
+/// Rows × categories that all competing starts together may have: larger models run each start on its own.
+const LARGEST: usize = 400_000;
 /// Lloyd steps after k-means++ where they are made.
 const LLOYD_STEPS: usize = 10;
 
@@ -66,39 +71,60 @@ impl Attempt {
     }
 }
 
-impl Engine {
-    /// Whether attempts at a start differ: some gate has to be told where its categories begin.
-    pub(crate) fn has_gates(&self) -> bool {
-        let nothing = Start::default();
-        (0..self.lowered.program.factors.len()).any(|f| self.begins_apart(f, &nothing))
+/// How many starts compete in each restart: the best of them after short runs is the one that goes on.
+pub(crate) fn competing_starts(program: &Program, plan: &Plan, inference: &Inference) -> usize {
+    let nothing = Start::default();
+    let batch = inference.schedule.unwrap_or_default() == Schedule::Batch;
+    let auto = inference.initialization.unwrap_or_default() == Initialization::Auto;
+    if !auto || !batch || !(0..program.factors.len()).any(|f| begins_apart(program, plan, f, &nothing)) {
+        return 1;
     }
+    let categories = |f: &Factor| match f.family {
+        Family::Categorical(k) | Family::MarkovChain(k) => k * if f.local { f.elements() } else { 1 },
+        _ => 0,
+    };
+    let size = program.num_rows * program.factors.iter().map(categories).sum::<usize>();
+    (LARGEST / size.max(1)).clamp(1, MOST_STARTS)
+}
 
-    /// Categories × rows of the gates: the size of an iteration.
-    pub(crate) fn gate_size(&self) -> usize {
-        let factors = &self.lowered.program.factors;
-        let categories: usize = factors
+/// Whether a gate has to be told where its categories begin, or they might stay alike.
+pub(crate) fn begins_apart(program: &Program, plan: &Plan, f: FactorId, start: &Start) -> bool {
+    let factor = &program.factors[f];
+    if factor.initial.is_some() || start.assigns(f) || start.holds(f) {
+        return false;
+    }
+    match factor.family {
+        Family::Categorical(_) | Family::MarkovChain(_) if factor.local => gates_unknown(program, plan, f, start),
+        Family::Categorical(_) => true,
+        _ => false,
+    }
+}
+
+/// Whether a gate selects among parameters that are themselves latent and have not been given a start.
+fn gates_unknown(program: &Program, plan: &Plan, f: FactorId, start: &Start) -> bool {
+    let mut unknown = false;
+    for term in &plan.terms {
+        let Some(g) = term.group else { continue };
+        let gated = plan.groups[g]
+            .operands
             .iter()
-            .map(|f| match f.family {
-                Family::Categorical(k) | Family::MarkovChain(k) => k * if f.local { f.elements() } else { 1 },
-                _ => 0,
-            })
-            .sum();
-        self.lowered.program.num_rows * categories
-    }
-
-    /// Whether the categories of a factor are alike before the start.
-    fn begins_apart(&self, f: FactorId, start: &Start) -> bool {
-        let factor = &self.lowered.program.factors[f];
-        if factor.initial.is_some() || start.assigns(f) || start.holds(f) {
-            return false;
+            .any(|o| matches!(o.source, Source::Statistic { factor, statistic: 0 } if factor == f));
+        if !gated || term.owner == program.factors[f].owner {
+            continue;
         }
-        match factor.family {
-            Family::Categorical(_) | Family::MarkovChain(_) if factor.local => self.gates_unknown(f, start),
-            Family::Categorical(_) => true,
-            _ => false,
+        for operand in &term.operands {
+            if let Source::Statistic { factor, .. } = operand.source {
+                if start.holds(factor) {
+                    return false;
+                }
+                unknown = true;
+            }
         }
     }
+    unknown
+}
 
+impl Engine {
     /// Assigns the categories of gates whose parameters are unknown.
     pub(super) fn assign_gates(
         &mut self,
@@ -112,7 +138,7 @@ impl Engine {
         for f in gates {
             let factor = &self.lowered.program.factors[f];
             let (Family::Categorical(k) | Family::MarkovChain(k)) = factor.family else { continue };
-            if !self.begins_apart(f, start) {
+            if !begins_apart(&self.lowered.program, &self.plan, f, start) {
                 continue;
             }
             let separation = Attempt { number, ..attempt }.separation(factor.family.is_chain());
@@ -195,8 +221,7 @@ impl Engine {
         random: &mut ChaCha8Rng,
     ) -> Result<Option<Assignment>, CaviError> {
         let sightings = self.sightings(f);
-        let mut numbers: Vec<usize> =
-            sightings.iter().filter(|s| s.others.is_empty()).filter_map(|s| s.data).collect();
+        let mut numbers: Vec<usize> = sightings.iter().filter(|s| s.others.is_empty()).filter_map(|s| s.data).collect();
         numbers.dedup();
         if !numbers.is_empty() {
             return self.nearest_centres(f, numbers, k, clustering, random).map(Some);
@@ -231,30 +256,6 @@ impl Engine {
             }
         }
         Assignment::Chosen { codes: None, nearest, categories: k }
-    }
-
-    /// Whether a gate selects among parameters that are themselves latent and have not been given a start.
-    fn gates_unknown(&self, f: FactorId, start: &Start) -> bool {
-        let mut unknown = false;
-        for term in &self.plan.terms {
-            let Some(g) = term.group else { continue };
-            let gated = self.plan.groups[g]
-                .operands
-                .iter()
-                .any(|o| matches!(o.source, Source::Statistic { factor, statistic: 0 } if factor == f));
-            if !gated || term.owner == self.lowered.program.factors[f].owner {
-                continue;
-            }
-            for operand in &term.operands {
-                if let Source::Statistic { factor, .. } = operand.source {
-                    if start.holds(factor) {
-                        return false;
-                    }
-                    unknown = true;
-                }
-            }
-        }
-        unknown
     }
 
     /// k-means++ on a sample of the rows, each number in units of its standard deviation.

@@ -25,7 +25,7 @@ use crate::plan::Plan;
 use vi_model::graph::Distribution;
 
 use affine::AffineState;
-pub(crate) use gates::Attempt;
+pub(crate) use gates::{Attempt, begins_apart, competing_starts};
 pub(crate) use initial::Start;
 pub(crate) use local::TaskResult;
 use moments::FeatureMoments;

@@ -37,7 +37,11 @@ impl Engine {
         let plan = plan(&mut lowered)?;
         let mut engine = Self::new(lowered, plan)?;
         // Rows that depend on each other start where a fit would start them; the global factors are those of the fit.
-        let start = if engine.plan.cyclic { Some(engine.start(0, Attempt { initialization: Initialization::Auto, number: 0 })?) } else { None };
+        let start = if engine.plan.cyclic {
+            Some(engine.start(0, Attempt { initialization: Initialization::Auto, number: 0 })?)
+        } else {
+            None
+        };
         for f in 0..self.lowered.program.factors.len() {
             if !self.lowered.program.factors[f].local {
                 engine.statistics[f].clone_from(&self.statistics[f]);

@@ -135,7 +135,11 @@ pub const INFERENCE: Section = Section {
         key("max_iterations", KeyKind::Integer(1), "Largest number of iterations (sgvi: optimiser steps)."),
         key("tolerance", KeyKind::NonNegativeNumber, "Stop when an iteration gains no more than tolerance × |ELBO|."),
         key("restarts", KeyKind::Integer(1), "Number of starts; the best ELBO is kept."),
-        key("initialization", KeyKind::OneOf(&["auto", "prior", "random", "kmeans++"]), "How the factors start."),
+        key(
+            "initialization",
+            KeyKind::OneOf(&["auto", "prior", "random", "kmeans++"]),
+            "How the factors start: `auto` (cavi: each restart takes the best of several starts of gates, clusters and random weights, after short runs; large models one start a restart), `prior` (at the prior: categories that are alike there stay alike), `random` (random weights of gates), `kmeans++` (gates at the nearest of centres of the observations).",
+        ),
         key("blocks", KeyKind::TextLists, "Variables that share one joint factor."),
         key("schedule", KeyKind::OneOf(&["batch", "stochastic", "incremental"]), "Schedule over the rows (cavi)."),
         key("batch_size", KeyKind::Integer(1), "Rows per step."),

@@ -27,7 +27,7 @@ fn headline(record: &Record, style: Style) -> String {
     let interrupted = record.extra.contains_key("interrupted");
     let status = match record.status {
         Status::Converged => style.good("converged"),
-        Status::MaxIterations if interrupted => style.warning("interrupted before it converged"),
+        Status::MaxIterations if interrupted => style.warning("interrupted before its end"),
         Status::MaxIterations => style.warning("not converged: the limit of iterations was reached"),
         Status::Failed => style.error("failed"),
     };

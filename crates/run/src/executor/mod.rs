@@ -157,8 +157,11 @@ impl<'a> Executor<'a> {
         match (result, best, state.best) {
             (Ok(()), Some(best), Some(algorithm)) => {
                 let outcome = state.outcomes[best];
-                let status = if outcome.converged { Status::Converged } else { Status::MaxIterations };
-                let interrupted = self.interruption.is_raised();
+                // A flag that was raised when everything had run has cut nothing off.
+                let cut = state.outcomes.len() < self.restarts
+                    || state.outcomes.last().is_some_and(|o| !o.converged && o.iterations < self.max_iterations);
+                let interrupted = cut && self.interruption.is_raised();
+                let status = if outcome.converged && !interrupted { Status::Converged } else { Status::MaxIterations };
                 Ok(Fit {
                     algorithm,
                     outcome: Outcome {
@@ -364,6 +367,20 @@ mod tests {
         assert!(outcome.interrupted);
         assert_eq!(outcome.restarts.len(), 2);
         assert_eq!(outcome.restarts[1].iterations, 3);
+        // The first restart had converged, but the run as it was asked for had not.
+        assert!(outcome.restarts[0].converged);
+        assert_eq!(outcome.status, Status::MaxIterations);
+    }
+
+    #[test]
+    fn a_flag_raised_in_the_last_iteration_interrupts_nothing() {
+        let whole = executor().run(climber).unwrap().outcome;
+        let flag = Interruption::new();
+        let last = whole.restarts[2].iterations;
+        let mut executor = executor().interruption(flag.clone()).observe(Interrupter(flag, 3, last));
+        let outcome = executor.run(climber).unwrap().outcome;
+        assert!(!outcome.interrupted);
+        assert_eq!(outcome.status, Status::Converged);
     }
 
     #[test]

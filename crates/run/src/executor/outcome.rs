@@ -17,7 +17,7 @@ pub struct RestartOutcome {
 /// How a run ended, apart from the algorithm itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
-    /// The best restart's status.
+    /// The best restart's status; `MaxIterations` where an interruption cut the run off.
     pub status: Status,
     /// The best restart, counted from 1.
     pub best_restart: usize,
@@ -33,7 +33,7 @@ pub struct Outcome {
     pub trace: Vec<TracePoint>,
     /// The names of the curve's extra columns.
     pub trace_columns: Vec<String>,
-    /// Whether the run was ended by its [`Interruption`](super::Interruption).
+    /// Whether an [`Interruption`](super::Interruption) cut restarts or iterations off.
     pub interrupted: bool,
 }
 
