@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use vi_model::data::{Cells, ColumnId, ColumnKind, Data, DataError, MISSING_CODE};
-use vi_model::graph::{Axis, AxisKind, Graph, IndexSource, NamedExpression, NodeKind, VariableId};
+use vi_model::data::{Data, DataError};
+use vi_model::graph::{Graph, NamedExpression, VariableId};
+use vi_model::new_rows::{NewRowsError, new_rows};
 
 use crate::error::CaviError;
 use crate::fit::Ascent;
@@ -26,27 +27,10 @@ pub enum PredictError {
         /// The variable.
         variable: String,
     },
-    /// A column that parameters are computed from is not in the new data.
-    #[error("the new data have no column `{column}`, from which the model computes `{variable}` (they have {known})")]
-    MissingColumn {
-        /// The column.
-        column: String,
-        /// The variable whose parameters need it.
-        variable: String,
-        /// The columns that there are.
-        known: String,
-    },
-    /// A cell that parameters are computed from is missing.
-    #[error("row {row} of the new data has no value in `{column}`, from which the model computes `{variable}`")]
-    MissingCell {
-        /// The row, counted from 1.
-        row: usize,
-        /// The column.
-        column: String,
-        /// The variable whose parameters need it.
-        variable: String,
-    },
     /// The new data do not fit the model.
+    #[error(transparent)]
+    Rows(#[from] NewRowsError),
+    /// The data of the fit cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
     /// The rows could not be read or updated.
@@ -125,9 +109,8 @@ impl Ascent {
                 return Err(PredictError::JointRows { variable: graph.variable(*v).name.clone() });
             }
         }
-        check_covariates(graph, data)?;
         let mut other = self.clone();
-        other.engine = self.engine.with_rows(aligned(graph, data)?)?;
+        other.engine = self.engine.with_rows(new_rows(graph, data)?)?;
         Ok(other)
     }
 
@@ -187,98 +170,6 @@ fn total_rows(graph: &Graph) -> Result<f64, DataError> {
     let mut values = vec![0.0; graph.data.num_rows()];
     graph.data.read(&[counts], 0..graph.data.num_rows(), &mut values)?;
     Ok(values.iter().sum())
-}
-
-/// Columns that the parameters of a variable are computed from.
-fn covariates(graph: &Graph, v: VariableId) -> Vec<ColumnId> {
-    let mut columns = Vec::new();
-    for (_, node) in graph.variable(v).distribution.parameters() {
-        graph.visit(node, &mut |n| match n.kind {
-            NodeKind::Column(column) | NodeKind::Index { index: IndexSource::Column(column), .. } => {
-                columns.push(column)
-            }
-            NodeKind::Block(block) => columns.extend(&graph.data.block(block).columns),
-            _ => {}
-        });
-    }
-    columns.sort_unstable();
-    columns.dedup();
-    columns
-}
-
-/// Refuses data in which what parameters are computed from is missing.
-fn check_covariates(graph: &Graph, data: &Data) -> Result<(), PredictError> {
-    for v in (0..graph.variables.len()).map(VariableId) {
-        let variable = &graph.variable(v).name;
-        for column in covariates(graph, v) {
-            let name = &graph.data.column(column).name;
-            let Some(found) = data.column_named(name) else {
-                let known: Vec<&str> = data.columns.iter().map(|c| c.name.as_str()).collect();
-                return Err(PredictError::MissingColumn {
-                    column: name.clone(),
-                    variable: variable.clone(),
-                    known: known.join(", "),
-                });
-            };
-            let missing = match cells(data, found)? {
-                Cells::Numbers(values) => values.iter().position(|x| x.is_nan()),
-                Cells::Text(texts) => texts.iter().position(Option::is_none),
-            };
-            if let Some(row) = missing {
-                return Err(PredictError::MissingCell {
-                    row: row + 1,
-                    column: name.clone(),
-                    variable: variable.clone(),
-                });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The cells of a column as they were read.
-fn cells(data: &Data, column: ColumnId) -> Result<Cells, DataError> {
-    let rows = data.num_rows();
-    if let ColumnKind::Text { levels } = &data.column(column).kind {
-        let axis = Axis {
-            name: data.column(column).name.clone(),
-            size: levels.len(),
-            kind: AxisKind::Levels { column, levels: levels.clone() },
-        };
-        let codes = data.codes(column, &axis)?;
-        let text = |code: &u32| (*code != MISSING_CODE).then(|| levels.get(*code as usize).cloned()).flatten();
-        return Ok(Cells::Text(codes.all().iter().map(text).collect()));
-    }
-    let mut values = vec![0.0; rows];
-    data.read(&[column], 0..rows, &mut values)?;
-    Ok(Cells::Numbers(values))
-}
-
-/// New rows in the columns of the fit's data, with its standardization.
-fn aligned(graph: &Graph, data: &Data) -> Result<Data, DataError> {
-    let rows = data.num_rows();
-    let mut columns = Vec::new();
-    for (index, column) in graph.data.columns.iter().enumerate() {
-        let cells = match (data.column_named(&column.name), &column.kind) {
-            (Some(found), kind) => match (cells(data, found)?, kind) {
-                // Levels written as numbers are text where the fit had text among them.
-                (Cells::Numbers(values), ColumnKind::Text { .. }) => {
-                    Cells::Text(values.iter().map(|x| (!x.is_nan()).then(|| vi_model::data::number_text(*x))).collect())
-                }
-                (cells, _) => cells,
-            },
-            (None, _) if graph.counts == Some(ColumnId(index)) => Cells::Numbers(vec![1.0; rows]),
-            (None, ColumnKind::Numeric) => Cells::Numbers(vec![f64::NAN; rows]),
-            (None, ColumnKind::Text { .. }) => Cells::Text(vec![None; rows]),
-        };
-        columns.push((column.name.clone(), cells));
-    }
-    let mut other = Data::from_columns(columns)?;
-    for (own, fitted) in other.columns.iter_mut().zip(&graph.data.columns) {
-        own.standardization = fitted.standardization;
-    }
-    other.blocks.clone_from(&graph.data.blocks);
-    Ok(other)
 }
 
 /// The natural parameters of the global factors, by name: all that a prediction needs besides the model.

@@ -10,6 +10,7 @@ pub mod expression;
 pub mod graph;
 pub mod inference;
 mod load;
+pub mod new_rows;
 mod reference;
 pub mod registry;
 mod resolve;

@@ -10,4 +10,5 @@ pub mod error;
 pub mod fit;
 pub mod lower;
 pub mod network;
+pub mod predict;
 pub mod tape;

@@ -2,6 +2,7 @@
 
 mod gradients;
 mod networks;
+mod predict;
 mod run;
 mod sample;
 
@@ -35,6 +36,8 @@ enum Command {
     Gradients(gradients::Arguments),
     /// Draw from the approximation of a finished run, as CmdStan CSV
     Sample(sample::Arguments),
+    /// Predict new rows from a finished run: mean, sd, quantiles and log density
+    Predict(predict::Arguments),
     /// Decode the rows of a run with networks from their factors: a table, and pairs of images
     Reconstruct(networks::commands::ReconstructArguments),
     /// Means and sds of the latent variables of a run with networks, for its rows or new ones
@@ -74,6 +77,7 @@ pub fn main() -> u8 {
         Command::Check { file } => check(&file),
         Command::Gradients(arguments) => gradients::gradients(&arguments),
         Command::Sample(arguments) => sample::sample(&arguments),
+        Command::Predict(arguments) => predict::predict(&arguments),
         Command::Reconstruct(arguments) => networks::commands::reconstruct(&arguments),
         Command::Encode(arguments) => networks::commands::encode_rows(&arguments),
         Command::Evaluate(arguments) => networks::commands::evaluate(&arguments),

@@ -14,6 +14,7 @@ use crate::amortized;
 use crate::amortized::compile::is_amortized;
 use crate::error::SgviError;
 use crate::fit;
+use crate::fit::gaussian::Gaussian;
 
 /// The arguments of `sgvi run`.
 #[derive(Debug, Clone, Args)]
@@ -112,7 +113,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             let _ = std::fs::remove_file(&path);
         }
         if let Some(fitted) = &fitted {
-            if let Some(q) = &fitted.gaussian {
+            // A model without continuous unknowns has an approximation without coordinates.
+            let none = (fitted.model.program.dimension == 0).then(Gaussian::none);
+            if let Some(q) = fitted.gaussian.as_ref().or(none.as_ref()) {
                 let path = std::path::absolute(&shared.file).unwrap_or_else(|_| shared.file.clone());
                 let json = fit::approximation::to_json(&path.display().to_string(), q).to_string();
                 directory.write(fit::approximation::FILE, json.as_bytes()).map_err(output)?;

@@ -1,13 +1,15 @@
 //! `sgvi sample`: draws from the approximation of a finished run.
 
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use vi_model::graph::Graph;
 use vi_run::output::AtomicFile;
 use vi_run::record::REFUSED;
 
 use super::networks::{self, SavedRun};
 use super::{Outcome, load, print_failure, refuse};
 use crate::fit::approximation::{FILE, cmdstan_csv, from_json};
+use crate::fit::gaussian::Gaussian;
 use crate::lower::Model;
 
 /// The arguments of `sgvi sample`.
@@ -43,17 +45,34 @@ pub(super) fn sample(arguments: &Arguments) -> Outcome {
         print_failure(&text);
         REFUSED
     };
-    let path = arguments.run.join(FILE);
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| failure(format!("{}: {error}; name the folder of a run that ended", path.display())))?;
-    let value = serde_json::from_str(&text).map_err(|error| failure(format!("{}: {error}", path.display())))?;
-    let (model_path, q) = from_json(&value).map_err(|error| failure(error.to_string()))?;
-    let graph = load(arguments.model.as_deref().unwrap_or(model_path.as_ref()))?;
-    let model = Model::new(&graph).map_err(|error| refuse(&error, &graph))?;
-    let csv =
-        cmdstan_csv(&graph, &model, &q, arguments.draws, arguments.seed).map_err(|error| failure(error.to_string()))?;
+    let run = read_run(&arguments.run, arguments.model.as_deref())?;
+    let csv = cmdstan_csv(&run.graph, &run.model, &run.q, arguments.draws, arguments.seed)
+        .map_err(|error| failure(error.to_string()))?;
     let output = arguments.output.clone().unwrap_or_else(|| arguments.run.join("draws.csv"));
     AtomicFile::write_whole(&output, csv.as_bytes()).map_err(|error| failure(error.to_string()))?;
     vi_run::cli::print_output(&format!("{} draws in {}\n", arguments.draws, output.display()));
     Ok(0)
+}
+
+/// A finished run: its model, compiled, and its approximation.
+pub(super) struct FinishedRun {
+    pub(super) graph: Graph,
+    pub(super) model: Model,
+    pub(super) q: Gaussian,
+}
+
+/// Reads a run back; what is wrong has been printed when this fails. `model` is the model file where it has moved.
+pub(super) fn read_run(folder: &Path, model: Option<&Path>) -> Result<FinishedRun, u8> {
+    let failure = |text: String| {
+        print_failure(&text);
+        REFUSED
+    };
+    let path = folder.join(FILE);
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| failure(format!("{}: {error}; name the folder of a run that ended", path.display())))?;
+    let value = serde_json::from_str(&text).map_err(|error| failure(format!("{}: {error}", path.display())))?;
+    let (model_path, q) = from_json(&value).map_err(|error| failure(error.to_string()))?;
+    let graph = load(model.unwrap_or(model_path.as_ref()))?;
+    let model = Model::new(&graph).map_err(|error| refuse(&error, &graph))?;
+    Ok(FinishedRun { graph, model, q })
 }

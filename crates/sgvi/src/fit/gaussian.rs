@@ -33,6 +33,11 @@ pub struct Gaussian {
 }
 
 impl Gaussian {
+    /// The approximation over no coordinates.
+    pub fn none() -> Self {
+        Self { mean: Vec::new(), free: Vec::new(), root: Root::Diagonal(Vec::new()) }
+    }
+
     /// Number of standard normals that a draw takes.
     pub fn noise_dimension(&self) -> usize {
         match &self.root {

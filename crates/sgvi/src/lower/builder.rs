@@ -8,8 +8,9 @@ use vi_model::graph::{AxisId, BinaryOperator};
 use super::linear::Pending;
 use crate::density::Kernel;
 use crate::tape::{
-    Accumulate, Binary, DataArray, Dot, Frame, Gather, Inverse, Label, LogDeterminant, LogSumExp, Operation, Program,
-    QuadraticForm, ScalarDensity, ScatterSum, Select, Shape, Source, SumTo, Unary, UnaryFunction, Value,
+    Accumulate, Binary, DataArray, Dot, Frame, Gather, Inverse, Label, LogDeterminant, LogSumExp, MarginalNormal,
+    Operation, Program, QuadraticForm, ScalarDensity, ScatterSum, Select, Shape, Source, SumTo, Unary, UnaryFunction,
+    Value,
 };
 
 /// A program under construction.
@@ -282,6 +283,19 @@ impl Builder {
         self.add(&[vector, matrix], shape, &[], |output, _| QuadraticForm {
             vector: vector.clone(),
             matrix: matrix.clone(),
+            label,
+            second,
+            output,
+        })
+    }
+
+    /// log N(d | 0, Σ) of the coordinates of d that are numbers; the matrix axes are the last two of Σ.
+    pub(crate) fn marginal_normal(&mut self, residual: &Value, covariance: &Value, label: (Label, usize)) -> Value {
+        let second = covariance.shape.axes.last().map_or(label.0, |a| a.0);
+        let shape = residual.shape.union(&covariance.shape).without(label.0).without(second);
+        self.add(&[residual, covariance], shape, &[], |output, _| MarginalNormal {
+            residual: residual.clone(),
+            covariance: covariance.clone(),
             label,
             second,
             output,

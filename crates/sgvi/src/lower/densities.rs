@@ -41,13 +41,14 @@ impl Lowering<'_> {
         let density = self.continuous(v, &distribution, &x)?;
         let Some(mut density) = density else { return Ok(()) };
         if let Some(mass) = self.truncation(v, &distribution)? {
+            let mass = self.where_present(&x, mass);
             density = self.b.difference(&density, &mass);
         }
         self.keep(v, density);
         Ok(())
     }
 
-    fn plain(&mut self, v: VariableId, node: NodeId) -> Result<Value, SgviError> {
+    pub(super) fn plain(&mut self, v: VariableId, node: NodeId) -> Result<Value, SgviError> {
         self.parameter(v, node, View::Plain)
     }
 
@@ -131,6 +132,9 @@ impl Lowering<'_> {
                 let mean = self.plain(v, *mean)?;
                 let d = self.b.difference(x, &mean);
                 let Some(label) = label else { return Ok(None) };
+                if self.has_missing(x) {
+                    return self.marginal_normal(v, &d, spread, (label, size)).map(Some);
+                }
                 match spread {
                     Spread::Precision(n) => {
                         let m = self.parameter(v, *n, View::Precision)?;
@@ -164,8 +168,13 @@ impl Lowering<'_> {
                 match label {
                     None => self.b.density(Kernel::NormalPrecision, &[x, &mean, &precision], missing),
                     Some(label) => {
-                        let log = self.parameter(v, *parameters, View::LogDeterminant)?;
                         let d = self.b.difference(x, &mean);
+                        if self.has_missing(x) {
+                            return self
+                                .marginal_normal(v, &d, &Spread::Precision(*parameters), (label, size))
+                                .map(Some);
+                        }
+                        let log = self.parameter(v, *parameters, View::LogDeterminant)?;
                         self.vector_normal(v, &d, &precision, &log, (label, size))?
                     }
                 }
@@ -324,6 +333,48 @@ impl Lowering<'_> {
         matrix.shape.axes.last().map_or_else(|| self.b.fresh_label(), |a| a.0)
     }
 
+    fn has_missing(&self, x: &Value) -> bool {
+        self.b.numbers(x).is_some_and(|numbers| numbers.iter().any(|x| x.is_nan()))
+    }
+
+    /// The density of the observed coordinates of vectors with a matrix.
+    fn marginal_normal(
+        &mut self,
+        v: VariableId,
+        d: &Value,
+        spread: &Spread,
+        label: (u32, usize),
+    ) -> Result<Value, SgviError> {
+        let covariance = match spread {
+            Spread::Precision(n) => {
+                let precision = self.parameter(v, *n, View::Precision)?;
+                self.check_matrix(v, &precision, label.1)?;
+                self.b.inverse(&precision, label.1)
+            }
+            Spread::Variance(n) | Spread::Covariance(n) | Spread::StandardDeviation(n) => {
+                let covariance = self.parameter(v, *n, View::Plain)?;
+                self.check_matrix(v, &covariance, label.1)?;
+                covariance
+            }
+        };
+        let first = covariance.shape.axes[covariance.shape.axes.len() - 2].0;
+        let d = super::builder::relabel(d, label.0, first);
+        Ok(self.b.marginal_normal(&d, &covariance, (first, label.1)))
+    }
+
+    /// Refuses what is not a matrix over the dimension, or a latent one that is too large.
+    fn check_matrix(&self, v: VariableId, matrix: &Value, size: usize) -> Result<(), SgviError> {
+        if matrix.shape.axes.len() >= 2 && (size <= crate::tape::MAX_MATRIX || matrix.is_data()) {
+            return Ok(());
+        }
+        Err(SgviError::unsupported(
+            self.graph,
+            v,
+            "its precision or covariance is not a matrix over its dimension",
+            "write one number, one for each coordinate, or a matrix",
+        ))
+    }
+
     /// ½ log|Λ| − ½ dᵀ Λ d − ½ D ln 2π.
     fn vector_normal(
         &mut self,
@@ -333,15 +384,8 @@ impl Lowering<'_> {
         log_determinant: &Value,
         label: (u32, usize),
     ) -> Result<Value, SgviError> {
+        self.check_matrix(v, precision, label.1)?;
         let n = precision.shape.axes.len();
-        if n < 2 || label.1 > crate::tape::MAX_MATRIX && !precision.is_data() {
-            return Err(SgviError::unsupported(
-                self.graph,
-                v,
-                "its precision or covariance is not a matrix over its dimension",
-                "write one number, one for each coordinate, or a matrix",
-            ));
-        }
         // The vector takes the matrix's first axis, whatever both are called.
         let first = precision.shape.axes[n - 2].0;
         let d = super::builder::relabel(d, label.0, first);
@@ -469,82 +513,5 @@ impl Lowering<'_> {
             self.keep(v, masked);
         }
         Ok(())
-    }
-
-    /// The log mass between the bounds of a truncated distribution.
-    fn truncation(&mut self, v: VariableId, d: &Distribution) -> Result<Option<Value>, SgviError> {
-        let variable = self.graph.variable(v);
-        let (lower, upper) = (variable.lower, variable.upper);
-        if lower.is_none() && upper.is_none() {
-            return Ok(None);
-        }
-        let (kernel, location, scale, nu) = match d {
-            Distribution::Normal { mean, spread, form: SpreadForm::Scalar } if variable.dimension.is_none() => {
-                let location = self.plain(v, *mean)?;
-                let scale = match spread {
-                    Spread::StandardDeviation(n) => self.plain(v, *n)?,
-                    Spread::Variance(n) | Spread::Covariance(n) => {
-                        let variance = self.plain(v, *n)?;
-                        self.b.unary(UnaryFunction::Sqrt, &variance)
-                    }
-                    Spread::Precision(n) => {
-                        let precision = self.plain(v, *n)?;
-                        let root = self.b.unary(UnaryFunction::Sqrt, &precision);
-                        self.b.unary(UnaryFunction::Reciprocal, &root)
-                    }
-                };
-                (Kernel::NormalMass, location, scale, None)
-            }
-            Distribution::StudentT { degrees_of_freedom, mean, spread } => {
-                let location = self.plain(v, *mean)?;
-                let scale = match spread {
-                    PrecisionOrSd::StandardDeviation(n) => self.plain(v, *n)?,
-                    PrecisionOrSd::Precision(n) => {
-                        let precision = self.plain(v, *n)?;
-                        let root = self.b.unary(UnaryFunction::Sqrt, &precision);
-                        self.b.unary(UnaryFunction::Reciprocal, &root)
-                    }
-                };
-                let nu = self.plain(v, *degrees_of_freedom)?;
-                if !nu.is_data() {
-                    return Err(SgviError::unsupported(
-                        self.graph,
-                        v,
-                        "a truncated student-t needs constant degrees of freedom",
-                        "write them as a number",
-                    ));
-                }
-                (Kernel::StudentTMass, location, scale, Some(nu))
-            }
-            Distribution::Cauchy { location, scale } => {
-                (Kernel::CauchyMass, self.plain(v, *location)?, self.plain(v, *scale)?, None)
-            }
-            Distribution::Laplace { location, scale } => {
-                (Kernel::LaplaceMass, self.plain(v, *location)?, self.plain(v, *scale)?, None)
-            }
-            Distribution::Logistic { location, scale } => {
-                (Kernel::LogisticMass, self.plain(v, *location)?, self.plain(v, *scale)?, None)
-            }
-            Distribution::Flat | Distribution::Uniform { .. } => return Ok(None),
-            _ => {
-                return Err(SgviError::unsupported(
-                    self.graph,
-                    v,
-                    "only scalar real distributions can be truncated",
-                    "leave out `lower` and `upper`, or use normal, student-t, cauchy, laplace or logistic",
-                ));
-            }
-        };
-        let lower = match lower {
-            Some(n) => self.plain(v, n)?,
-            None => self.b.constant(f64::NEG_INFINITY),
-        };
-        let upper = match upper {
-            Some(n) => self.plain(v, n)?,
-            None => self.b.constant(f64::INFINITY),
-        };
-        let mut arguments = vec![&location, &scale, &lower, &upper];
-        arguments.extend(nu.as_ref());
-        Ok(Some(self.b.density(kernel, &arguments, false)))
     }
 }

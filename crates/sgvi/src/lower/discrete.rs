@@ -120,15 +120,20 @@ impl Lowering<'_> {
             return Ok(known.0);
         }
         if plates.len() != 1 {
-            return Err(SgviError::unsupported(
-                self.graph,
-                v,
-                "a looked-up discrete variable must have exactly one plate",
-                "write one categorical variable for each plate",
-            ));
+            return Err(self.looked_up_plates(v));
         }
         e.look_ups.push((fresh, column, plates[0]));
         Ok(fresh)
+    }
+
+    /// The refusal of a look-up in a variable with several plates.
+    pub(super) fn looked_up_plates(&self, v: VariableId) -> SgviError {
+        SgviError::unsupported(
+            self.graph,
+            v,
+            "a looked-up discrete variable must have exactly one plate",
+            "write one categorical variable for each plate",
+        )
     }
 
     /// Keeps a log density: at once where no discrete variable stands in it, after summation otherwise.
@@ -149,6 +154,9 @@ impl Lowering<'_> {
     fn finish(&mut self, v: VariableId, value: &Value) {
         let plates = self.graph.variable(v).plates.clone();
         let own = self.shape_of(&plates);
+        if self.predictive.is_some() {
+            return self.finish_row(value, &own);
+        }
         let mut multiplicity: f64 = own.axes.iter().filter(|a| !value.shape.has(a.0)).map(|a| a.1 as f64).product();
         if own.rows && !value.shape.rows {
             multiplicity *= match &self.weights {
@@ -158,6 +166,19 @@ impl Lowering<'_> {
         }
         let weights = if own.rows { self.weights.clone() } else { None };
         self.b.accumulate(value, v.0, weights, multiplicity);
+    }
+
+    /// Keeps a log density by row, summed over its further axes.
+    fn finish_row(&mut self, value: &Value, own: &Shape) {
+        if !own.rows {
+            return;
+        }
+        let lacking: usize = own.axes.iter().filter(|a| !value.shape.has(a.0)).map(|a| a.1).product();
+        let total = self.b.sum_to(value, &Shape { rows: value.shape.rows, axes: Vec::new() });
+        let total = self.b.scaled(lacking as f64, &total);
+        if let Some(predictive) = &mut self.predictive {
+            predictive.terms.push(total);
+        }
     }
 
     /// Sums every discrete variable out of the pending factors, the innermost first.
@@ -172,9 +193,24 @@ impl Lowering<'_> {
         let mut order = self.enumerated.clone();
         order.sort_by_key(|e| {
             let variable = self.graph.variable(e.variable);
-            (std::cmp::Reverse(variable.plates.len()), std::cmp::Reverse(e.variable.0))
+            // Rows first: groups of rows see them summed out.
+            (
+                !self.graph.is_local(e.variable),
+                std::cmp::Reverse(variable.plates.len()),
+                std::cmp::Reverse(e.variable.0),
+            )
         });
+        let mut gone: Vec<VariableId> = Vec::new();
         for e in order {
+            if gone.contains(&e.variable) {
+                continue;
+            }
+            let pending: Vec<Value> = self.pending.iter().map(|f| f.value.clone()).collect();
+            if pending.iter().any(|value| self.is_tied(&e, value)) {
+                let members = self.eliminate_jointly(&e)?;
+                gone.extend(members.into_iter().map(|m| self.enumerated[m].variable));
+                continue;
+            }
             let chain = matches!(self.graph.variable(e.variable).distribution, Distribution::MarkovChain { .. });
             let mine = |value: &Value| value.shape.has(e.label.0) || e.look_ups.iter().any(|l| value.shape.has(l.0));
             let (mut factors, rest): (Vec<_>, Vec<_>) = self.pending.drain(..).partition(|f| mine(&f.value));
@@ -232,14 +268,6 @@ impl Lowering<'_> {
         let plates = self.graph.variable(e.variable).plates.clone();
         let own = self.shape_of(&plates);
         let seen: Vec<_> = e.look_ups.iter().filter(|l| value.shape.has(l.0)).copied().collect();
-        if seen.len() > 1 || (!seen.is_empty() && value.shape.has(e.label.0)) {
-            return Err(SgviError::unsupported(
-                self.graph,
-                e.variable,
-                "two of its elements stand in one factor, so they cannot be summed out one by one",
-                "run it with `cavi`",
-            ));
-        }
         let looked_up = seen.first().copied();
         let kept = |label: Label| labels.contains(&label) || own.has(label) && looked_up.is_none();
         let drop_rows = value.shape.rows && !own.rows;
@@ -331,7 +359,10 @@ impl Lowering<'_> {
 
     /// Log initial `[k]` and transition `[from, to]` probabilities of a chain, matrix order guaranteed.
     #[allow(clippy::type_complexity)]
-    fn chain_parameters(&mut self, v: VariableId) -> Result<Option<(Value, Value, Arc<Vec<bool>>)>, SgviError> {
+    pub(super) fn chain_parameters(
+        &mut self,
+        v: VariableId,
+    ) -> Result<Option<(Value, Value, Arc<Vec<bool>>)>, SgviError> {
         let Distribution::MarkovChain { initial, transition, range, sequence } =
             self.graph.variable(v).distribution.clone()
         else {

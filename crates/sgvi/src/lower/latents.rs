@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vi_model::graph::{Distribution, NodeId, SpreadForm, Variable, VariableId};
+use vi_model::graph::{Distribution, NodeId, Variable, VariableId};
 
 use super::discrete::is_discrete;
 use super::{Lowering, View};
@@ -156,6 +156,9 @@ impl Lowering<'_> {
                 ));
             }
             let observed = self.observed_numbers(v)?;
+            if self.is_drawn(v) {
+                continue;
+            }
             if is_discrete(&variable.distribution) {
                 self.add_discrete(v, observed)?;
                 continue;
@@ -173,12 +176,8 @@ impl Lowering<'_> {
         let numbers = self.b.numbers(&value).unwrap_or_default();
         let missing = numbers.iter().filter(|x| x.is_nan()).count();
         let variable = self.graph.variable(v);
-        let joint = matches!(
-            variable.distribution,
-            Distribution::Normal { form: SpreadForm::Matrix, .. } | Distribution::GaussianMarkovChain { .. }
-        ) || matches!(variable.distribution, Distribution::NormalJoint { .. })
-            && variable.dimension.is_some();
-        if missing == 0 || !(self.is_used(v) || joint) {
+        let chain = matches!(variable.distribution, Distribution::GaussianMarkovChain { .. });
+        if missing == 0 || !(self.is_used(v) || chain) {
             self.variables.insert((v, View::Plain), value);
             return Ok(());
         }

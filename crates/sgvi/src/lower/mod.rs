@@ -4,12 +4,16 @@ mod builder;
 mod collapse;
 mod densities;
 mod discrete;
+mod draws;
+mod joint;
 mod latents;
 mod linear;
 mod nodes;
+mod predictive;
 mod start;
 #[cfg(test)]
 mod tests;
+mod truncation;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +26,7 @@ use builder::Builder;
 use discrete::Enumerated;
 pub(crate) use discrete::is_discrete;
 pub use latents::{Latent, Support};
+pub(crate) use predictive::{Drawn, PredictiveProgram, PredictiveSettings, joint_rows};
 
 /// Which aspect of a node's value is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,6 +113,8 @@ struct Lowering<'a> {
     probes: Option<Vec<Probe>>,
     /// Variables some of whose cells are latent coordinates.
     filled: HashMap<VariableId, Value>,
+    /// For programs over new rows.
+    predictive: Option<predictive::Predictive>,
 }
 
 impl Model {
@@ -187,6 +194,7 @@ impl<'a> Lowering<'a> {
             start_scale: Vec::new(),
             filled: HashMap::new(),
             probes: None,
+            predictive: None,
         })
     }
 

@@ -120,7 +120,7 @@ impl Lowering<'_> {
         if value.shape.has(second) && !value.shape.has(first) { relabel(&value, second, first) } else { value }
     }
 
-    fn codes(&self, column: ColumnId, axis: AxisId) -> Result<Arc<Vec<u32>>, SgviError> {
+    pub(super) fn codes(&self, column: ColumnId, axis: AxisId) -> Result<Arc<Vec<u32>>, SgviError> {
         let codes = self.graph.data.codes(column, self.graph.axis(axis))?;
         if let Some(row) = codes.first_missing() {
             let name = self.graph.data.column(column).name.clone();
@@ -158,16 +158,15 @@ impl Lowering<'_> {
                     let to = self.enumeration_label(variable, look_up)?;
                     return Ok(relabel(&base, label, to));
                 }
-                let codes = self.observed_numbers(variable)?;
-                match (codes, look_up) {
-                    (Some(codes), None) => Ok(self.b.select(&base, label, &codes)),
-                    _ => Err(SgviError::unsupported(
-                        self.graph,
-                        variable,
-                        "an observed variable cannot be looked up by a column and select elements",
-                        "index by the data column itself",
-                    )),
+                let mut codes = self.variable(variable, View::Plain)?;
+                if let Some(column) = look_up {
+                    let plates = &self.graph.variable(variable).plates;
+                    let [plate] = plates[..] else { return Err(self.looked_up_plates(variable)) };
+                    let positions = self.codes(column, plate)?;
+                    let plate = self.b.label(plate, 0);
+                    codes = self.b.gather(&codes, plate, positions);
                 }
+                Ok(self.b.select(&base, label, &codes))
             }
         }
     }
