@@ -209,6 +209,7 @@ impl Ascent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use vi_model::data::Cells;
     use vi_model::{ModelBuilder, VariableBuilder};
 
     fn fitted(model: ModelBuilder) -> (Ascent, Graph) {

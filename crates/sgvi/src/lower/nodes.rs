@@ -216,11 +216,24 @@ impl Lowering<'_> {
         Ok(value)
     }
 
-    /// A parameter of a variable: axes that only the parameter has by another name are renamed to the variable's.
+    /// A parameter of a variable: axes that only the parameter has by another name are renamed to the variable's, and an
+    /// axis that the variable has twice is its last one, where the parameter is an array or a vector over it.
     pub(super) fn parameter(&mut self, v: VariableId, node: NodeId, view: View) -> Result<Value, SgviError> {
         let mut value = self.node(node, view)?;
-        let Some(dimension) = self.graph.variable(v).dimension else { return Ok(value) };
         let own = self.graph.value_axes(v);
+        for axis in self.graph.node(node).axes.clone() {
+            let times = |axes: &[AxisId]| axes.iter().filter(|a| **a == axis).count();
+            let vector = |u: &VariableId| {
+                let u = self.graph.variable(*u);
+                u.dimension == Some(axis) && !u.plates.contains(&axis)
+            };
+            let last = self.graph.is_data(node) || self.graph.variables_of(node).iter().any(vector);
+            if times(&own) == 2 && times(&self.graph.node(node).axes) == 1 && last {
+                let (first, second) = (self.b.label(axis, 0), self.b.label(axis, 1));
+                value = relabel(&value, first, second);
+            }
+        }
+        let Some(dimension) = self.graph.variable(v).dimension else { return Ok(value) };
         for &(label, size) in &value.shape.axes.clone() {
             let Some((axis, occurrence)) = self.b.axis_of(label) else { continue };
             if !own.contains(&axis)

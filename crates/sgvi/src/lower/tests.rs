@@ -389,6 +389,25 @@ side = { axes = [\"kind\"], values = [0.4, 0.6] }\n[plates]\nrow = \"rows\"\nblo
     }
 }
 
+/// Where a variable has an axis twice, an array over it runs along the last one: each row of a transition has the same prior.
+#[test]
+fn an_array_runs_along_the_dimension() {
+    let text = |from: &str| {
+        format!(
+            "[plates]\nstate = 2\nother = 2\n[variables.A]\nplates = [\"{from}\"]\ndistribution = \"dirichlet\"\ndimension = \"state\"
+concentration = [2.0, 0.7]\n[variables.m]\nplates = [\"{from}\"]\ndistribution = \"normal\"\ndimension = \"state\"
+mean = [0.5, -2.0]\nsd = [0.6, 1.7]\n[variables.h]\nplates = [\"{from}\"]\ndistribution = \"normal\"\ndimension = \"state\"
+mean = \"centre\"\nsd = 1.0\n[variables.centre]\ndistribution = \"normal\"\ndimension = \"state\"\nmean = 0.0\nsd = 1.0\n"
+        )
+    };
+    let (apart, same) = (text("other"), text("state"));
+    let theta = [0.3, -0.8, 0.5, 1.4, -0.2, 0.9, 0.1, 0.4, -0.6, 0.8, 1.1, 0.35];
+    let (apart, same) = (model(&apart), model(&same));
+    assert_eq!((apart.program.dimension, same.program.dimension), (12, 12));
+    let (apart, same) = (evaluate(&apart, &theta, 1), evaluate(&same, &theta, 1));
+    assert!((apart.values[0] - same.values[0]).abs() < 1e-13, "{} {}", apart.values[0], same.values[0]);
+}
+
 /// Missing cells of vectors with a matrix are integrated out, and truncation counts observed cells only.
 #[test]
 fn missing_cells_have_no_density() {
