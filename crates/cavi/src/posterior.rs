@@ -47,9 +47,11 @@ impl Ascent {
             let size = shape.iter().product();
             let mut mean = vec![0.0; size];
             engine.derived(&derived.mean, &output, &shape, &mut mean);
+            let mut random_mean = vec![0.0; size];
+            engine.derived(&derived.random_mean, &output, &shape, &mut random_mean);
             let mut second = vec![0.0; size];
             engine.derived(&derived.second, &output, &shape, &mut second);
-            let sd = mean.iter().zip(&second).map(|(m, s)| (s - m * m).max(0.0).sqrt()).collect();
+            let sd = random_mean.iter().zip(&second).map(|(m, s)| (s - m * m).max(0.0).sqrt()).collect();
             let entry = PosteriorEntry {
                 plates: derived.axes.iter().map(|a| graph.axis(*a).name.clone()).collect(),
                 mean: NestedArray::new(shape.clone(), mean).ok(),

@@ -152,10 +152,9 @@ impl Ascent {
             }
             let mut expression = RowExpression { name: derived.name.clone(), width: 0, means: vec![], sds: vec![] };
             for rows in chunks() {
-                let means = engine.derived_rows(&derived.mean, &derived.index, &derived.axes, rows.clone())?;
-                let seconds = engine.derived_rows(&derived.second, &derived.index, &derived.axes, rows.clone())?;
+                let (means, sds) = engine.derived_moments(derived, rows.clone())?;
                 expression.width = means.len() / rows.len();
-                expression.sds.extend(means.iter().zip(&seconds).map(|(m, s)| (s - m * m).max(0.0).sqrt()));
+                expression.sds.extend(sds);
                 expression.means.extend(means);
             }
             expressions.push(expression);

@@ -72,6 +72,13 @@ pub(crate) enum Source {
         /// Which of its statistics.
         statistic: usize,
     },
+    /// A moment of a factor whose statistics are others, for reporting.
+    Moment {
+        /// The factor.
+        factor: FactorId,
+        /// Which power of the variable.
+        power: usize,
+    },
     /// Data that depend on the row (index into [`Program::data`]).
     Data(usize),
     /// A constant array (index into [`Program::constants`]).
@@ -89,14 +96,21 @@ pub(crate) struct Operand {
     pub(crate) index: Vec<AxisIndex>,
 }
 
-impl Operand {
+impl AxisIndex {
     /// Puts one summation index in the place of another.
     pub(crate) fn relabel(&mut self, from: Label, to: Label) {
-        for (step, _) in self.index.iter_mut().flat_map(|a| &mut a.parts) {
+        for (step, _) in &mut self.parts {
             if *step == Step::Label(from) {
                 *step = Step::Label(to);
             }
         }
+    }
+}
+
+impl Operand {
+    /// Puts one summation index in the place of another.
+    pub(crate) fn relabel(&mut self, from: Label, to: Label) {
+        self.index.iter_mut().for_each(|axis| axis.relabel(from, to));
     }
 }
 
@@ -180,6 +194,8 @@ pub(crate) enum Transform {
     ReciprocalSquare,
     /// log(1 − x)
     LogComplement,
+    /// 1 where there is no value
+    Absent,
 }
 
 /// A row-level array of data.
@@ -306,6 +322,7 @@ impl Program {
             Source::Statistic { factor, statistic } => {
                 self.factors[factor].local && !self.factors[factor].family.is_summed(statistic)
             }
+            Source::Moment { factor, .. } => self.factors[factor].local,
             Source::Data(_) => true,
             Source::Constant(_) | Source::Summary(_) => false,
         }
@@ -318,6 +335,12 @@ impl Program {
                 let factor = &self.factors[factor];
                 let mut shape = factor.plates.clone();
                 shape.extend(factor.family.statistic_shape(statistic));
+                shape
+            }
+            Source::Moment { factor, power } => {
+                let factor = &self.factors[factor];
+                let mut shape = factor.plates.clone();
+                shape.extend(crate::factor::moment_shape(factor.family, power));
                 shape
             }
             Source::Data(i) => self.data[i].shape.clone(),

@@ -8,6 +8,7 @@ use vi_run::output::{LocalColumns, LocalFormat, OutputError, RunDirectory};
 use crate::error::CaviError;
 use crate::factor::Family;
 use crate::fit::Ascent;
+use crate::lower::Derived;
 use crate::program::{Factor, FactorId};
 
 /// What can go wrong while row-level posteriors are written.
@@ -54,12 +55,21 @@ impl Ascent {
                 !matches!(family, None | Some(Family::Wishart(_) | Family::NormalWishart(_) | Family::StickBreaking(_)))
             })
             .map(|v| graph.variable(v).name.as_str())
+            .chain(self.row_expressions().map(|d| d.name.as_str()))
             .collect();
         if saveable.contains(&name) {
             return Ok(());
         }
         let list = if saveable.is_empty() { "this model has none".to_owned() } else { saveable.join(", ") };
-        Err(format!("--save {name}: only latent variables in the rows' plate have a table of their own ({list})"))
+        Err(format!(
+            "--save {name}: only latent variables and expressions in the rows' plate have a table of their own ({list})"
+        ))
+    }
+
+    /// Expressions with a value per row.
+    fn row_expressions(&self) -> impl Iterator<Item = &Derived> {
+        let lowered = &self.engine.lowered;
+        lowered.derived.iter().filter(|d| lowered.graph.rows.is_some_and(|rows| d.axes.contains(&rows)))
     }
 
     fn row_factor(&self, name: &str) -> Option<(VariableId, FactorId)> {
@@ -149,6 +159,9 @@ impl Ascent {
         directory: &mut RunDirectory,
         format: LocalFormat,
     ) -> Result<(), SaveError> {
+        if let Some(derived) = self.row_expressions().find(|d| d.name == name) {
+            return self.save_expression(derived, directory, format);
+        }
         let Some((v, f)) = self.row_factor(name) else { return Ok(()) };
         let engine = &self.engine;
         let graph = &engine.lowered.graph;
@@ -192,6 +205,32 @@ impl Ascent {
                 }
             }
             at = range.end;
+        }
+        writer.finish()?;
+        Ok(())
+    }
+}
+
+impl Ascent {
+    /// Writes `local/NAME` for an expression with a value per row: mean and sd.
+    fn save_expression(
+        &self,
+        derived: &Derived,
+        directory: &mut RunDirectory,
+        format: LocalFormat,
+    ) -> Result<(), SaveError> {
+        let graph = &self.engine.lowered.graph;
+        let others = derived.axes.iter().filter(|a| Some(**a) != graph.rows);
+        let sizes: Vec<usize> = others.map(|a| graph.axis(*a).size).collect();
+        let columns = match sizes.as_slice() {
+            [] => LocalColumns::Scalar,
+            sizes => LocalColumns::numbered_coordinates(sizes.iter().product()),
+        };
+        let mut writer = directory.local_writer(&derived.name, format, columns)?;
+        let rows = self.engine.lowered.program.num_rows;
+        for at in (0..rows).step_by(self.engine.plan.chunk.max(1)) {
+            let (means, sds) = self.engine.derived_moments(derived, at..(at + self.engine.plan.chunk).min(rows))?;
+            writer.write_moments(&means, &sds)?;
         }
         writer.finish()?;
         Ok(())

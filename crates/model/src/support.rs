@@ -13,6 +13,9 @@ use domain::Domain;
 /// How far the sum of an observed point of a simplex may be from 1.
 const SIMPLEX_TOLERANCE: f64 = 1e-6;
 
+/// By how much, relatively, a matrix may differ from its transpose.
+const SYMMETRY_TOLERANCE: f64 = 1e-6;
+
 /// Looks at every cell that the model uses, once: observed values outside the support of their distribution, missing
 /// covariates, data parameters out of their range, and bad counts. Each diagnosis names variable, column, row and value; of
 /// several like it the first is reported.
@@ -25,6 +28,7 @@ pub fn check_support(graph: &Graph) -> Vec<Diagnostic> {
         if found.len() > known {
             continue;
         }
+        found.extend(asymmetric(graph, variable));
         let check = VariableCheck { graph, id: VariableId(position), variable };
         found.extend(check.observed_levels());
         match check.numbers() {
@@ -33,6 +37,40 @@ pub fn check_support(graph: &Graph) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+/// Covariances, precisions and scales given as matrices that differ from their transposes.
+fn asymmetric(graph: &Graph, variable: &Variable) -> Option<Diagnostic> {
+    let matrices = domain::parameters(&variable.distribution).into_iter().filter(|(key, node, domain)| {
+        domain.is_none()
+            && *key != "parameters"
+            && graph.is_data(*node)
+            && covariates::value_columns(graph, *node).is_empty()
+    });
+    for (key, node, _) in matrices {
+        let Ok(tensor) = graph.evaluate_data(node, 0..graph.data.num_rows().max(1)) else { continue };
+        let [.., rows, columns] = tensor.shape[..] else { continue };
+        if rows != columns {
+            continue;
+        }
+        for matrix in tensor.values.chunks_exact(rows * rows) {
+            let pairs = (0..rows).flat_map(|i| (0..i).map(move |j| (matrix[i * rows + j], matrix[j * rows + i], i, j)));
+            for (below, above, i, j) in pairs {
+                if (below - above).abs() > SYMMETRY_TOLERANCE * below.abs().max(above.abs()) {
+                    let message = format!(
+                        "`{key}` of variable `{}` is not symmetric: it holds {} at [{i}][{j}] and {} at [{j}][{i}]",
+                        variable.name,
+                        number_text(below),
+                        number_text(above)
+                    );
+                    let diagnostic = Diagnostic::new("not-symmetric", message)
+                        .help("write the same number on both sides of the diagonal");
+                    return Some(place_at(variable, key, diagnostic));
+                }
+            }
+        }
+    }
+    None
 }
 
 /// Points a diagnostic to a key of a variable.

@@ -151,10 +151,12 @@ fn distributions_and_their_parameters() {
         &["dimension"],
     );
     refused(
-        &variable("distribution = \"wishart\"\ndimension = 2\ndegrees_of_freedom = 3.0\nscale = 1.0"),
+        &variable(
+            "plates = [\"observation\"]\ndistribution = \"markov-chain\"\ninitial = \"weight\"\ntransition = 1.0",
+        ),
         "not-a-matrix",
         "1.0",
-        &["`scale`"],
+        &["`transition`"],
     );
 }
 

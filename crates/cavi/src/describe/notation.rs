@@ -309,7 +309,7 @@ impl<'a> Notation<'a> {
                     expectations.push(format!("E[{}]", self.statistic(factor, statistic, &operand.index, names)));
                 }
                 Source::Data(d) => data.push(self.data_text(d, &operand.index, names)),
-                Source::Summary(_) => {}
+                Source::Summary(_) | Source::Moment { .. } => {}
             }
         }
         constants.extend(expectations);
@@ -333,6 +333,7 @@ impl<'a> Notation<'a> {
                     Transform::Reciprocal => format!("1/{x}"),
                     Transform::LogFactorial => format!("log {x}!"),
                     Transform::ReciprocalSquare => format!("1/{x}²"),
+                    Transform::Absent => format!("[{x} missing]"),
                     Transform::LogComplement => format!("log(1 − {x})"),
                 }
             }

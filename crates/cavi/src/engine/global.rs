@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::local::Workspace;
 use super::{Engine, Start};
 use crate::error::CaviError;
 use crate::factor::update;
@@ -15,7 +16,7 @@ impl Engine {
             Source::Statistic { factor, statistic } => &self.statistics[factor][statistic],
             Source::Constant(i) => &self.lowered.program.constants[i].values,
             Source::Summary(g) => &self.summaries[g],
-            Source::Data(_) => &[],
+            Source::Data(_) | Source::Moment { .. } => &[],
         }
     }
 
@@ -300,8 +301,34 @@ impl Engine {
                 if matches!(o.source, Source::Summary(_)) { shape.to_vec() } else { program.shape(o.source) }
             };
             let nest = crate::plan::contraction(program, &inputs, Some(output), None, &shapes, &|_| false);
-            let arrays: Vec<&[f64]> = operands.iter().map(|o| self.array(o)).collect();
+            let moments: Vec<Option<Vec<f64>>> = operands.iter().map(|o| self.moments(o, None)).collect();
+            let arrays: Vec<&[f64]> =
+                operands.iter().zip(&moments).map(|(o, m)| m.as_deref().unwrap_or_else(|| self.array(o))).collect();
             nest.run(1, &[], &arrays, *coefficient, None, out);
         }
+    }
+
+    /// The array behind an operand that is a moment: of all elements, or of those of a chunk of rows.
+    pub(super) fn moments(&self, operand: &Operand, rows: Option<&Workspace>) -> Option<Vec<f64>> {
+        let Source::Moment { factor: f, power } = operand.source else { return None };
+        let factor = &self.lowered.program.factors[f];
+        let (natural, statistics) = match rows {
+            Some(workspace) if factor.local => (&workspace.natural[f], &workspace.statistics[f]),
+            _ => (&self.natural[f], &self.statistics[f]),
+        };
+        let sizes: Vec<usize> = (0..factor.family.num_statistics()).map(|s| factor.family.statistic_size(s)).collect();
+        let part = |arrays: &'_ [Vec<f64>], element: usize| -> Vec<Vec<f64>> {
+            let own = arrays.iter().zip(&sizes);
+            own.map(|(a, w)| a.get(element * w..(element + 1) * w).map_or_else(Vec::new, <[f64]>::to_vec)).collect()
+        };
+        let elements = natural[0].len().max(statistics[0].len()) / sizes[0].max(1);
+        let mut all = Vec::new();
+        for element in 0..elements {
+            let (natural, statistics) = (part(natural, element), part(statistics, element));
+            let natural: Vec<&[f64]> = natural.iter().map(Vec::as_slice).collect();
+            let statistics: Vec<&[f64]> = statistics.iter().map(Vec::as_slice).collect();
+            all.extend(crate::factor::moment(factor.family, factor.point, &natural, &statistics, power));
+        }
+        Some(all)
     }
 }

@@ -115,7 +115,11 @@ impl Engine {
             let fallback = self.statistics[f].clone();
             self.gather(f, true);
             let elements = self.lowered.program.factors[f].elements();
-            if self.update_elements(f, 0..elements).is_err() {
+            let updated = self.update_elements(f, 0..elements);
+            // At a mode on the border of the simplex a point would never leave it.
+            let border = self.lowered.program.factors[f].point
+                && self.statistics[f].iter().flatten().any(|x| *x <= crate::lower::LOG_OF_ZERO);
+            if updated.is_err() || border {
                 // An improper prior: the data will say where it is.
                 self.statistics[f] = fallback;
             }

@@ -8,6 +8,7 @@ use super::rows::ChunkData;
 use super::{Attempt, Engine, Start};
 use crate::error::CaviError;
 use crate::factor::{Family, update};
+use crate::lower::Derived;
 use crate::plan::plan;
 use crate::program::{AxisIndex, FactorId, Operand, ROWS, Source};
 use vi_model::data::Data;
@@ -81,8 +82,20 @@ impl Engine {
         self.update_elements(f, 0..self.lowered.program.factors[f].elements())
     }
 
+    /// Means and standard deviations of an expression in some rows, `[rows, …]`.
+    pub(crate) fn derived_moments(
+        &self,
+        derived: &Derived,
+        rows: Range<usize>,
+    ) -> Result<(Vec<f64>, Vec<f64>), CaviError> {
+        let sum = |products| self.derived_rows(products, &derived.index, &derived.axes, rows.clone());
+        let (means, random, seconds) = (sum(&derived.mean)?, sum(&derived.random_mean)?, sum(&derived.second)?);
+        let sds = random.iter().zip(&seconds).map(|(m, s)| (s - m * m).max(0.0).sqrt()).collect();
+        Ok((means, sds))
+    }
+
     /// A derived quantity in some rows: Σ coefficient · Π operands, `[rows, …]`.
-    pub(crate) fn derived_rows(
+    fn derived_rows(
         &self,
         products: &[(f64, Vec<Operand>)],
         index: &[AxisIndex],
@@ -110,7 +123,10 @@ impl Engine {
             };
             let row_level = |o: &Operand| matches!(o.source, Source::Summary(_)) || program.is_row_level(o);
             let nest = crate::plan::contraction(program, &inputs, Some(&output), Some(ROWS), &shapes, &row_level);
-            let arrays: Vec<&[f64]> = operands.iter().map(|o| self.any_array(o, &rows, &workspace)).collect();
+            let moments: Vec<Option<Vec<f64>>> = operands.iter().map(|o| self.moments(o, Some(&workspace))).collect();
+            let own = operands.iter().zip(&moments);
+            let arrays: Vec<&[f64]> =
+                own.map(|(o, m)| m.as_deref().unwrap_or_else(|| self.any_array(o, &rows, &workspace))).collect();
             nest.run(rows.len(), &codes, &arrays, *coefficient, None, &mut out);
         }
         Ok(out)
@@ -236,7 +252,7 @@ impl Engine {
                 &workspace.statistics[factor][statistic]
             }
             Source::Statistic { factor, statistic } => &self.statistics[factor][statistic],
-            Source::Summary(_) => &[],
+            Source::Summary(_) | Source::Moment { .. } => &[],
         }
     }
 }

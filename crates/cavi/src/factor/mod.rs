@@ -1,10 +1,12 @@
 //! Families of the factors of q: shapes of their statistics, and the update from natural parameters to expectations.
 
 mod gaussian;
+mod moments;
 mod simplex;
 mod update;
 
 pub(crate) use gaussian::normal_gamma_parameters;
+pub(crate) use moments::{moment, moment_shape};
 pub(crate) use simplex::stick_parameters;
 pub(crate) use update::{NaturalError, update};
 

@@ -4,6 +4,7 @@ use vi_families::special::{digamma, log_sum_exp};
 use vi_families::{beta, dirichlet};
 
 use super::update::{NaturalError, positive};
+use crate::lower::LOG_OF_ZERO;
 
 pub(super) fn update_dirichlet(point: bool, natural: &[f64], expected_log: &mut [f64]) -> Result<f64, NaturalError> {
     if point {
@@ -15,7 +16,7 @@ pub(super) fn update_dirichlet(point: bool, natural: &[f64], expected_log: &mut 
                     excess + 1.0
                 )));
             }
-            *log = (excess.max(0.0) / total).ln();
+            *log = finite_log(excess.max(0.0) / total);
         }
         return Ok(0.0);
     }
@@ -33,6 +34,23 @@ pub(super) fn update_dirichlet(point: bool, natural: &[f64], expected_log: &mut 
     }
     dirichlet::expected_log_into(alpha, expected_log);
     Ok(dirichlet::entropy(alpha))
+}
+
+/// log of a probability that may be exactly zero: finite, so that zero times it is zero.
+fn finite_log(probability: f64) -> f64 {
+    probability.ln().max(LOG_OF_ZERO)
+}
+
+/// log p and log(1 − p) at the mode p = (a − 1)/(a + b − 2) of a beta density, which may be 0 or 1 under a flat prior.
+pub(super) fn beta_mode_logs(a: f64, b: f64) -> Result<(f64, f64), NaturalError> {
+    let (up, down) = (a - 1.0, b - 1.0);
+    if up < -1e-12 || down < -1e-12 || !(up + down > 0.0 && (up + down).is_finite()) {
+        return Err(NaturalError::new(format!(
+            "a point estimate at the mode of beta({a}, {b}), which has none in [0, 1]"
+        )));
+    }
+    let mode = (up.max(0.0) / (up + down)).min(1.0);
+    Ok((finite_log(mode), finite_log((down.max(0.0) / (up + down)).min(1.0))))
 }
 
 /// Sticks v_k ~ Beta(1 + natural of log v_k + Σ …): a message c to log π adds c_k to log v_k and Σ_{j>k} c_j to log(1 − v_k).
@@ -58,13 +76,7 @@ pub(super) fn update_sticks(
     let mut remaining = 0.0;
     for (k, &(a, b)) in sticks.iter().enumerate() {
         let (log_v, log_rest) = if point {
-            let mode = (a - 1.0) / (a + b - 2.0);
-            if !(mode > 0.0 && mode < 1.0) {
-                return Err(NaturalError::new(format!(
-                    "a point estimate at the mode of a stick beta({a}, {b}), which is not inside (0, 1)"
-                )));
-            }
-            (mode.ln(), (-mode).ln_1p())
+            beta_mode_logs(a, b)?
         } else {
             positive("alpha", a)?;
             positive("beta", b)?;

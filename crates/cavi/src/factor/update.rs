@@ -78,14 +78,7 @@ pub(crate) fn update(
         Family::Beta => {
             let (a, b) = (natural[0][0] + 1.0, natural[1][0] + 1.0);
             if point {
-                let mode = (a - 1.0) / (a + b - 2.0);
-                if !(mode > 0.0 && mode < 1.0) {
-                    return Err(NaturalError::new(format!(
-                        "a point estimate at the mode of beta({a}, {b}), which is not inside (0, 1)"
-                    )));
-                }
-                statistics[0][0] = mode.ln();
-                statistics[1][0] = (-mode).ln_1p();
+                (statistics[0][0], statistics[1][0]) = simplex::beta_mode_logs(a, b)?;
                 return Ok(0.0);
             }
             positive("alpha", a)?;

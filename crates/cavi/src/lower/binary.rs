@@ -1,10 +1,11 @@
 //! Densities of binary values and of counts of successes: by probability, by the logit bound, by the probit augmentation.
 
-use vi_model::graph::{BinaryOperator, NodeId, Observation, Probability, VariableId};
+use vi_model::graph::{BinaryOperator, NodeId, NodeKind, Observation, Probability, VariableId};
 
 use super::expression::{Atom, AtomKind, Monomial};
 use super::normal::Weight;
 use super::positive::Positive;
+use super::simplex::IMPOSSIBLE;
 use super::{Lowering, Scope};
 use crate::error::CaviError;
 use crate::factor::Family;
@@ -40,10 +41,24 @@ impl Lowering {
                     self.graph.variable(v).name
                 ),
             )),
-            AtomKind::Factor(_) => {
+            AtomKind::Factor(_) | AtomKind::Absent(_) => {
                 Err(self.not_conjugate(v, "probability", "the probability must be a beta variable".into()))
             }
         }
+    }
+
+    /// Whether a probability may be exactly 1: a point, or data.
+    fn may_be_certain(&self, node: NodeId) -> bool {
+        let mut certain = self.graph.variables_of(node).iter().any(|p| self.graph.variable(*p).point);
+        self.graph.visit(node, &mut |part| {
+            certain |= match &part.kind {
+                NodeKind::Number(x) => *x == 1.0,
+                NodeKind::Constant(tensor) => tensor.values.contains(&1.0),
+                NodeKind::Column(_) | NodeKind::Block(_) => true,
+                _ => false,
+            }
+        });
+        certain
     }
 
     /// Bernoulli (no trials) and binomial, by probability, logit bound or probit augmentation.
@@ -55,6 +70,17 @@ impl Lowering {
     ) -> Result<(), CaviError> {
         let mut scope = self.scope(v);
         self.presence(v, &mut scope)?;
+        if let (true, Some(Observation::Numeric(node))) = (self.clamped.contains(&v), self.graph.variable(v).observed) {
+            // Where the value y is there, any other is impossible: c (y + x − 2xy).
+            let index = self.parameter_index(v, &scope, node)?;
+            let y = self.data_operand(node, &index, Transform::Identity)?;
+            let mut known = scope.clone();
+            known.mask.push(self.data_operand(node, &index, Transform::Present)?);
+            let x = self.statistic(v, &known, 0, Transform::Identity)?;
+            self.add_term(&known, IMPOSSIBLE, vec![y.clone()], &[]);
+            self.add_term(&known, IMPOSSIBLE, vec![x.clone()], &[]);
+            self.add_term(&known, -2.0 * IMPOSSIBLE, vec![x, y], &[]);
+        }
         let n = match trials {
             Some(node) => vec![self.fixed(v, "trials", node, &scope, Transform::Identity)?],
             None => vec![],
@@ -64,10 +90,21 @@ impl Lowering {
                 let (log_p, log_q) = self.log_odds_operands(v, node, &mut scope)?;
                 let x = self.statistic(v, &scope, 0, Transform::Identity)?;
                 self.add_term(&scope, 1.0, vec![x.clone(), log_p], &[]);
-                self.add_term(&scope, -1.0, vec![x, log_q.clone()], &[]);
-                let mut all = n.clone();
-                all.push(log_q);
-                self.add_term(&scope, 1.0, all, &[]);
+                match self.graph.variable(v).observed {
+                    Some(Observation::Numeric(observed)) if !self.is_latent(v) && self.may_be_certain(node) => {
+                        // log(1 − p) may be that of zero: failures are counted by themselves, not as a difference.
+                        let trials = trials.unwrap_or_else(|| self.number(1.0, &(0..0)));
+                        let failures = self.binary(BinaryOperator::Subtract, trials, observed);
+                        let failures = self.fixed(v, "observed", failures, &scope, Transform::Identity)?;
+                        self.add_term(&scope, 1.0, vec![failures, log_q], &[]);
+                    }
+                    _ => {
+                        self.add_term(&scope, -1.0, vec![x, log_q.clone()], &[]);
+                        let mut all = n.clone();
+                        all.push(log_q);
+                        self.add_term(&scope, 1.0, all, &[]);
+                    }
+                }
             }
             Probability::Logit(node) => {
                 self.bounded = true;

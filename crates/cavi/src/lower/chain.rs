@@ -3,7 +3,7 @@
 use vi_model::data::{ColumnId, MISSING_CODE};
 use vi_model::graph::{Distribution, NodeId, Observation, SpreadForm, VariableId};
 
-use super::expression::{Atom, AtomKind, Monomial};
+use super::expression::{Atom, Monomial};
 use super::normal::Weight;
 use super::positive::Power;
 use super::{Lowering, Scope};
@@ -225,12 +225,10 @@ impl Lowering {
 /// A product with one index replaced by another.
 fn relabel(monomial: &Monomial, from: &AxisIndex, to: &AxisIndex) -> Monomial {
     let mut monomial = monomial.clone();
-    for Atom { kind, index } in &mut monomial.atoms {
-        if matches!(kind, AtomKind::Data(_) | AtomKind::Variable(_) | AtomKind::Factor(_)) {
-            for axis in index.iter_mut() {
-                if axis == from {
-                    *axis = to.clone();
-                }
+    for Atom { index, .. } in &mut monomial.atoms {
+        for axis in index.iter_mut() {
+            if axis == from {
+                *axis = to.clone();
             }
         }
     }

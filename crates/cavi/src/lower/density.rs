@@ -104,6 +104,7 @@ impl Lowering {
         match atom.kind {
             AtomKind::Data(node) => self.data_operand(node, &atom.index, observed),
             AtomKind::Variable(v) => self.variable_operand(v, &atom.index, statistic, &span),
+            AtomKind::Absent(node) => self.data_operand(node, &atom.index, Transform::Absent),
             AtomKind::Factor(factor) => {
                 Ok(Operand { source: Source::Statistic { factor, statistic }, index: atom.index })
             }

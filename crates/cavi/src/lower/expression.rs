@@ -15,6 +15,8 @@ pub(super) enum AtomKind {
     Variable(VariableId),
     /// An expression of data.
     Data(NodeId),
+    /// 1 where an expression of data has no value.
+    Absent(NodeId),
     /// A factor that is no variable of the model; its index is that of its operands: rows, plates, dimension.
     Factor(FactorId),
 }
@@ -106,10 +108,7 @@ impl Lowering {
             return Ok(vec![Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] }]);
         }
         match node.kind {
-            NodeKind::Variable(v) => {
-                let atom = self.variable_atom(v, index, &node.span)?;
-                Ok(vec![Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] }])
-            }
+            NodeKind::Variable(v) => self.variable_sum(v, index, &node.span),
             NodeKind::Negate(a) => {
                 let inner = self.child(id, index, a)?;
                 let mut sum = self.expand(a, &inner, scope)?;
@@ -214,6 +213,31 @@ impl Lowering {
         }
     }
 
+    /// A variable where it stands: its missing values are a variable of their own, x = x_observed + [x missing] x_missing.
+    pub(super) fn variable_sum(
+        &mut self,
+        v: VariableId,
+        index: &[AxisIndex],
+        span: &std::ops::Range<usize>,
+    ) -> Result<Vec<Monomial>, CaviError> {
+        let one = |atoms| Monomial { coefficient: 1.0, atoms, contracted: vec![] };
+        let shift = self.shifts.location.get(&v).copied().filter(|_| self.reporting);
+        if let Some(shift) = shift
+            && let Some(place) = Self::inherit(&self.graph.value_axes(v), index, &self.graph.node(shift).axes)
+        {
+            let moved = Atom { kind: AtomKind::Data(shift), index: place };
+            return Ok(vec![one(vec![self.variable_atom(v, index, span)?]), one(vec![moved])]);
+        }
+        let Some(&missing) = self.missing.get(&v) else {
+            return Ok(vec![one(vec![self.variable_atom(v, index, span)?])]);
+        };
+        let value = self.variable_atom(v, index, span)?;
+        let AtomKind::Data(node) = value.kind else { return Ok(vec![one(vec![value])]) };
+        let absent = Atom { kind: AtomKind::Absent(node), index: value.index.clone() };
+        let latent = Atom { kind: AtomKind::Variable(missing), index: index.to_vec() };
+        Ok(vec![one(vec![value]), one(vec![absent, latent])])
+    }
+
     /// A variable where it stands: itself if latent, its values if observed.
     pub(super) fn variable_atom(
         &mut self,
@@ -226,7 +250,13 @@ impl Lowering {
         }
         match self.graph.variable(v).observed {
             Some(Observation::Numeric(node)) => {
-                if !index.is_empty() && self.has_missing(node)? && !span.is_empty() && self.reads_as_parent(v, span) {
+                let known = self.missing.contains_key(&v);
+                if !known
+                    && !index.is_empty()
+                    && self.has_missing(node)?
+                    && !span.is_empty()
+                    && self.reads_as_parent(v, span)
+                {
                     let name = &self.graph.variable(v).name;
                     return Err(self.refusal(
                         Diagnostic::new(

@@ -5,10 +5,10 @@ use vi_model::graph::{
     AxisId, Distribution, NodeId, PrecisionOrSd, Probability, RateOrScale, Spread, Tensor, VariableId, WishartScale,
 };
 
-use super::{Derived, Lowering, Scope};
+use super::{Lowering, Scope};
 use crate::error::CaviError;
 use crate::factor::Family;
-use crate::program::{AxisIndex, CodesSpec, Factor, FactorId, Member, Operand, ROWS, Source, Step};
+use crate::program::{AxisIndex, CodesSpec, Factor, FactorId, Member, Operand, ROWS, Source};
 
 /// Parameter expressions of a distribution.
 pub(super) fn parameters(distribution: &Distribution) -> Vec<NodeId> {
@@ -180,7 +180,7 @@ impl Lowering {
                 plate_axes,
                 point: variable.point,
                 members: vec![Member { variable: Some(id), coordinates: 0..dimension, flattened: vec![], dimension }],
-                owner: v,
+                owner: self.missing.iter().find(|(_, missing)| **missing == id).map_or(v, |(read, _)| read.0),
                 coupled: false,
                 symmetric: false,
                 conditional_on: vec![],
@@ -437,56 +437,6 @@ impl Lowering {
                 }
             }
         }
-    }
-
-    /// Mean and second moment of the named expressions that are sums of products.
-    pub(super) fn derived(&mut self) -> Vec<Derived> {
-        let mut all = Vec::new();
-        for expression in self.graph.expressions.clone() {
-            let axes = self.graph.node(expression.node).axes.clone();
-            let value: Vec<AxisIndex> = axes.iter().map(|a| self.axis_index(*a)).collect();
-            let mut scope = Scope { axes: axes.clone(), value: value.clone(), ..Scope::default() };
-            let Ok(sum) = self.expand(expression.node, &value, &mut scope) else { continue };
-            let mut mean = Vec::new();
-            let mut second = Vec::new();
-            let mut complete = true;
-            for (s, left) in sum.iter().enumerate() {
-                let first: Result<Vec<Operand>, _> = left.atoms.iter().map(|a| self.first_moment(a)).collect();
-                match first {
-                    Ok(operands) => mean.push(self.weighted(&scope, left.coefficient, operands)),
-                    Err(_) => complete = false,
-                }
-                for (t, right) in sum.iter().enumerate() {
-                    let _ = (s, t);
-                    match self.pair(left, right, None, &expression.span) {
-                        Ok(products) => {
-                            second.extend(products.into_iter().map(|(c, o, _)| self.weighted(&scope, c, o)));
-                        }
-                        Err(_) => complete = false,
-                    }
-                }
-            }
-            if complete {
-                all.push(Derived { name: expression.name, axes, mean, second, index: value });
-            }
-        }
-        all
-    }
-
-    /// A product with the gates whose label it uses.
-    fn weighted(&self, scope: &Scope, coefficient: f64, mut operands: Vec<Operand>) -> (f64, Vec<Operand>) {
-        let labels: Vec<usize> = operands
-            .iter()
-            .flat_map(|o| o.index.iter())
-            .flat_map(|a| a.parts.iter())
-            .filter_map(|(s, _)| if let Step::Label(l) = s { Some(*l) } else { None })
-            .collect();
-        for gate in &scope.gates {
-            if labels.contains(&gate.label) {
-                operands.push(gate.operand.clone());
-            }
-        }
-        (coefficient, operands)
     }
 }
 

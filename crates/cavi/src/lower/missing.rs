@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use vi_model::graph::{NodeId, Observation, VariableId};
+use vi_model::graph::{Distribution, NodeId, Observation, VariableId};
 
 use super::expression::{Atom, AtomKind, Monomial};
 use super::normal::Weight;
+use super::positive::Positive;
 use super::{Lowering, Scope};
 use crate::error::CaviError;
 use crate::factor::Family;
@@ -17,6 +18,8 @@ impl Lowering {
     /// A mask operand where the child has missing cells.
     pub(super) fn presence(&mut self, child: VariableId, scope: &mut Scope) -> Result<(), CaviError> {
         if let Some(Observation::Numeric(node)) = self.graph.variable(child).observed
+            && !self.missing.contains_key(&child)
+            && !self.clamped.contains(&child)
             && self.has_missing(node)?
         {
             let index = self.parameter_index(child, scope, node)?;
@@ -80,8 +83,7 @@ impl Lowering {
         let data_index = self.parameter_index(child, &scope, node)?;
         let present = self.data_operand(node, &data_index, Transform::Present)?;
         self.add_term(&scope, -0.5 * LOG_TWO_PI, vec![present], &[]);
-        let value = self.value_monomial(child, &scope)?;
-        sum.insert(0, value);
+        sum.splice(0..0, self.value_sum(child, &scope)?);
         self.quadratic(
             &scope,
             &sum,
@@ -148,6 +150,45 @@ impl Lowering {
         self.add_term(&single, 1.0, vec![statistic(4, false)], &[]);
         index.push(dimension);
         Ok(Monomial { coefficient: 1.0, atoms: vec![Atom { kind: AtomKind::Factor(id), index }], contracted: vec![] })
+    }
+
+    /// Observed normal variables with missing cells that other densities read: the missing values become a variable.
+    pub(super) fn find_missing_parents(&mut self) -> Result<(), CaviError> {
+        for v in (0..self.graph.variables.len()).map(VariableId) {
+            let variable = self.graph.variable(v);
+            let Some(Observation::Numeric(node)) = variable.observed else { continue };
+            let normal = matches!(
+                variable.distribution,
+                Distribution::Normal { .. } | Distribution::NormalJoint { .. } | Distribution::StudentT { .. }
+            );
+            if !normal || !self.is_read(v) || !self.has_missing(node)? {
+                continue;
+            }
+            let mut missing = variable.clone();
+            missing.name = format!("{}.missing", variable.name);
+            missing.observed = None;
+            missing.initial = None;
+            self.graph.variables.push(missing);
+            self.missing.insert(v, VariableId(self.graph.variables.len() - 1));
+        }
+        Ok(())
+    }
+
+    /// Where a value is there, its missing value is a standard normal variable that nothing reads: it adds
+    /// E[log N(x | 0, 1)] + ½ log 2πe = 0 to the ELBO.
+    pub(super) fn rest_of_missing_parents(&mut self) -> Result<(), CaviError> {
+        for (v, missing) in self.missing.clone() {
+            let Some(Observation::Numeric(node)) = self.graph.variable(v).observed else { continue };
+            let mut scope = self.scope(v);
+            let index = self.parameter_index(v, &scope, node)?;
+            scope.mask.push(self.data_operand(node, &index, Transform::Present)?);
+            let atom = Atom { kind: AtomKind::Variable(missing), index: scope.value.clone() };
+            let rest = Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] };
+            let unit = Weight::Positive(Positive { coefficient: 1.0, ..Positive::default() });
+            self.quadratic(&scope, &[rest], &unit, -0.5)?;
+            self.normal_constants(&scope, &unit);
+        }
+        Ok(())
     }
 
     /// Whether an observed expression has missing cells.

@@ -3,6 +3,7 @@
 mod binary;
 mod chain;
 mod density;
+mod derived;
 mod expression;
 mod factors;
 mod joint;
@@ -23,22 +24,9 @@ use crate::error::CaviError;
 use crate::program::{AxisIndex, FactorId, Operand, Program, ROWS, Step, Term};
 
 pub(crate) use chain::sequence_starts;
+pub(crate) use derived::Derived;
 use expression::Gate;
-
-/// A derived quantity: mean and second moment as products, for reporting.
-#[derive(Debug, Clone)]
-pub(crate) struct Derived {
-    /// Its name.
-    pub(crate) name: String,
-    /// Axes of its value.
-    pub(crate) axes: Vec<AxisId>,
-    /// Products whose sum is the mean, each with the indices of the axes.
-    pub(crate) mean: Vec<(f64, Vec<Operand>)>,
-    /// Products whose sum is the second moment.
-    pub(crate) second: Vec<(f64, Vec<Operand>)>,
-    /// Indices of the result.
-    pub(crate) index: Vec<AxisIndex>,
-}
+pub(crate) use operand::LOG_OF_ZERO;
 
 /// A lowered model.
 #[derive(Debug, Clone)]
@@ -76,7 +64,11 @@ pub(super) struct Lowering {
     pub(super) factor_of: BTreeMap<VariableId, FactorId>,
     /// Categorical variables observed in part: latent, with evidence.
     pub(super) clamped: Vec<VariableId>,
+    /// Variables that stand for the missing values of observed normal variables, which others read.
+    pub(super) missing: BTreeMap<VariableId, VariableId>,
     pub(super) bounded: bool,
+    /// Whether an expression is written out for the report: moments of any family, locations where they are.
+    pub(super) reporting: bool,
     /// Locations measured from the mean of their data.
     pub(super) shifts: shift::Shifts,
 }
@@ -92,7 +84,9 @@ pub(crate) fn lower(graph: &Graph) -> Result<Lowered, CaviError> {
         program: Program::default(),
         factor_of: BTreeMap::new(),
         clamped: Vec::new(),
+        missing: BTreeMap::new(),
         bounded: false,
+        reporting: false,
         shifts: shift::Shifts::default(),
     };
     let rows = graph.rows.map_or(1, |r| graph.axis(r).size);
@@ -102,13 +96,15 @@ pub(crate) fn lower(graph: &Graph) -> Result<Lowered, CaviError> {
     debug_assert_eq!(rows_label, ROWS);
     lowering.program.owners = graph.variables.iter().map(|v| v.name.clone()).collect();
     lowering.find_clamped()?;
+    lowering.find_missing_parents()?;
     lowering.find_shifts()?;
     lowering.make_factors()?;
     for v in 0..graph.variables.len() {
         lowering.density(VariableId(v))?;
     }
+    lowering.rest_of_missing_parents()?;
     lowering.mark_coupling();
-    let derived = lowering.derived();
+    let derived = lowering.derived()?;
     Ok(Lowered {
         program: lowering.program,
         graph: lowering.graph,
@@ -162,60 +158,79 @@ impl Lowering {
 
     /// Adds a product: gates whose index it uses and the mask join it; indices that nothing carries multiply.
     ///
-    /// Two gates that are one variable read at two elements (`rate[block[sender], block[receiver]]`) may meet in one
+    /// Gates that are one variable read at several elements (`rate[block[sender], block[receiver]]`) may meet in one
     /// element: there the product of their indicators is the indicator itself, [z = k][z = l] = [z = k] if k = l.
     pub(super) fn add_term(&mut self, scope: &Scope, coefficient: f64, operands: Vec<Operand>, contracted: &[usize]) {
         let gates: Vec<Gate> = scope.gates.iter().filter(|g| carries(&operands, g.label)).cloned().collect();
-        let twice = gates.iter().enumerate().find_map(|(i, first)| {
-            gates[i + 1..].iter().find(|g| g.variable == first.variable).map(|second| (first.clone(), second.clone()))
+        let several = gates.iter().enumerate().find_map(|(i, first)| {
+            gates[i + 1..].iter().any(|g| g.variable == first.variable).then_some(first.variable)
         });
         let mut own = scope.clone();
-        own.gates.clone_from(&gates);
-        let Some((first, second)) = twice else {
+        own.gates = gates;
+        let Some(variable) = several else {
             let (coefficient, operands) = self.complete(&own, coefficient, operands, contracted);
             if coefficient != 0.0 {
                 self.program.terms.push(Term { owner: scope.owner, coefficient, operands });
             }
             return;
         };
-        let plates = self.graph.variable(first.variable).plates.clone();
-        let mut meet = Vec::new();
-        for (p, plate) in plates.iter().enumerate() {
-            let (left, right) = (&first.plates[p], &second.plates[p]);
-            if left == right {
-                continue;
-            }
-            // Apart: the two elements differ first in this plate.
-            let size = self.graph.axis(*plate).size;
-            let mut apart = own.clone();
-            apart.mask.extend(meet.iter().cloned());
-            apart.mask.push(self.meeting(left, right, size, true));
-            self.add_apart(&apart, &first, &second, coefficient, operands.clone(), contracted);
-            meet.push(self.meeting(left, right, size, false));
-        }
-        own.gates.retain(|g| g.label != second.label);
-        own.mask.extend(meet);
-        let mut together = operands;
-        for operand in &mut together {
-            operand.relabel(second.label, first.label);
-        }
-        self.add_term(&own, coefficient, together, contracted);
+        let (together, rest) = own.gates.into_iter().partition(|g| g.variable == variable);
+        own.gates = rest;
+        self.add_arranged(&own, &together, &[], coefficient, operands, contracted);
     }
 
-    /// A product in which two gates of one variable are known to stand at different elements.
-    fn add_apart(
+    /// A product with gates of one variable, by which of them stand at one element: each of `waiting` stands where one
+    /// of `apart` does, or at an element of its own.
+    fn add_arranged(
         &mut self,
         scope: &Scope,
-        first: &Gate,
-        second: &Gate,
+        waiting: &[Gate],
+        apart: &[Gate],
         coefficient: f64,
         mut operands: Vec<Operand>,
         contracted: &[usize],
     ) {
-        let mut rest = scope.clone();
-        rest.gates.retain(|g| g.label != first.label && g.label != second.label);
-        operands.extend([first.operand.clone(), second.operand.clone()]);
-        self.add_term(&rest, coefficient, operands, contracted);
+        let Some((gate, rest)) = waiting.split_first() else {
+            operands.extend(apart.iter().map(|g| g.operand.clone()));
+            return self.add_term(scope, coefficient, operands, contracted);
+        };
+        for known in apart {
+            let mut together = scope.clone();
+            together.mask.extend(self.meetings(known, gate).into_iter().map(|(meet, _)| meet));
+            let mut moved = operands.clone();
+            moved.iter_mut().for_each(|o| o.relabel(gate.label, known.label));
+            self.add_arranged(&together, rest, apart, coefficient, moved, contracted);
+        }
+        // Apart from every known one: the elements differ first in this plate, or in that.
+        let mut masks: Vec<Vec<Operand>> = vec![vec![]];
+        for known in apart {
+            let meetings = self.meetings(known, gate);
+            let ways = (0..meetings.len()).map(|first| {
+                let before = meetings[..first].iter().map(|(meet, _)| meet.clone());
+                before.chain([meetings[first].1.clone()]).collect::<Vec<Operand>>()
+            });
+            let ways: Vec<Vec<Operand>> = ways.collect();
+            masks = masks.iter().flat_map(|m| ways.iter().map(|w| [m.as_slice(), w].concat())).collect();
+        }
+        let apart: Vec<Gate> = apart.iter().chain([gate]).cloned().collect();
+        for mask in masks {
+            let mut alone = scope.clone();
+            alone.mask.extend(mask);
+            self.add_arranged(&alone, rest, &apart, coefficient, operands.clone(), contracted);
+        }
+    }
+
+    /// Where two gates of one variable meet in a plate and where they do not, for each plate that they address differently.
+    fn meetings(&mut self, left: &Gate, right: &Gate) -> Vec<(Operand, Operand)> {
+        let plates = self.graph.variable(left.variable).plates.clone();
+        let differing = (0..plates.len()).filter(|&p| left.plates[p] != right.plates[p]);
+        differing
+            .map(|p| {
+                let size = self.graph.axis(plates[p]).size;
+                let (l, r) = (&left.plates[p], &right.plates[p]);
+                (self.meeting(l, r, size, false), self.meeting(l, r, size, true))
+            })
+            .collect()
     }
 
     /// A product with its gates, mask and multiplicity.
@@ -294,13 +309,16 @@ impl Lowering {
     fn find_clamped(&mut self) -> Result<(), CaviError> {
         for v in 0..self.graph.variables.len() {
             let id = VariableId(v);
+            if let (Some(Observation::Numeric(node)), Distribution::Bernoulli { .. }) =
+                (self.graph.variable(id).observed, &self.graph.variable(id).distribution)
+            {
+                if self.is_read(id) && self.has_missing(node)? {
+                    self.clamped.push(id);
+                }
+                continue;
+            }
             let Some(Observation::Levels { column, axis }) = self.graph.variable(id).observed else { continue };
-            let used = self
-                .graph
-                .variables
-                .iter()
-                .enumerate()
-                .any(|(w, _)| w != v && self.parents(VariableId(w)).contains(&id));
+            let used = self.is_read(id);
             let codes = self.graph.data.codes(column, self.graph.axis(axis))?;
             let chain = matches!(self.graph.variable(id).distribution, Distribution::MarkovChain { .. });
             if chain || (used && codes.first_missing().is_some()) {
@@ -308,6 +326,11 @@ impl Lowering {
             }
         }
         Ok(())
+    }
+
+    /// Whether another variable's density reads a variable.
+    pub(super) fn is_read(&self, v: VariableId) -> bool {
+        (0..self.graph.variables.len()).any(|w| w != v.0 && self.parents(VariableId(w)).contains(&v))
     }
 
     /// Total number of rows, repeated rows counted.

@@ -34,14 +34,14 @@ pub(super) enum Weight {
 }
 
 impl Lowering {
-    /// The child's own value as a product of one.
-    pub(super) fn value_monomial(&mut self, child: VariableId, scope: &Scope) -> Result<Monomial, CaviError> {
+    /// The child's own value as a sum of products: one, or two where its missing values are a variable.
+    pub(super) fn value_sum(&mut self, child: VariableId, scope: &Scope) -> Result<Vec<Monomial>, CaviError> {
         let span = self.graph.variable(child).span.clone();
-        let mut atom = self.variable_atom(child, &scope.value, &span)?;
-        if let Some(moved) = self.shifts.value.get(&child) {
+        let mut sum = self.variable_sum(child, &scope.value, &span)?;
+        if let (Some(moved), Some(atom)) = (self.shifts.value.get(&child), sum[0].atoms.first_mut()) {
             atom.kind = AtomKind::Data(*moved);
         }
-        Ok(Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] })
+        Ok(sum)
     }
 
     /// A mean, as a sum of products.
@@ -104,13 +104,13 @@ impl Lowering {
         let weight = self.spread_weight(child, spread, form, &mut scope)?;
         if let (Weight::Matrix { .. }, Some(Observation::Numeric(node))) =
             (&weight, self.graph.variable(child).observed)
+            && !self.missing.contains_key(&child)
             && self.has_missing(node)?
         {
             return self.normal_with_missing(child, node, sum, weight, scope);
         }
         self.presence(child, &mut scope)?;
-        let value = self.value_monomial(child, &scope)?;
-        sum.insert(0, value);
+        sum.splice(0..0, self.value_sum(child, &scope)?);
         self.quadratic(&scope, &sum, &weight, -0.5)?;
         self.normal_constants(&scope, &weight);
         Ok(())
@@ -219,7 +219,9 @@ impl Lowering {
                 let log_determinant = self.variable_operand(v, &single.index[..plates], 1, &span)?;
                 Ok((matrix, log_determinant))
             }
-            AtomKind::Factor(_) => Err(self.not_conjugate(child, key, format!("the {key} is not a matrix"))),
+            AtomKind::Factor(_) | AtomKind::Absent(_) => {
+                Err(self.not_conjugate(child, key, format!("the {key} is not a matrix")))
+            }
             AtomKind::Data(node) => {
                 let tensor = self.graph.evaluate_data(node, 0..self.graph.data.num_rows().max(1))?;
                 let d = tensor.axes.last().map_or(1, |a| self.graph.axis(*a).size);
@@ -301,9 +303,15 @@ impl Lowering {
 
     /// E[x] of a variable or the value of data.
     pub(super) fn first_moment(&mut self, atom: &Atom) -> Result<Operand, CaviError> {
+        if let (Some(factor), AtomKind::Variable(v)) = (self.needs_moment(atom), &atom.kind) {
+            let span = self.graph.variable(*v).span.clone();
+            let plain = self.variable_operand(*v, &atom.index, 0, &span)?;
+            return Ok(Operand { source: Source::Moment { factor, power: 1 }, ..plain });
+        }
         match atom.kind {
             AtomKind::Variable(v) => self.mean_operand(v, &atom.index, &self.graph.variable(v).span.clone()),
             AtomKind::Data(node) => self.data_operand(node, &atom.index, Transform::Identity),
+            AtomKind::Absent(node) => self.data_operand(node, &atom.index, Transform::Absent),
             AtomKind::Factor(factor) => {
                 Ok(Operand { source: Source::Statistic { factor, statistic: 0 }, index: atom.index.clone() })
             }
@@ -311,11 +319,11 @@ impl Lowering {
     }
 
     /// The factor that an atom belongs to.
-    fn atom_factor(&self, atom: &Atom) -> Option<usize> {
+    pub(super) fn atom_factor(&self, atom: &Atom) -> Option<usize> {
         match atom.kind {
             AtomKind::Variable(v) => Some(self.factor(v)),
             AtomKind::Factor(factor) => Some(factor),
-            AtomKind::Data(_) => None,
+            AtomKind::Data(_) | AtomKind::Absent(_) => None,
         }
     }
 
@@ -373,7 +381,12 @@ impl Lowering {
     }
 
     /// E[x y] of two atoms in one factor: the second moment where they are the same element, the product of means where not.
-    fn joint_moment(&mut self, left: &Atom, right: &Atom, span: &Range<usize>) -> Result<Vec<Vec<Operand>>, CaviError> {
+    pub(super) fn joint_moment(
+        &mut self,
+        left: &Atom,
+        right: &Atom,
+        span: &Range<usize>,
+    ) -> Result<Vec<Vec<Operand>>, CaviError> {
         if let Some(second) = self.second_operand(left, right, span)? {
             return Ok(vec![vec![second]]);
         }
@@ -438,16 +451,13 @@ impl Lowering {
         match family {
             Family::NormalGamma => {
                 self.presence(child, &mut scope)?;
-                let x = self.value_monomial(child, &scope)?;
+                let x = self.value_sum(child, &scope)?;
                 let statistic = |l: &Self, s| l.variable_operand(v, &joint.index, s, &span);
                 let (tau, log, location, square) =
                     (statistic(self, 0)?, statistic(self, 1)?, statistic(self, 2)?, statistic(self, 3)?);
-                for (c, operands, contracted) in self.pair(&x, &x, None, &span)? {
-                    let mut all = vec![tau.clone()];
-                    all.extend(operands);
-                    self.add_term(&scope, -0.5 * c, all, &contracted);
-                }
-                self.linear(&scope, &[x], &[location], 1.0)?;
+                let weight = Positive { coefficient: 1.0, expectation: vec![tau], ..Positive::default() };
+                self.quadratic(&scope, &x, &Weight::Positive(weight), -0.5)?;
+                self.linear(&scope, &x, &[location], 1.0)?;
                 self.add_term(&scope, -0.5, vec![square], &[]);
                 self.add_term(&scope, 0.5, vec![log], &[]);
                 self.add_term(&scope, -0.5 * LOG_TWO_PI, vec![], &[]);
@@ -467,15 +477,19 @@ impl Lowering {
                 single.value.pop();
                 let weight = Weight::Matrix { matrix, log_determinant: log_determinant.clone(), second };
                 let missing = match self.graph.variable(child).observed {
-                    Some(Observation::Numeric(node)) if self.has_missing(node)? => Some(node),
+                    Some(Observation::Numeric(node))
+                        if !self.missing.contains_key(&child) && self.has_missing(node)? =>
+                    {
+                        Some(node)
+                    }
                     _ => None,
                 };
                 let x = match missing {
-                    Some(node) => self.partial_value(child, node, &mut scope)?,
-                    None => self.value_monomial(child, &scope)?,
+                    Some(node) => vec![self.partial_value(child, node, &mut scope)?],
+                    None => self.value_sum(child, &scope)?,
                 };
-                self.quadratic(&scope, std::slice::from_ref(&x), &weight, -0.5)?;
-                self.linear(&scope, &[x], &[location], 1.0)?;
+                self.quadratic(&scope, &x, &weight, -0.5)?;
+                self.linear(&scope, &x, &[location], 1.0)?;
                 single.gates.clone_from(&scope.gates);
                 self.add_term(&single, -0.5, vec![square], &[]);
                 self.normal_constants(&scope, &weight);
@@ -512,8 +526,7 @@ impl Lowering {
         let (expectation, log) = (self.auxiliary_operand(scale, 0, &scope), self.auxiliary_operand(scale, 1, &scope));
         weight.expectation.push(expectation.clone());
         weight.logarithm.push((1.0, log.clone()));
-        let value = self.value_monomial(child, &scope)?;
-        sum.insert(0, value);
+        sum.splice(0..0, self.value_sum(child, &scope)?);
         let weight = Weight::Positive(weight);
         self.quadratic(&scope, &sum, &weight, -0.5)?;
         self.normal_constants(&scope, &weight);

@@ -147,6 +147,12 @@ impl Lowering {
         if left.index[..plates] != right.index[..plates] {
             return Ok(None);
         }
+        if let Some(factor) = self.needs_moment(left) {
+            let mut index = left.index.clone();
+            index.extend_from_slice(&right.index[plates..]);
+            let plain = self.variable_operand(*v, &index, 0, span)?;
+            return Ok(Some(Operand { source: Source::Moment { factor, power: 2 }, ..plain }));
+        }
         match self.program.factors[factor].family {
             // x² = x for a binary variable.
             Family::Bernoulli => Ok(Some(self.variable_operand(*v, &left.index, 0, span)?)),
@@ -292,10 +298,11 @@ impl Transform {
     /// The transformed value; a missing value gives 0.
     pub(crate) fn apply(self, x: f64) -> f64 {
         if x.is_nan() {
-            return 0.0;
+            return if self == Self::Absent { 1.0 } else { 0.0 };
         }
         match self {
             Self::Identity => x,
+            Self::Absent => 0.0,
             Self::Present => 1.0,
             // A probability of exactly zero: finite, so that zero times it is zero.
             Self::Log => x.ln().max(LOG_OF_ZERO),

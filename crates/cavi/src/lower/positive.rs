@@ -89,7 +89,13 @@ impl Lowering {
                     positive.expectation.push(value);
                     positive.logarithm.push((f64::from(exponent), log));
                 }
-                AtomKind::Factor(_) => {}
+                AtomKind::Factor(_) | AtomKind::Absent(_) => {
+                    let message = format!(
+                        "the {key} of `{}` reads an observed variable with missing values: no conjugate update",
+                        self.graph.variable(child).name
+                    );
+                    return Err(self.not_conjugate(child, key, message));
+                }
                 AtomKind::Variable(v) => {
                     let span = self.graph.variable(child).span.clone();
                     let family = self.program.factors[self.factor(*v)].family;

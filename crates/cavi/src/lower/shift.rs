@@ -66,8 +66,7 @@ impl Lowering {
             Distribution::Normal { .. } | Distribution::NormalGamma { .. } | Distribution::NormalWishart { .. }
         );
         let blocked = self.graph.inference.blocks.iter().flatten().any(|name| *name == variable.name);
-        let reported = self.graph.expressions.iter().any(|e| self.graph.variables_of(e.node).contains(&v));
-        if !location || !self.is_latent(v) || blocked || reported || self.graph.is_local(v) {
+        if !location || !self.is_latent(v) || blocked || self.graph.is_local(v) {
             return None;
         }
         let mut children = Vec::new();

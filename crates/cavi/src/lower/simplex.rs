@@ -112,7 +112,9 @@ impl Lowering {
                     self.graph.variable(v).name
                 ),
             )),
-            AtomKind::Factor(_) => Err(self.not_conjugate(v, key, format!("the {key} must be a dirichlet variable"))),
+            AtomKind::Factor(_) | AtomKind::Absent(_) => {
+                Err(self.not_conjugate(v, key, format!("the {key} must be a dirichlet variable")))
+            }
         }
     }
 
@@ -233,4 +235,4 @@ impl Lowering {
 }
 
 /// Log probability of an impossible category: its exponential is exactly zero.
-const IMPOSSIBLE: f64 = -1e6;
+pub(super) const IMPOSSIBLE: f64 = -1e6;

@@ -70,6 +70,7 @@ impl Resolver<'_> {
                 // A covariance that is no matrix is the same number or the same numbers as the variance.
                 let spread = match spread {
                     Spread::Covariance(node) if form != SpreadForm::Matrix => Spread::Variance(node),
+                    Spread::Variance(node) if form == SpreadForm::Matrix => Spread::Covariance(node),
                     other => other,
                 };
                 Distribution::Normal { mean: get("mean")?, spread, form }

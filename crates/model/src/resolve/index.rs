@@ -187,10 +187,15 @@ impl Resolver<'_> {
                     .copied()
                     .filter(|i| self.axes[slots[*i].axis.0].size == size && Some(slots[*i].axis) != self.rows)
                     .collect();
-                match fitting[..] {
-                    [i] => Some(i),
-                    _ => None,
-                }
+                // What the variable itself has stays where there is another. Several of one name are taken from the first on.
+                let own = |i: &usize| {
+                    let axis = slots[*i].axis;
+                    context.dimension == Some(axis) || context.plates.contains(&axis)
+                };
+                let others: Vec<usize> = fitting.iter().copied().filter(|i| !own(i)).collect();
+                let fitting = if others.is_empty() { fitting } else { others };
+                let one_axis = fitting.windows(2).all(|w| slots[w[0]].axis == slots[w[1]].axis);
+                fitting.first().copied().filter(|_| one_axis)
             }),
         };
         if let Some(position) = found {
@@ -211,6 +216,12 @@ impl Resolver<'_> {
                 "`{0}` is its dimension, and an index replaces a plate: declare plates = [\"{0}\"] in place of dimension = \"{0}\"",
                 self.axis_name(axis)
             ),
+            (None, Some(axis)) if self.axes[axis.0].kind == AxisKind::Anonymous => {
+                let size = self.axes[axis.0].size;
+                format!(
+                    "it ranges over {size} elements: give what it indexes a plate of that size, and name the plate in the index's variable, dimension = \"PLATE\""
+                )
+            }
             (None, Some(axis)) => format!("give it the plate `{}`", self.axis_name(axis)),
             (None, None) => {
                 "declare a plate { levels = \"…\" } of that column and give it to the indexed variable".into()

@@ -114,6 +114,16 @@ impl Resolver<'_> {
                 crate::spec::Entry { key: "observed".into(), key_span: value.span.clone(), value: value.clone() };
             return self.parameter(&entry, Shape::Vector, context);
         };
+        // A header need not look like a name: `50` of a matrix, `length (cm)` of a table.
+        if let Some(column) = self.data.column_named(text)
+            && !crate::expression::is_plain_name(text)
+            && self.rows.is_some_and(|rows| context.plates.contains(&rows))
+        {
+            let rows = self.rows_or_report(text, &value.span)?;
+            self.numeric(column, &value.span)?;
+            let roles = vec![super::node::Role::Either];
+            return Ok(self.push(NodeKind::Column(column), vec![rows], roles, value.span.clone()));
+        }
         let syntax = self.parse(value, text)?;
         let mut blocks = Vec::new();
         syntax.visit(&mut |part| {

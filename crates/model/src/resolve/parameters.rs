@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::node::Role;
 use super::{Context, Reported, Resolver};
 use crate::diagnostic::Diagnostic;
-use crate::graph::{AxisId, AxisKind, NodeId, NodeKind, Tensor};
+use crate::graph::{AxisId, AxisKind, BinaryOperator, NodeId, NodeKind, Tensor};
 use crate::spec::{Entry, Value};
 
 /// Which axes beyond the plates a parameter may have.
@@ -28,8 +28,8 @@ pub(super) enum Shape {
 /// The shape of a distribution's parameter.
 pub(super) fn shape(distribution: &str, key: &str) -> Shape {
     match (distribution, key) {
-        ("normal", "mean" | "variance" | "sd") => Shape::Vector,
-        ("normal", "precision" | "covariance") => Shape::Spread,
+        ("normal", "mean" | "sd") => Shape::Vector,
+        ("normal", "precision" | "covariance" | "variance") => Shape::Spread,
         ("normal-wishart", "mean") => Shape::Vector,
         ("normal-wishart" | "wishart", "scale" | "inverse_scale") => Shape::Matrix,
         ("dirichlet", "concentration") => Shape::Vector,
@@ -50,6 +50,8 @@ impl Resolver<'_> {
         if let Some(text) = value.text() {
             let syntax = self.parse(value, text)?;
             let node = self.expression(&syntax, context)?;
+            let node = self.single_element(node, shape, context);
+            let node = if shape == Shape::Matrix { self.multiple_of_identity(node, context) } else { node };
             self.contained(node, shape, entry, context)?;
             return Ok(node);
         }
@@ -58,6 +60,10 @@ impl Resolver<'_> {
                 let mistake = Diagnostic::new("not-finite", format!("{} is {x}", context.user))
                     .at(value.span.clone(), "must be finite");
                 return Err(self.report(mistake));
+            }
+            if shape == Shape::Matrix && context.dimension.is_some() {
+                let number = self.number(x, value.span.clone());
+                return Ok(self.multiple_of_identity(number, context));
             }
             if shape == Shape::Matrix || shape == Shape::Transition {
                 let mistake = Diagnostic::new(
@@ -95,7 +101,11 @@ impl Resolver<'_> {
         }
         let matrix = sizes.len() >= 2 && {
             let d = context.dimension.map(|d| self.axes[d.0].size);
-            sizes.iter().rev().take(2).all(|s| Some(*s) == d)
+            let square = sizes.iter().rev().take(2).all(|s| Some(*s) == d);
+            // Where the last plate has as many elements as the dimension, rows of coordinates look like a matrix, but are
+            // hardly symmetric.
+            let last = context.plates.last().filter(|p| Some(**p) != self.rows).map(|p| self.axes[p.0].size);
+            square && (d != last || sizes.len() > 2 || is_symmetric(&values, d.unwrap_or(1)))
         };
         let dimension = context.dimension.into_iter();
         let own: Vec<AxisId> = match shape {
@@ -137,6 +147,61 @@ impl Resolver<'_> {
         .at(value.span.clone(), format!("{} here", shown.join(" × ")))
         .help("an array has the variable's own axes, its last plates first, then its dimension");
         Err(self.report(mistake))
+    }
+
+    /// Where one number is written for a matrix over the dimension: that multiple of the identity.
+    fn multiple_of_identity(&mut self, node: NodeId, context: &Context) -> NodeId {
+        let Some(dimension) = context.dimension else { return node };
+        if self.axes_of(node).contains(&dimension) {
+            return node;
+        }
+        let d = self.axes[dimension.0].size;
+        let number = match self.nodes[node.0].kind {
+            NodeKind::Number(x) => Some(x),
+            _ => None,
+        };
+        let mut values = vec![0.0; d * d];
+        (0..d).for_each(|i| values[i * d + i] = number.unwrap_or(1.0));
+        let span = self.nodes[node.0].span.clone();
+        let tensor = Tensor { axes: vec![dimension; 2], shape: vec![d; 2], values };
+        let roles = vec![Role::Either; 2];
+        let identity = self.push(NodeKind::Constant(Arc::new(tensor)), vec![dimension; 2], roles, span.clone());
+        if number.is_some() {
+            return identity;
+        }
+        let (axes, roles) = self.aligned(node, identity);
+        self.push(NodeKind::Binary(BinaryOperator::Multiply, node, identity), axes, roles, span)
+    }
+
+    /// A vector of one element where a number is needed: that element.
+    fn single_element(&mut self, node: NodeId, shape: Shape, context: &Context) -> NodeId {
+        let wanted = match shape {
+            Shape::Scalar => None,
+            Shape::Vector | Shape::Spread | Shape::Matrix => context.dimension,
+            Shape::Range | Shape::Transition => return node,
+        };
+        let surplus = self.axes_of(node).iter().zip(self.roles_of(node)).find_map(|(axis, role)| {
+            let single = *role == Role::Dimension && self.axes[axis.0].size == 1 && !context.plates.contains(axis);
+            (single && Some(*axis) != wanted && !context.joint).then_some(*axis)
+        });
+        let Some(axis) = surplus else { return node };
+        if self.axes_of(node).iter().filter(|a| **a == axis).count() > 1 {
+            return node;
+        }
+        let span = self.nodes[node.0].span.clone();
+        let one = Tensor { axes: vec![axis], shape: vec![1], values: vec![1.0] };
+        let one = self.push(NodeKind::Constant(Arc::new(one)), vec![axis], vec![Role::Either], span.clone());
+        let kept = |a: &AxisId| *a != axis;
+        let pairs: Vec<(AxisId, Role)> = self
+            .axes_of(node)
+            .iter()
+            .copied()
+            .zip(self.roles_of(node).iter().copied())
+            .filter(|p| kept(&p.0))
+            .collect();
+        let (axes, roles) = pairs.into_iter().unzip();
+        let kind = NodeKind::Dot { left: node, right: one, left_axis: axis, right_axis: axis };
+        self.push(kind, axes, roles, span)
     }
 
     /// Checks that an expression has no axis that its variable lacks.
@@ -217,4 +282,9 @@ impl Resolver<'_> {
         ));
         self.report(mistake)
     }
+}
+
+/// Whether the first d × d numbers are a symmetric matrix.
+fn is_symmetric(values: &[f64], d: usize) -> bool {
+    (0..d).all(|i| (0..i).all(|j| values.get(i * d + j) == values.get(j * d + i)))
 }

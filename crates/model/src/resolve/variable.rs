@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::parameters::{Shape, shape};
 use super::{Context, Reported, Resolver};
 use crate::check::distribution::amortized_covariance;
+use crate::data::ColumnKind;
 use crate::diagnostic::Diagnostic;
 use crate::graph::{AmortizedCovariance, AxisId, AxisKind, NodeId, Variable};
 use crate::registry::Support;
@@ -46,7 +47,9 @@ impl Resolver<'_> {
             if self.shells[index].range.is_none() {
                 let size = last_length(&field.value);
                 if let Some(size) = size {
-                    let axis = self.add_axis(&format!("{}.range", written.name), size, AxisKind::Anonymous);
+                    let axis = self.observed_range(written, size).unwrap_or_else(|| {
+                        self.add_axis(&format!("{}.range", written.name), size, AxisKind::Anonymous)
+                    });
                     self.shells[index].range = Some(axis);
                 }
             }
@@ -157,6 +160,20 @@ impl Resolver<'_> {
         };
         self.shells[index].range = Some(range);
         Ok(())
+    }
+
+    /// The axis of the levels of the observed column, where it has as many as there are literal probabilities: that of a
+    /// plate, or for text one of its own.
+    fn observed_range(&mut self, written: &VariableSpec, size: usize) -> Option<AxisId> {
+        let column = self.data.column_named(written.get("observed")?.text()?)?;
+        let plate = self.plates.iter().find(|p| p.levels.contains(&column)).map(|p| p.axis);
+        if let Some(axis) = plate.filter(|axis| self.axes[axis.0].size == size) {
+            return Some(axis);
+        }
+        let levels = self.data.levels(column);
+        let text = matches!(self.data.column(column).kind, ColumnKind::Text { .. });
+        (text && levels.len() == size)
+            .then(|| self.add_axis(&format!("{}.range", written.name), size, AxisKind::Levels { column, levels }))
     }
 
     pub(super) fn range(&mut self, index: usize) -> Result<AxisId, Reported> {
