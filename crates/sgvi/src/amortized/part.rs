@@ -2,6 +2,7 @@
 
 use super::posterior;
 use super::program::{Binary, Level, Operation, Program, Slot, SlotId, Unary};
+use crate::network::aligned::Aligned;
 use crate::network::kernels::Kernels;
 use crate::network::layer::Scratch;
 use crate::network::noise::{LayerNoise, StepNoise};
@@ -64,9 +65,9 @@ pub struct Part {
     /// Whether the noise of a row goes by its place in the part instead of its number.
     pub noise_by_place: bool,
     /// One buffer per slot.
-    pub values: Vec<Vec<f32>>,
+    pub values: Vec<Aligned>,
     /// The adjoint of each slot that reaches a parameter.
-    pub adjoints: Vec<Vec<f32>>,
+    pub adjoints: Vec<Aligned>,
     /// Memory of layers.
     pub scratches: Vec<Scratch>,
     /// The noise of each latent variable's draws.
@@ -96,7 +97,7 @@ impl Part {
             Level::Row => rows,
             Level::Sample => rows * draws,
         };
-        let buffer = |slot: &Slot| vec![0.0; count(slot.level) * slot.width];
+        let buffer = |slot: &Slot| Aligned::zeros(count(slot.level) * slot.width);
         let widest = program
             .observed
             .iter()
@@ -113,7 +114,7 @@ impl Part {
             adjoints: program
                 .slots
                 .iter()
-                .map(|slot| if with_adjoints && slot.differentiable { buffer(slot) } else { Vec::new() })
+                .map(|slot| if with_adjoints && slot.differentiable { buffer(slot) } else { Aligned::default() })
                 .collect(),
             scratches: program
                 .scratches
@@ -348,7 +349,7 @@ impl Part {
             &values[id][..levels[s.level as usize] * s.width]
         };
         // The adjoint of an input, cleared first where nothing else adds to it.
-        let open = |adjoints: &mut [Vec<f32>], id: SlotId| -> Option<std::ops::Range<usize>> {
+        let open = |adjoints: &mut [Aligned], id: SlotId| -> Option<std::ops::Range<usize>> {
             let s = &program.slots[id];
             if adjoints[id].is_empty() {
                 return None;

@@ -4,18 +4,23 @@ use super::bound::{Bound, Totals};
 use super::model::AmortizedModel;
 use super::part::{Drawing, Part, Pass};
 use super::program::{Operation, Point, Program, SlotId};
+use crate::network::dense::Step;
 use crate::network::kernels::{Kernels, Processor};
-use crate::network::layer::Role;
+use crate::network::layer::{Role, Use};
 use crate::network::noise::StepNoise;
 use crate::network::optimizer::{Optimizer, StepSize};
 use rayon::prelude::*;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Parts that are in memory at a time; larger batches are worked off in waves.
 const PARTS_IN_FLIGHT: usize = 32;
 
 /// Numbers in a slice of parameters that one task works on.
-const TASK_SIZE: usize = 1 << 16;
+const TASK_SIZE: usize = 19_200;
+
+/// Threads that are kept awake during a step.
+const MOST_AWAKE: usize = 8;
 
 /// Rows in a part, which the number of threads does not change.
 #[must_use]
@@ -48,7 +53,8 @@ pub struct Trainer {
     pub first: Vec<f32>,
     /// Second moments of the optimiser.
     pub second: Vec<f32>,
-    /// Gradient of the last step's objective, per row.
+    /// Gradient of the last objective, per row: after [`Trainer::accumulate`] of everything, after [`Trainer::step`]
+    /// of the points.
     pub gradient: Vec<f32>,
     parts: Vec<Part>,
     tasks: Vec<Task>,
@@ -100,6 +106,10 @@ impl Trainer {
     /// One step on the rows of a batch; nothing is changed where the bound is not finite. Returns the sums of the bound
     /// before the step.
     pub fn step(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, plan: StepPlan) -> Totals {
+        awake(|| self.step_awake(model, rows, noise, plan))
+    }
+
+    fn step_awake(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, plan: StepPlan) -> Totals {
         // Without a limit on the norm each slice is updated while its gradient is still in the cache.
         let fused = plan.clip.is_none().then_some(&plan);
         let totals = self.sweep(model, rows, noise, plan.bound, fused);
@@ -184,45 +194,49 @@ impl Trainer {
         let total_weight = if last_wave { model.total_weight() } else { 0.0 };
         let parts = std::mem::take(&mut self.parts);
         let kernels = self.kernels;
-        self.slices().into_par_iter().for_each(|slices| {
-            match &slices.task.what {
-                TaskKind::Layer { .. } if !slices.task.trainable => {}
-                TaskKind::Point(index) => {
-                    if first_wave {
-                        slices.gradient.fill(0.0);
-                    }
-                    for part in &parts[..used] {
-                        for (sum, &term) in slices.gradient.iter_mut().zip(&part.point_gradients[*index]) {
-                            *sum += term;
-                        }
-                    }
-                    if last_wave {
-                        add_prior(&program.points[*index], total_weight, slices.parameters, slices.gradient);
+        self.slices().into_par_iter().with_max_len(1).for_each(|slices| match &slices.task.what {
+            TaskKind::Layer { .. } if !slices.task.trainable => {}
+            TaskKind::Point(index) => {
+                if first_wave {
+                    slices.gradient.fill(0.0);
+                }
+                for part in &parts[..used] {
+                    for (sum, &term) in slices.gradient.iter_mut().zip(&part.point_gradients[*index]) {
+                        *sum += term;
                     }
                 }
-                TaskKind::Layer { layer, role, rows, uses } => {
-                    let layer = &program.layers[*layer];
-                    let mut accumulate = !first_wave;
-                    for part in &parts[..used] {
-                        for &(input, output, scratch) in uses {
-                            let slot = &program.slots[output];
-                            let count = part.count(slot.level);
-                            layer.gradient(
-                                &kernels,
-                                *role,
-                                rows.clone(),
-                                std::mem::replace(&mut accumulate, true),
-                                part.value(program, input),
-                                &part.adjoints[output][..count * slot.width],
-                                &part.scratches[scratch],
-                                slices.gradient,
-                            );
-                        }
-                    }
+                if last_wave {
+                    add_prior(&program.points[*index], total_weight, slices.parameters, slices.gradient);
+                }
+                if let Some(plan) = update.filter(|_| slices.task.trainable) {
+                    let Slices { parameters, gradient, first, second, .. } = slices;
+                    plan.optimizer.update(plan.size, parameters, gradient, first, second);
                 }
             }
-            if let Some(plan) = update.filter(|_| slices.task.trainable) {
-                plan.optimizer.update(plan.size, slices.parameters, slices.gradient, slices.first, slices.second);
+            TaskKind::Layer { layer, role, rows, uses } => {
+                let layer = &program.layers[*layer];
+                let uses: Vec<Use<'_>> = parts[..used]
+                    .iter()
+                    .flat_map(|part| uses.iter().map(move |at| (part, at)))
+                    .map(|(part, &(input, output, scratch))| {
+                        let slot = &program.slots[output];
+                        let length = part.count(slot.level) * slot.width;
+                        Use {
+                            input: part.value(program, input),
+                            output_adjoint: &part.adjoints[output][..length],
+                            scratch: &part.scratches[scratch],
+                        }
+                    })
+                    .collect();
+                let (rows, gradient) = (rows.clone(), slices.gradient);
+                let mut step = update.map(|plan| Step {
+                    optimizer: plan.optimizer,
+                    size: plan.size,
+                    values: slices.parameters,
+                    first: slices.first,
+                    second: slices.second,
+                });
+                layer.gradient(&kernels, *role, rows, !first_wave, &uses, gradient, step.as_mut());
             }
         });
         self.parts = parts;
@@ -242,6 +256,36 @@ impl Trainer {
         }
         slices
     }
+}
+
+/// Runs `work` with the pool's other threads looking for its tasks all the while: between the phases of a step they would
+/// otherwise fall asleep and be woken again, which takes longer than the pause. A thread that is busy elsewhere is not
+/// waited for.
+fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    /// Sets the flag even where `work` panics.
+    struct Finished<'a>(&'a AtomicBool);
+    impl Drop for Finished<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let finished = AtomicBool::new(false);
+    let helpers = rayon::current_num_threads().min(MOST_AWAKE).saturating_sub(1);
+    rayon::scope(|scope| {
+        let last = Finished(&finished);
+        for _ in 0..helpers {
+            scope.spawn(|_| {
+                while !finished.load(Ordering::Acquire) {
+                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+        let result = work();
+        drop(last);
+        result
+    })
 }
 
 impl Part {

@@ -64,6 +64,19 @@ pub fn add_bias_and_activate(values: &mut [f32], before: &mut [f32], bias: &[f32
 }
 
 vectorized! {
+    /// The same for the columns at the start of every row of a `[rows, stride]` matrix, as many as `bias` has.
+    pub(crate) fn add_bias_and_activate_block(values: &mut [f32], stride: usize, bias: &[f32], activation: Activation) {
+        for row in values.chunks_mut(stride) {
+            let row = &mut row[..bias.len()];
+            for (value, &shift) in row.iter_mut().zip(bias) {
+                *value += shift;
+            }
+            activate_all::<FUSED>(row, activation);
+        }
+    }
+}
+
+vectorized! {
     /// values += bias, elementwise.
     fn add(values: &mut [f32], bias: &[f32]) {
         for (value, &shift) in values.iter_mut().zip(bias) {
@@ -75,44 +88,49 @@ vectorized! {
 vectorized! {
     /// Applies the activation in place.
     pub fn activate(values: &mut [f32], activation: Activation) {
-        match activation {
-            Activation::Identity => {}
-            Activation::Relu => {
-                // Written so that a value that is not a number stays so.
-                for value in values.iter_mut() {
-                    *value = if *value < 0.0 { 0.0 } else { *value };
-                }
+        activate_all::<FUSED>(values, activation);
+    }
+}
+
+#[inline(always)]
+fn activate_all<const FUSED: bool>(values: &mut [f32], activation: Activation) {
+    match activation {
+        Activation::Identity => {}
+        Activation::Relu => {
+            // Written so that a value that is not a number stays so.
+            for value in values.iter_mut() {
+                *value = if *value < 0.0 { 0.0 } else { *value };
             }
-            Activation::Tanh => {
-                for value in values.iter_mut() {
-                    *value = tanh::<FUSED>(*value);
-                }
+        }
+        Activation::Tanh => {
+            for value in values.iter_mut() {
+                *value = tanh::<FUSED>(*value);
             }
-            Activation::Gelu => {
-                for value in values.iter_mut() {
-                    *value *= normal_cdf_and_density::<FUSED>(*value).0;
-                }
+        }
+        Activation::Gelu => {
+            for value in values.iter_mut() {
+                *value *= normal_cdf_and_density::<FUSED>(*value).0;
             }
-            Activation::Silu => {
-                for value in values.iter_mut() {
-                    *value *= logistic::<FUSED>(*value);
-                }
+        }
+        Activation::Silu => {
+            for value in values.iter_mut() {
+                *value *= logistic::<FUSED>(*value);
             }
-            Activation::Softplus => {
-                for value in values.iter_mut() {
-                    *value = softplus_and_logistic::<FUSED>(*value).0;
-                }
+        }
+        Activation::Softplus => {
+            for value in values.iter_mut() {
+                *value = softplus_and_logistic::<FUSED>(*value).0;
             }
-            Activation::Elu => {
-                for value in values.iter_mut() {
-                    let negative = exp::<FUSED>(*value) - 1.0;
-                    *value = if *value > 0.0 { *value } else { negative };
-                }
+        }
+        Activation::Elu => {
+            for value in values.iter_mut() {
+                let negative = exp::<FUSED>(*value) - 1.0;
+                *value = if *value > 0.0 { *value } else { negative };
             }
-            Activation::Logistic => {
-                for value in values.iter_mut() {
-                    *value = logistic::<FUSED>(*value);
-                }
+        }
+        Activation::Logistic => {
+            for value in values.iter_mut() {
+                *value = logistic::<FUSED>(*value);
             }
         }
     }

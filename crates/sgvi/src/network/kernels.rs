@@ -1,9 +1,10 @@
 //! The few kernels that layers are made of, behind one trait, and their implementation on the processor.
 
 use super::activation::{self, Activation};
+use super::dense::{DenseMemory, DenseTerm, Step, Weights};
+use super::product;
 use super::vectorize::vectorized;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatMut, MatRef, Par};
+use std::ops::Range;
 
 /// A dense row-major matrix, possibly read as its transpose.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +55,45 @@ pub trait Kernels: Send + Sync + std::fmt::Debug {
     /// `output = left·right`, or `output += left·right` where `accumulate`; `output` is row-major.
     fn product(&self, output: &mut [f32], accumulate: bool, left: Matrix<'_>, right: Matrix<'_>);
 
+    /// The forward pass of a dense layer: `output = activation(input·weights + bias)`, with the values before the
+    /// activation in `before` where [`Activation::needs_input`]. `memory` keeps what the other passes read.
+    #[allow(clippy::too_many_arguments)]
+    fn dense_forward(
+        &self,
+        output: &mut [f32],
+        before: &mut [f32],
+        input: &[f32],
+        weights: Weights<'_>,
+        bias: &[f32],
+        activation: Activation,
+        memory: &mut DenseMemory,
+    );
+
+    /// The backward pass of a dense layer: from the adjoint of the values before the activation that of the input,
+    /// written or, where the flag is set, added, if it is asked for.
+    fn dense_backward(
+        &self,
+        adjoint: &[f32],
+        weights: Weights<'_>,
+        input_adjoint: Option<(&mut [f32], bool)>,
+        memory: &mut DenseMemory,
+    );
+
+    /// Rows `range` of Σ inputᵀ·adjoint over all terms, the gradient of the `[input width, output width]` weights of a
+    /// dense layer, in the order of the terms; it is written to `gradient` or, where `accumulate`, added to it.
+    ///
+    /// Where a step is asked for, the optimiser takes it on the same rows of the parameters; what is then in `gradient`
+    /// is unspecified. Both passes must have been over every term before, by the same kernels.
+    fn dense_gradient(
+        &self,
+        terms: &[DenseTerm<'_>],
+        widths: [usize; 2],
+        range: Range<usize>,
+        gradient: &mut [f32],
+        accumulate: bool,
+        step: Option<&mut Step<'_>>,
+    );
+
     /// Adds `bias` (`[width]`) to every row of `values` and applies the activation; see
     /// [`activation::add_bias_and_activate`].
     fn bias_and_activation(&self, values: &mut [f32], before: &mut [f32], bias: &[f32], activation: Activation);
@@ -65,31 +105,49 @@ pub trait Kernels: Send + Sync + std::fmt::Debug {
     fn add_column_sums(&self, sums: &mut [f32], matrix: &[f32]);
 }
 
-/// The kernels on the processor: one-threaded `faer` products and loops compiled for its widest vectors.
+/// The kernels on the processor: one-threaded products and loops compiled for its widest vectors.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Processor;
 
-fn view(matrix: Matrix<'_>) -> MatRef<'_, f32> {
-    if matrix.rows == 0 {
-        return MatRef::from_row_major_slice(&[], 0, matrix.columns);
-    }
-    let length = (matrix.rows - 1) * matrix.stride + matrix.columns;
-    MatRef::from_row_major_slice_with_stride(&matrix.values[..length], matrix.rows, matrix.columns, matrix.stride)
-}
-
 impl Kernels for Processor {
     fn product(&self, output: &mut [f32], accumulate: bool, left: Matrix<'_>, right: Matrix<'_>) {
-        let a = view(left);
-        let b = view(right);
-        let (rows, columns) = (left.shape().0, right.shape().1);
-        let target = MatMut::from_row_major_slice_mut(output, rows, columns);
-        let how = if accumulate { Accum::Add } else { Accum::Replace };
-        match (left.transposed, right.transposed) {
-            (false, false) => matmul(target, how, a, b, 1.0, Par::Seq),
-            (true, false) => matmul(target, how, a.transpose(), b, 1.0, Par::Seq),
-            (false, true) => matmul(target, how, a, b.transpose(), 1.0, Par::Seq),
-            (true, true) => matmul(target, how, a.transpose(), b.transpose(), 1.0, Par::Seq),
-        }
+        product::product(output, accumulate, left, right);
+    }
+
+    fn dense_forward(
+        &self,
+        output: &mut [f32],
+        before: &mut [f32],
+        input: &[f32],
+        weights: Weights<'_>,
+        bias: &[f32],
+        activation: Activation,
+        memory: &mut DenseMemory,
+    ) {
+        let set = product::instruction_set();
+        product::dense_forward(set, output, before, input, weights, bias, activation, memory);
+    }
+
+    fn dense_backward(
+        &self,
+        adjoint: &[f32],
+        weights: Weights<'_>,
+        input_adjoint: Option<(&mut [f32], bool)>,
+        memory: &mut DenseMemory,
+    ) {
+        product::dense_backward(product::instruction_set(), adjoint, weights, input_adjoint, memory);
+    }
+
+    fn dense_gradient(
+        &self,
+        terms: &[DenseTerm<'_>],
+        widths: [usize; 2],
+        range: Range<usize>,
+        gradient: &mut [f32],
+        accumulate: bool,
+        step: Option<&mut Step<'_>>,
+    ) {
+        product::dense_gradient(product::instruction_set(), terms, widths, range, gradient, accumulate, step);
     }
 
     fn bias_and_activation(&self, values: &mut [f32], before: &mut [f32], bias: &[f32], activation: Activation) {
@@ -119,37 +177,6 @@ vectorized! {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn products_of_every_orientation_agree_with_the_definition() {
-        let (m, k, n) = (5, 7, 3);
-        let element = |i: usize, j: usize, phase: f32| ((i * 31 + j * 17) as f32 * 0.37 + phase).sin();
-        for transposed_left in [false, true] {
-            for transposed_right in [false, true] {
-                let (rows, columns) = if transposed_left { (k, m) } else { (m, k) };
-                let a: Vec<f32> = (0..rows * columns).map(|i| element(i / columns, i % columns, 0.1)).collect();
-                let left = Matrix { transposed: transposed_left, ..Matrix::new(&a, rows, columns) };
-                let (rows, columns) = if transposed_right { (n, k) } else { (k, n) };
-                let b: Vec<f32> = (0..rows * columns).map(|i| element(i / columns, i % columns, 0.7)).collect();
-                let right = Matrix { transposed: transposed_right, ..Matrix::new(&b, rows, columns) };
-                let mut output = vec![1.0; m * n];
-                Processor.product(&mut output, true, left, right);
-                for i in 0..m {
-                    for j in 0..n {
-                        let want: f32 = 1.0
-                            + (0..k)
-                                .map(|l| {
-                                    let x = if transposed_left { a[l * m + i] } else { a[i * k + l] };
-                                    let y = if transposed_right { b[j * k + l] } else { b[l * n + j] };
-                                    x * y
-                                })
-                                .sum::<f32>();
-                        assert!((output[i * n + j] - want).abs() < 1e-5);
-                    }
-                }
-            }
-        }
-    }
 
     #[test]
     fn column_sums_add_up() {

@@ -2,6 +2,7 @@
 
 use super::activation::Activation;
 use super::convolution::Geometry;
+use super::dense::{DenseMemory, DenseTerm, Step, Weights};
 use super::kernels::{Kernels, Matrix};
 use super::noise::LayerNoise;
 use super::parameters::{Layout, ViewId};
@@ -51,7 +52,7 @@ pub struct Layer {
 }
 
 /// Memory that a layer needs per part of a batch, besides its output.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Scratch {
     /// Values before the activation, where its derivative needs them.
     pub before: Vec<f32>,
@@ -59,6 +60,19 @@ pub struct Scratch {
     pub extra: Vec<f32>,
     /// Adjoint of the patches.
     pub extra_adjoint: Vec<f32>,
+    /// What a dense layer's kernels keep.
+    pub dense: DenseMemory,
+}
+
+/// One use of a layer by one part of a batch, after its backward pass.
+#[derive(Debug, Clone, Copy)]
+pub struct Use<'a> {
+    /// `[rows, input_width]`
+    pub input: &'a [f32],
+    /// What [`Layer::backward`] left, `[rows, output_width]`.
+    pub output_adjoint: &'a [f32],
+    /// The memory of both passes.
+    pub scratch: &'a Scratch,
 }
 
 const NORMALIZATION_EPSILON: f32 = 1e-5;
@@ -80,6 +94,7 @@ impl Layer {
             before: vec![0.0; if self.activation.needs_input() { rows * self.output_width } else { 0 }],
             extra: vec![0.0; extra],
             extra_adjoint: vec![0.0; extra_adjoint],
+            dense: DenseMemory::default(),
         }
     }
 
@@ -102,13 +117,8 @@ impl Layer {
         let (weight, bias) = (view(self.weight), view(self.bias));
         match &self.kind {
             Kind::Dense => {
-                kernels.product(
-                    output,
-                    false,
-                    Matrix::new(input, rows, self.input_width),
-                    Matrix::new(weight, self.input_width, self.output_width),
-                );
-                kernels.bias_and_activation(output, &mut scratch.before, bias, self.activation);
+                let (before, memory) = (&mut scratch.before, &mut scratch.dense);
+                kernels.dense_forward(output, before, input, self.weights(weight), bias, self.activation, memory);
             }
             Kind::Convolution(g) => {
                 let patches = &mut scratch.extra[..rows * g.positions() * g.patch_width()];
@@ -175,14 +185,7 @@ impl Layer {
         let weight = self.weight.map_or(&[][..], |id| layout.slice(parameters, id));
         match &self.kind {
             Kind::Dense => {
-                if let Some((adjoint, accumulate)) = input_adjoint {
-                    kernels.product(
-                        adjoint,
-                        accumulate,
-                        Matrix::new(output_adjoint, rows, self.output_width),
-                        Matrix::new(weight, self.input_width, self.output_width).transpose(),
-                    );
-                }
+                kernels.dense_backward(output_adjoint, self.weights(weight), input_adjoint, &mut scratch.dense);
             }
             Kind::Convolution(g) => {
                 if let Some((adjoint, accumulate)) = input_adjoint {
@@ -234,10 +237,15 @@ impl Layer {
         }
     }
 
-    /// The gradient of rows `range` of a parameter (of all its elements, where it is a vector), written to `gradient` or,
-    /// where `accumulate`, added to it.
+    fn weights<'a>(&self, values: &'a [f32]) -> Weights<'a> {
+        Weights { values, input_width: self.input_width, output_width: self.output_width }
+    }
+
+    /// The gradient of rows `range` of a parameter (of all its elements, where it is a vector), summed over the uses in
+    /// their order, written to `gradient` or, where `accumulate`, added to it.
     ///
-    /// `output_adjoint` is what [`Layer::backward`] left; the result is of one part of the batch.
+    /// Where a step is asked for, the optimiser takes it on the same slice of the parameters; what is then in `gradient`
+    /// is unspecified.
     #[allow(clippy::too_many_arguments)]
     pub fn gradient(
         &self,
@@ -245,45 +253,51 @@ impl Layer {
         role: Role,
         range: Range<usize>,
         accumulate: bool,
-        input: &[f32],
-        output_adjoint: &[f32],
-        scratch: &Scratch,
+        uses: &[Use<'_>],
+        gradient: &mut [f32],
+        step: Option<&mut Step<'_>>,
+    ) {
+        if self.kind == Kind::Dense && role == Role::Weight && !uses.is_empty() {
+            let terms: Vec<_> = uses
+                .iter()
+                .map(|u| DenseTerm { input: u.input, adjoint: u.output_adjoint, memory: &u.scratch.dense })
+                .collect();
+            let widths = [self.input_width, self.output_width];
+            return kernels.dense_gradient(&terms, widths, range, gradient, accumulate, step);
+        }
+        if !accumulate {
+            gradient.fill(0.0);
+        }
+        for one in uses {
+            self.add_gradient(kernels, role, range.clone(), *one, gradient);
+        }
+        if let Some(step) = step {
+            step.take(0, gradient);
+        }
+    }
+
+    /// What one use adds to the gradient.
+    fn add_gradient(
+        &self,
+        kernels: &dyn Kernels,
+        role: Role,
+        range: Range<usize>,
+        Use { input, output_adjoint, scratch }: Use<'_>,
         gradient: &mut [f32],
     ) {
         let rows = output_adjoint.len() / self.output_width.max(1);
-        if !accumulate && (role == Role::Bias || self.kind == Kind::Normalization) {
-            gradient.fill(0.0);
-        }
         match (&self.kind, role) {
-            (Kind::Dense, Role::Weight) => kernels.product(
-                gradient,
-                accumulate,
-                Matrix::of_columns(input, rows, self.input_width, range).transpose(),
-                Matrix::new(output_adjoint, rows, self.output_width),
-            ),
             (Kind::Convolution(g), Role::Weight) => {
-                let positions = rows * g.positions();
-                kernels.product(
-                    gradient,
-                    accumulate,
-                    Matrix::of_columns(
-                        &scratch.extra[..positions * g.patch_width()],
-                        positions,
-                        g.patch_width(),
-                        range,
-                    )
-                    .transpose(),
-                    Matrix::new(output_adjoint, positions, g.small_channels),
-                );
+                let (positions, width) = (rows * g.positions(), g.patch_width());
+                let patches = Matrix::of_columns(&scratch.extra[..positions * width], positions, width, range);
+                let slopes = Matrix::new(output_adjoint, positions, g.small_channels);
+                kernels.product(gradient, true, patches.transpose(), slopes);
             }
             (Kind::TransposedConvolution(g), Role::Weight) => {
-                let positions = rows * g.positions();
-                kernels.product(
-                    gradient,
-                    accumulate,
-                    Matrix::of_columns(input, positions, g.small_channels, range).transpose(),
-                    Matrix::new(&scratch.extra_adjoint[..positions * g.patch_width()], positions, g.patch_width()),
-                );
+                let (positions, width) = (rows * g.positions(), g.patch_width());
+                let inputs = Matrix::of_columns(input, positions, g.small_channels, range);
+                let slopes = Matrix::new(&scratch.extra_adjoint[..positions * width], positions, width);
+                kernels.product(gradient, true, inputs.transpose(), slopes);
             }
             (Kind::Normalization, Role::Weight) => {
                 for (slopes, values) in
@@ -295,7 +309,7 @@ impl Layer {
                 }
             }
             (_, Role::Bias) => kernels.add_column_sums(gradient, output_adjoint),
-            (Kind::Dropout(_), Role::Weight) => {}
+            (Kind::Dense | Kind::Dropout(_), Role::Weight) => {}
         }
     }
 }
@@ -415,6 +429,7 @@ mod tests {
             Some((&mut input_adjoint, true)),
         );
         let mut gradient = vec![0.0; parameters.len()];
+        let one = Use { input: &input, output_adjoint: &adjoint, scratch: &scratch };
         for (view, role) in [(layer.weight, Role::Weight), (layer.bias, Role::Bias)] {
             let Some(view) = view else { continue };
             let view = &layout.views()[view];
@@ -424,19 +439,11 @@ mod tests {
             if role == Role::Weight && view.shape.len() > 1 {
                 for (rows, range) in [(0..middle, view.range.start..cut), (middle..view.shape[0], cut..view.range.end)]
                 {
-                    layer.gradient(&Processor, role, rows, true, &input, &adjoint, &scratch, &mut gradient[range]);
+                    layer.gradient(&Processor, role, rows, true, &[one], &mut gradient[range], None);
                 }
             } else {
-                layer.gradient(
-                    &Processor,
-                    role,
-                    0..view.shape[0],
-                    false,
-                    &input,
-                    &adjoint,
-                    &scratch,
-                    &mut gradient[view.range.clone()],
-                );
+                let target = &mut gradient[view.range.clone()];
+                layer.gradient(&Processor, role, 0..view.shape[0], false, &[one], target, None);
             }
         }
         let step = 1e-2_f32;

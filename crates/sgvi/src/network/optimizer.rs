@@ -65,6 +65,18 @@ impl Optimizer {
         }
     }
 
+    /// The rule with the constants of a step.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(crate) fn rule(&self, size: StepSize) -> Rule {
+        let StepSize { scale, epsilon, shrink } = size;
+        match *self {
+            Self::Adam { first_decay, second_decay, .. } => {
+                Rule::Adam { first_decay, second_decay, scale, epsilon, shrink }
+            }
+            Self::Momentum { momentum, .. } => Rule::Momentum { momentum, scale, shrink },
+        }
+    }
+
     /// Moves `values` along `gradient` (of the objective, which is to be made large), updating the moments.
     ///
     /// All four slices are the same range of their buffers.
@@ -74,6 +86,31 @@ impl Optimizer {
                 adam(size, first_decay, second_decay, values, gradient, first, second)
             }
             Self::Momentum { momentum, .. } => velocity(size, momentum, values, gradient, first),
+        }
+    }
+}
+
+/// An optimiser at one step, with every constant that the rule needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rule {
+    /// m = β₁m + (1 − β₁)g; v = β₂v + (1 − β₂)g²; x = x − shrink·x + scale·m / (√v + ε)
+    Adam { first_decay: f32, second_decay: f32, scale: f32, epsilon: f32, shrink: f32 },
+    /// m = momentum·m + g; x = x − shrink·x + scale·m
+    Momentum { momentum: f32, scale: f32, shrink: f32 },
+}
+
+impl Rule {
+    /// Whether there are second moments.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(crate) fn has_second_moments(self) -> bool {
+        matches!(self, Self::Adam { .. })
+    }
+
+    /// Fraction of a parameter that the step takes away.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(crate) fn shrink(self) -> f32 {
+        match self {
+            Self::Adam { shrink, .. } | Self::Momentum { shrink, .. } => shrink,
         }
     }
 }

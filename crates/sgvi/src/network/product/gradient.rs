@@ -1,0 +1,253 @@
+//! The gradient of a matrix of weights, summed over the parts of a batch in registers, and the optimiser's step on it.
+
+use super::super::dense::Step;
+use super::super::optimizer::Rule;
+use super::register::{Register, prefetch_to_write};
+
+/// Registers of the largest tile.
+const LARGEST_TILE: usize = 24;
+
+/// Rows of a batch in two layouts: Σ over them is a term of every element of the gradient.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Segment<'a> {
+    /// The inputs, element (input i, row r) at `i·stride + r`.
+    pub inputs: &'a [f32],
+    /// From one input to the next.
+    pub stride: usize,
+    /// The adjoints of some outputs, element (row r, output j) at `r·vectors·LANES + j`.
+    pub adjoints: &'a [f32],
+    /// Rows of the batch.
+    pub rows: usize,
+}
+
+/// A block of the gradient and what becomes of it.
+#[derive(Debug)]
+pub(super) struct Target<'a, 'b> {
+    /// The gradient, in which partial sums stand; the sums are left there where no step is taken.
+    pub gradient: &'a mut [f32],
+    /// From one row of the gradient, and of the parameters, to the next.
+    pub stride: usize,
+    /// The first column.
+    pub column: usize,
+    /// Whether the gradient holds sums to which to add.
+    pub accumulate: bool,
+    /// The step, on parameters laid out like the gradient.
+    pub step: Option<&'a mut Step<'b>>,
+}
+
+/// Rows `first..first + count` of the inputs against all outputs of the segments' registers.
+#[derive(Debug)]
+pub(super) struct Gradient<'a, 'b> {
+    pub segments: &'a [Segment<'a>],
+    pub first: usize,
+    pub count: usize,
+    /// Registers that hold a row of the segments' adjoints.
+    pub vectors: usize,
+    pub target: Target<'a, 'b>,
+}
+
+/// Computes the rows, and takes the step.
+///
+/// # Safety
+/// The processor has the instruction set of `R`.
+#[inline(always)]
+pub(super) unsafe fn gradient<R: Register>(job: Gradient<'_, '_>) {
+    let Gradient { segments, first, count, vectors, target } = job;
+    if count == 0 || segments.is_empty() {
+        return;
+    }
+    let width = vectors * R::LANES;
+    for segment in segments {
+        assert!((first + count - 1) * segment.stride + segment.rows <= segment.inputs.len());
+        assert!(segment.rows * width <= segment.adjoints.len());
+    }
+    let length = (count - 1) * target.stride + target.column + width;
+    assert!(length <= target.gradient.len());
+    let moments = target.step.map(|step| {
+        let rule = step.optimizer.rule(step.size);
+        assert!(length <= step.values.len() && length <= step.first.len());
+        assert!(length <= step.second.len() || !rule.has_second_moments());
+        Moments {
+            values: step.values.as_mut_ptr().wrapping_add(target.column),
+            first: step.first.as_mut_ptr().wrapping_add(target.column),
+            second: step.second.as_mut_ptr().wrapping_add(target.column),
+            rule,
+        }
+    });
+    // SAFETY: the caller's contract.
+    let mut tile = [unsafe { R::zero() }; LARGEST_TILE];
+    let tiles = Tiles {
+        segments,
+        gradient: target.gradient.as_mut_ptr().wrapping_add(target.column),
+        stride: target.stride,
+        accumulate: target.accumulate,
+        moments,
+        tile: tile.as_mut_ptr().cast(),
+    };
+    // SAFETY: the assertions above cover every element that the tiles of `count` rows touch.
+    unsafe {
+        match vectors {
+            1 => tiles.all::<R, 1>(first, count),
+            2 => tiles.all::<R, 2>(first, count),
+            3 => tiles.all::<R, 3>(first, count),
+            _ => tiles.all::<R, 4>(first, count),
+        }
+    }
+}
+
+/// The parameters of a tile's rows and their moments.
+#[derive(Clone, Copy)]
+struct Moments {
+    values: *mut f32,
+    first: *mut f32,
+    second: *mut f32,
+    rule: Rule,
+}
+
+#[derive(Clone, Copy)]
+struct Tiles<'a> {
+    segments: &'a [Segment<'a>],
+    gradient: *mut f32,
+    stride: usize,
+    accumulate: bool,
+    moments: Option<Moments>,
+    /// Room for the sums of the largest tile.
+    tile: *mut f32,
+}
+
+impl Tiles<'_> {
+    /// # Safety
+    /// Every element of `count` rows is in bounds, and the processor has the instruction set of `R`.
+    #[inline(always)]
+    unsafe fn all<R: Register, const VECTORS: usize>(self, first: usize, count: usize) {
+        let mut row = 0;
+        // SAFETY: each tile covers rows `row..row + HEIGHT`, which are below `count`.
+        unsafe {
+            if VECTORS <= 2 {
+                while row + 12 <= count {
+                    self.tile::<R, 12, VECTORS>(first + row, row);
+                    row += 12;
+                }
+            }
+            while row + 6 <= count {
+                self.tile::<R, 6, VECTORS>(first + row, row);
+                row += 6;
+            }
+            if row + 4 <= count {
+                self.tile::<R, 4, VECTORS>(first + row, row);
+                row += 4;
+            }
+            if row + 2 <= count {
+                self.tile::<R, 2, VECTORS>(first + row, row);
+                row += 2;
+            }
+            if row < count {
+                self.tile::<R, 1, VECTORS>(first + row, row);
+            }
+        }
+    }
+
+    /// `HEIGHT` rows: `input` is the first of them among the inputs, `row` in the target.
+    ///
+    /// # Safety
+    /// As for [`Tiles::all`].
+    #[inline(always)]
+    unsafe fn tile<R: Register, const HEIGHT: usize, const VECTORS: usize>(self, input: usize, row: usize) {
+        let start = row * self.stride;
+        // What the step will read is fetched while the sums are computed: a line per row of the batch.
+        let gradient = self.gradient.wrapping_add(start);
+        let ahead = match self.moments {
+            Some(m) => {
+                [m.values.wrapping_add(start), m.first.wrapping_add(start), m.second.wrapping_add(start), gradient]
+            }
+            None => [gradient; 4],
+        };
+        let mut fetched = 0;
+        // SAFETY: the caller's contract; addresses that are only prefetched may lie anywhere.
+        unsafe {
+            let mut sums = [[R::zero(); VECTORS]; HEIGHT];
+            for segment in self.segments {
+                let inputs = segment.inputs.as_ptr().add(input * segment.stride);
+                let adjoints = segment.adjoints.as_ptr();
+                for r in 0..segment.rows {
+                    let right = adjoints.add(r * VECTORS * R::LANES);
+                    let mut vectors = [R::zero(); VECTORS];
+                    for (v, vector) in vectors.iter_mut().enumerate() {
+                        *vector = R::load(right.add(v * R::LANES));
+                    }
+                    if let Some(buffer) = ahead.get((fetched >> 2) & 3) {
+                        let line = (fetched >> 4) * self.stride + (fetched & 3) * 16;
+                        prefetch_to_write(buffer.wrapping_add(line));
+                    }
+                    fetched += 1;
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let factor = R::broadcast(inputs.add(i * segment.stride + r));
+                        for (sum, &vector) in sums.iter_mut().zip(&vectors) {
+                            *sum = sum.add_product(factor, vector);
+                        }
+                    }
+                }
+            }
+            // By way of memory: a loop over registers that were not all named here would keep them in memory throughout.
+            for (i, sums) in sums.iter().enumerate() {
+                for (v, &sum) in sums.iter().enumerate() {
+                    sum.store(self.tile.add((i * VECTORS + v) * R::LANES));
+                }
+            }
+            for i in 0..HEIGHT {
+                self.finish::<R>(self.tile.add(i * VECTORS * R::LANES), start + i * self.stride, VECTORS);
+            }
+        }
+    }
+
+    /// One row of a tile whose sums stand at `sums`.
+    ///
+    /// # Safety
+    /// As for [`Tiles::all`].
+    #[inline(always)]
+    unsafe fn finish<R: Register>(&self, sums: *const f32, start: usize, vectors: usize) {
+        for v in 0..vectors {
+            let at = start + v * R::LANES;
+            // SAFETY: the caller's contract.
+            unsafe {
+                let sum = R::load(sums.add(v * R::LANES));
+                let here = self.gradient.wrapping_add(at);
+                let sum = if self.accumulate { R::load(here).add(sum) } else { sum };
+                match self.moments {
+                    None => sum.store(here),
+                    Some(m) => step(m.rule, sum, m.values.add(at), m.first.add(at), m.second.wrapping_add(at)),
+                }
+            }
+        }
+    }
+}
+
+/// The optimiser's rule on one register of the gradient.
+///
+/// # Safety
+/// As for [`Tiles::all`]; `second` is only used where the rule has second moments.
+#[inline(always)]
+unsafe fn step<R: Register>(rule: Rule, gradient: R, values: *mut f32, first: *mut f32, second: *mut f32) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let value = R::load(values);
+        let kept = value.multiply(R::splat(1.0 - rule.shrink()));
+        match rule {
+            Rule::Adam { first_decay, second_decay, scale, epsilon, .. } => {
+                let m = gradient.multiply(R::splat(1.0 - first_decay));
+                let m = m.add_product(R::splat(first_decay), R::load(first));
+                let v = gradient.multiply(R::splat(1.0 - second_decay)).multiply(gradient);
+                let v = v.add_product(R::splat(second_decay), R::load(second));
+                m.store(first);
+                v.store(second);
+                let root = v.square_root().add(R::splat(epsilon));
+                kept.add(m.multiply(R::splat(scale)).divide(root)).store(values);
+            }
+            Rule::Momentum { momentum, scale, .. } => {
+                let m = gradient.add_product(R::splat(momentum), R::load(first));
+                m.store(first);
+                kept.add_product(m, R::splat(scale)).store(values);
+            }
+        }
+    }
+}
