@@ -18,6 +18,9 @@ const DEFAULT_MAX_ITERATIONS: usize = 1000;
 /// Relative gain at which a restart counts as converged where the model does not say.
 const DEFAULT_TOLERANCE: f64 = 1e-8;
 
+/// Values of the rows' data and factors up to which restarts run side by side.
+const LARGEST_SIDE_BY_SIDE: usize = 1 << 20;
+
 /// A model prepared for coordinate ascent: an algorithm whose step is one iteration over all factors.
 ///
 /// Clones share the model and the data.
@@ -147,17 +150,23 @@ pub fn fit(graph: &Graph) -> Result<Fit<Ascent>, FitError> {
     fit_with(&ascent, &mut executor(graph)).map_err(FitError::from)
 }
 
-/// Runs restarts of a prepared model under a loop of one's own.
+/// Runs restarts of a prepared model under a loop of one's own; those of a small model side by side.
 ///
 /// # Errors
 ///
 /// What ended the run, with what had been reached.
 pub fn fit_with(ascent: &Ascent, executor: &mut Executor<'_>) -> Result<Fit<Ascent>, Failure<CaviError>> {
-    executor.run(|restart| {
+    let start = |restart| {
         let mut own = ascent.clone();
         own.restart(restart)?;
         Ok(own)
-    })
+    };
+    // The rows of a large model occupy all threads by themselves.
+    if ascent.engine.row_values() <= LARGEST_SIDE_BY_SIDE {
+        executor.run_side_by_side(start)
+    } else {
+        executor.run(start)
+    }
 }
 
 /// Why a fit did not succeed.

@@ -125,6 +125,17 @@ fn gates_unknown(program: &Program, plan: &Plan, f: FactorId, start: &Start) -> 
 }
 
 impl Engine {
+    /// Values of the rows in all: their data and the statistics of their factors.
+    pub(crate) fn row_values(&self) -> usize {
+        let program = &self.lowered.program;
+        let data: usize = (0..program.data.len()).map(|i| self.reader.width(i)).sum();
+        let statistics = program.factors.iter().enumerate().filter(|(_, f)| f.local);
+        let statistics: usize = statistics
+            .map(|(f, factor)| (0..factor.family.num_statistics()).map(|s| self.row_size(f, s)).sum::<usize>())
+            .sum();
+        program.num_rows * (data + statistics)
+    }
+
     /// Assigns the categories of gates whose parameters are unknown.
     pub(super) fn assign_gates(
         &mut self,

@@ -7,6 +7,8 @@ mod data_sums;
 mod fused;
 mod gates;
 mod global;
+#[cfg(test)]
+mod gradient_tests;
 mod initial;
 mod local;
 mod moments;

@@ -6,6 +6,7 @@ pub mod encoding;
 pub mod interruption;
 pub mod observe;
 pub mod outcome;
+mod parallel;
 mod state;
 pub mod stop;
 
@@ -153,13 +154,28 @@ impl<'a> Executor<'a> {
             observer.finished();
         }
         let seconds = seconds_before + clock.elapsed().as_secs_f64();
-        let best = best_index(state.outcomes.iter().map(|outcome| outcome.elbo));
-        match (result, best, state.best) {
-            (Ok(()), Some(best), Some(algorithm)) => {
-                let outcome = state.outcomes[best];
+        self.conclude(result.err(), state.best, state.outcomes, state.trace, seconds)
+    }
+
+    /// What the restarts come to.
+    fn conclude<A, E>(
+        &self,
+        cause: Option<FailureCause<E>>,
+        algorithm: Option<A>,
+        restarts: Vec<RestartOutcome>,
+        trace: Vec<TracePoint>,
+        seconds: f64,
+    ) -> Result<Fit<A>, Failure<E>>
+    where
+        E: std::error::Error + 'static,
+    {
+        let best = best_index(restarts.iter().map(|outcome| outcome.elbo));
+        match (cause, best, algorithm) {
+            (None, Some(best), Some(algorithm)) => {
+                let outcome = restarts[best];
                 // A flag that was raised when everything had run has cut nothing off.
-                let cut = state.outcomes.len() < self.restarts
-                    || state.outcomes.last().is_some_and(|o| !o.converged && o.iterations < self.max_iterations);
+                let cut = restarts.len() < self.restarts
+                    || restarts.iter().any(|o| !o.converged && o.iterations < self.max_iterations);
                 let interrupted = cut && self.interruption.is_raised();
                 let status = if outcome.converged && !interrupted { Status::Converged } else { Status::MaxIterations };
                 Ok(Fit {
@@ -170,23 +186,18 @@ impl<'a> Executor<'a> {
                         iterations: outcome.iterations,
                         seconds,
                         elbo: outcome.elbo,
-                        restarts: state.outcomes,
-                        trace: state.trace,
+                        restarts,
+                        trace,
                         trace_columns: self.trace_columns.clone(),
                         interrupted,
                     },
                 })
             }
-            (Ok(()), ..) => {
+            (None, ..) => {
                 let option = if self.restarts == 0 { "restarts" } else { "max_iterations" };
-                Err(Failure {
-                    cause: FailureCause::NothingToDo { option },
-                    restarts: Vec::new(),
-                    trace: state.trace,
-                    seconds,
-                })
+                Err(Failure { cause: FailureCause::NothingToDo { option }, restarts: Vec::new(), trace, seconds })
             }
-            (Err(cause), ..) => Err(Failure { cause, restarts: state.outcomes, trace: state.trace, seconds }),
+            (Some(cause), ..) => Err(Failure { cause, restarts, trace, seconds }),
         }
     }
 
@@ -407,6 +418,39 @@ mod tests {
         let failure = executor().run_with_checkpoints(&other, climber).unwrap_err();
         assert!(matches!(failure.cause, FailureCause::Checkpoint(CheckpointError::OtherRun { .. })));
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn restarts_side_by_side_are_those_one_after_another() {
+        let whole = executor().run(climber).unwrap();
+        let beside = executor().run_side_by_side(climber).unwrap();
+        assert_eq!(without_times(beside.outcome), without_times(whole.outcome));
+        assert_eq!(beside.algorithm, whole.algorithm);
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let single = one.install(|| executor().run_side_by_side(climber)).unwrap();
+        assert_eq!(single.algorithm, whole.algorithm);
+    }
+
+    /// Climbs, but slips in the second restart.
+    fn slippery(restart: Restart) -> Result<Climber, Slipped> {
+        if restart.index == 2 { Err(Slipped) } else { climber(restart) }
+    }
+
+    #[test]
+    fn a_failure_side_by_side_is_the_first_one() {
+        let (one, other) = (executor().run(slippery).unwrap_err(), executor().run_side_by_side(slippery).unwrap_err());
+        assert!(matches!(other.cause, FailureCause::Algorithm(Slipped)));
+        assert_eq!(other.restarts, one.restarts);
+        assert_eq!(other.trace.len(), one.trace.len());
+    }
+
+    #[test]
+    fn an_interruption_side_by_side_keeps_what_was_reached() {
+        let flag = Interruption::new();
+        flag.raise();
+        let outcome = executor().interruption(flag).run_side_by_side(climber).unwrap().outcome;
+        assert!(outcome.interrupted && outcome.status == Status::MaxIterations);
+        assert!(outcome.restarts.iter().all(|r| r.iterations == 1) && !outcome.restarts.is_empty());
     }
 
     /// Fails, or reports what is not finite, in its third step.

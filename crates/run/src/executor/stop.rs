@@ -13,6 +13,9 @@ pub trait StopRule {
     /// Takes one iteration into account and says whether the algorithm has converged.
     fn converged(&mut self, progress: &Progress) -> bool;
 
+    /// A rule of the same kind that remembers nothing.
+    fn fresh(&self) -> Box<dyn StopRule + Send>;
+
     /// Writes what the rule remembers.
     fn save(&self, encoder: &mut Encoder);
 
@@ -42,6 +45,12 @@ impl RelativeGain {
 }
 
 impl StopRule for RelativeGain {
+    fn fresh(&self) -> Box<dyn StopRule + Send> {
+        let mut own = self.clone();
+        own.start();
+        Box::new(own)
+    }
+
     fn start(&mut self) {
         self.previous = None;
     }
@@ -90,6 +99,12 @@ fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
 }
 
 impl StopRule for WindowedGain {
+    fn fresh(&self) -> Box<dyn StopRule + Send> {
+        let mut own = self.clone();
+        own.start();
+        Box::new(own)
+    }
+
     fn start(&mut self) {
         self.values.clear();
     }
