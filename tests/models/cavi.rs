@@ -337,9 +337,9 @@ fn lda() {
         let w = levels.iter().position(|&l| l == word).expect("the word occurs");
         largest(&(0..8).map(|k| topic[k * levels.len() + w]).collect::<Vec<_>>())
     };
-    assert_eq!(home("socket"), home("connection"));
+    assert_eq!(home("server"), home("client"));
     assert_eq!(home("thread"), home("lock"));
-    assert_ne!(home("socket"), home("thread"));
+    assert_ne!(home("server"), home("thread"));
     for k in 0..8 {
         close(topic[k * levels.len()..(k + 1) * levels.len()].iter().sum(), 1.0, 1e-9);
     }
