@@ -157,3 +157,52 @@ fn the_optimum_is_a_fixed_point() {
     close("sds", &sd(&ascent, "m"), &before.1, 1e-9);
     close("rates", &parameter(&ascent, "t", "rate"), &before.2, 1e-9);
 }
+
+/// A level that wanders and is measured; `cells` are the measurements.
+fn wandering(cells: &str, more: &str) -> String {
+    format!(
+        r#"
+        [data.values]
+        y = [{cells}]
+        [plates]
+        time = "rows"
+        part = 2
+        [variables.level]
+        plates = ["time"]
+        distribution = "gaussian-markov-chain"
+        dimension = "part"
+        initial_mean = 0.0
+        initial_precision = 0.1
+        transition = [[1.0, 0.2], [0.0, 0.9]]
+        innovation_precision = 2.0
+        {more}
+        [variables.loading]
+        distribution = "normal"
+        dimension = "part"
+        mean = 1.0
+        precision = 4.0
+        [variables.x]
+        plates = ["time"]
+        distribution = "normal"
+        mean = "dot(loading, level)"
+        precision = 3.0
+        observed = "y"
+        [inference]
+        tolerance = 1e-13
+        max_iterations = 5000
+        "#
+    )
+}
+
+#[test]
+fn a_chain_may_begin_at_a_given_state_and_ends_at_the_same_optimum() {
+    // With a missing cell precisions differ from row to row.
+    for cells in ["0.3, 1.2, 0.9, 2.1, 1.8, 2.9, 3.3", "0.3, 1.2, nan, 2.1, 1.8, 2.9, 3.3"] {
+        let (plain, at_prior) = common::fit(&wandering(cells, ""));
+        let (given, at_start) = common::fit(&wandering(cells, "initial = [0.4, -0.1]"));
+        common::close("the ELBO", &[given], &[plain], 1e-9);
+        let levels = |ascent: &cavi::Ascent| ascent.rows("level", 0..7).expect("rows").expect("a row-level variable");
+        common::close("means", &levels(&at_start).means, &levels(&at_prior).means, 1e-4);
+        common::close("sds", &levels(&at_start).sds, &levels(&at_prior).sds, 1e-4);
+    }
+}

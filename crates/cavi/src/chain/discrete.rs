@@ -225,6 +225,11 @@ pub fn forward_backward(
 }
 
 impl DiscreteChainScratch {
+    /// Numbers that the passes keep for each row.
+    pub(crate) fn values_per_row(num_states: usize) -> usize {
+        3 * kernels::lanes_and_width(num_states).1 + 2
+    }
+
     /// Fills the tables and gives every buffer the length that the chain needs.
     fn prepare(
         &mut self,

@@ -20,10 +20,10 @@ pub use super::gaussian_kernels::UnaryPrecision;
 const GROUP_ROWS: usize = 4096;
 
 /// Rows from which on both halves of a sequence run at the same time.
-const LONG_SEQUENCE_ROWS: usize = 4 * GROUP_ROWS;
+pub(super) const LONG_SEQUENCE_ROWS: usize = 4 * GROUP_ROWS;
 
 /// ln 2π.
-const LN_TWO_PI: f64 = 1.837_877_066_409_345_3;
+pub(super) const LN_TWO_PI: f64 = 1.837_877_066_409_345_3;
 
 /// Expected natural parameters of the chain itself, row-major.
 #[derive(Clone, Copy, Debug)]
@@ -202,18 +202,7 @@ pub fn smooth(
     let num_rows = linear.len().checked_div(d).unwrap_or(0);
     check_length("linear", linear.len(), num_rows * d)?;
     check_starts(starts, num_rows)?;
-    for (name, values, length) in [
-        ("initial_precision", terms.initial_precision, square),
-        ("initial_linear", terms.initial_linear, d),
-        ("innovation_precision", terms.innovation_precision, square),
-        ("transition_quadratic", terms.transition_quadratic, square),
-        ("transition_linear", terms.transition_linear, square),
-    ] {
-        check_length(name, values.len(), length)?;
-        if !values.iter().all(|value| value.is_finite()) {
-            return Err(ChainError::ParametersNotFinite { array: name });
-        }
-    }
+    check_terms(terms)?;
     match precision {
         UnaryPrecision::Shared(matrix) => check_length("precision", matrix.len(), square)?,
         UnaryPrecision::PerRow(matrices) => check_length("precision", matrices.len(), num_rows * square)?,
@@ -263,6 +252,25 @@ pub fn smooth(
     }
     let row = linear.chunks_exact(d.max(1)).position(|row| row.iter().any(|value| !value.is_finite()));
     Err(ChainError::NotFinite { row: row.unwrap_or(0) })
+}
+
+/// Checks the lengths of a chain's own terms and that they are numbers.
+pub(super) fn check_terms(terms: GaussianChainTerms<'_>) -> Result<(), ChainError> {
+    let d = terms.dimension;
+    let square = d * d;
+    for (name, values, length) in [
+        ("initial_precision", terms.initial_precision, square),
+        ("initial_linear", terms.initial_linear, d),
+        ("innovation_precision", terms.innovation_precision, square),
+        ("transition_quadratic", terms.transition_quadratic, square),
+        ("transition_linear", terms.transition_linear, square),
+    ] {
+        check_length(name, values.len(), length)?;
+        if !values.iter().all(|value| value.is_finite()) {
+            return Err(ChainError::ParametersNotFinite { array: name });
+        }
+    }
+    Ok(())
 }
 
 /// Smooths one sequence; the error is the row, from its first, whose pivot is not positive definite.

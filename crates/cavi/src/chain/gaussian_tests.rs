@@ -2,6 +2,7 @@
 
 use super::ChainError;
 use super::gaussian::*;
+use super::gaussian_shared::{SharedCovariances, smooth_shared};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -263,6 +264,89 @@ fn shared_precision_equals_the_same_precision_in_every_row() {
         let without = problem.solve_with(UnaryPrecision::Shared(&shared), false).unwrap();
         assert_eq!((without.means, without.summary), (found.means, found.summary));
     }
+}
+
+#[test]
+fn covariances_until_they_repeat_are_those_of_every_row() {
+    for (dimension, sequences) in [
+        (1, vec![1, 2, 400, 2, 3]),
+        (2, vec![20_001]),
+        (3, vec![5, 17_000, 1, 5, 4000]),
+        (10, vec![700, 30, 30]),
+        (18, vec![60, 1]),
+    ] {
+        let starts: Vec<usize> = (0..sequences.len()).map(|s| sequences[..s].iter().sum()).collect();
+        let num_rows: usize = sequences.iter().sum();
+        let mut problem = Problem::random(61, dimension, num_rows, &starts);
+        let square = dimension * dimension;
+        problem.precision = problem.precision[..square].repeat(num_rows);
+        let found = problem.solve();
+        let terms = GaussianChainTerms {
+            dimension,
+            initial_precision: &problem.initial_precision,
+            initial_linear: &problem.initial_linear,
+            innovation_precision: &problem.innovation_precision,
+            transition_quadratic: &problem.transition_quadratic,
+            transition_linear: &problem.transition_linear,
+        };
+        let run = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let (mut shared, mut summary) = (SharedCovariances::default(), GaussianChainSummary::default());
+                let mut means = Vec::new();
+                // Buffers that were in use give the same.
+                for _ in 0..2 {
+                    means.clone_from(&problem.linear);
+                    let unary = &problem.precision[..square];
+                    smooth_shared(terms, unary, &problem.starts, &mut means, &mut shared, &mut summary).unwrap();
+                }
+                (means, summary, shared)
+            })
+        };
+        let (means, summary, shared) = run(1);
+        assert_close(&means, &found.means, 1e-10);
+        for row in 0..num_rows {
+            assert_close(shared.row(row), &found.covariances[row * square..(row + 1) * square], 1e-10);
+        }
+        assert!(shared.row(num_rows).is_empty());
+        let most: usize = sequences.iter().map(|l| (*l).min(600)).sum();
+        assert!(shared.count() <= most, "{} covariances of {num_rows} rows", shared.count());
+        assert_close(
+            &[summary.log_normalizer, summary.entropy],
+            &[found.summary.log_normalizer, found.summary.entropy],
+            1e-10,
+        );
+        assert_close(&summary.current_sum, &found.summary.current_sum, 1e-9);
+        assert_close(&summary.previous_sum, &found.summary.previous_sum, 1e-9);
+        assert_close(&summary.cross_sum, &found.summary.cross_sum, 1e-9);
+        assert_close(&summary.initial_mean_sum, &found.summary.initial_mean_sum, 1e-10);
+        assert_close(&summary.initial_second_moment_sum, &found.summary.initial_second_moment_sum, 1e-10);
+        assert_eq!((summary.num_sequences, summary.num_steps), (starts.len(), num_rows - starts.len()));
+        let (again, of_three, _) = run(3);
+        assert_eq!((means, summary), (again, of_three));
+    }
+}
+
+#[test]
+fn a_shared_precision_that_is_not_positive_definite_is_refused() {
+    let problem = Problem::random(71, 2, 9, &[0, 4]);
+    let terms = GaussianChainTerms {
+        dimension: 2,
+        initial_precision: &problem.initial_precision,
+        initial_linear: &problem.initial_linear,
+        innovation_precision: &problem.innovation_precision,
+        transition_quadratic: &problem.transition_quadratic,
+        transition_linear: &problem.transition_linear,
+    };
+    let attempt = |precision: &[f64], linear: &[f64]| {
+        let (mut shared, mut summary) = (SharedCovariances::default(), GaussianChainSummary::default());
+        smooth_shared(terms, precision, &problem.starts, &mut linear.to_vec(), &mut shared, &mut summary)
+    };
+    assert_eq!(attempt(&[-1e3, 0.0, 0.0, 1.0], &problem.linear), Err(ChainError::NotPositiveDefinite { row: 0 }));
+    assert!(matches!(attempt(&[1.0], &problem.linear), Err(ChainError::Shape { array: "precision", .. })));
+    let mut linear = problem.linear.clone();
+    linear[5] = f64::NAN;
+    assert!(matches!(attempt(&[1.0, 0.0, 0.0, 1.0], &linear), Err(ChainError::NotFinite { .. })));
 }
 
 #[test]

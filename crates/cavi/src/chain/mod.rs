@@ -11,7 +11,9 @@ mod discrete_log;
 #[cfg(test)]
 mod discrete_tests;
 pub mod gaussian;
+mod gaussian_end;
 mod gaussian_kernels;
+pub mod gaussian_shared;
 #[cfg(test)]
 mod gaussian_tests;
 mod lanes;

@@ -83,6 +83,7 @@ fn description_json(model: &str, description: &Description) -> Value {
             "sums": sums,
             "data_bytes": work.data_bytes,
             "row_state_bytes": work.row_state_bytes,
+            "thread_bytes": work.thread_bytes,
             "global_bytes": work.global_bytes,
         },
     })

@@ -82,11 +82,15 @@ pub struct Work {
     pub sums: Vec<RowSum>,
     /// Products that need no row.
     pub num_row_free_products: usize,
-    /// Bytes of the data arrays and look-ups that stay in memory; `None` where they are read again in each pass.
+    /// Bytes of the data arrays and look-ups that stay in memory, of the look-ups alone where no iteration goes over the
+    /// rows; `None` where the data are read again in each pass.
     pub data_bytes: Option<usize>,
-    /// Bytes of the state of row-level factors that is kept between iterations; 0 where they are updated on the fly.
+    /// Bytes of the state of row-level factors that is kept between iterations, of its copy while an extrapolation is
+    /// tried, and of the passes along chains; 0 where they are updated on the fly.
     pub row_state_bytes: usize,
-    /// Bytes of the factors and sums that do not grow with the rows.
+    /// Bytes that each thread works in: one chunk of rows.
+    pub thread_bytes: usize,
+    /// Bytes of the factors and sums, each task's own included, that do not grow with the rows.
     pub global_bytes: usize,
 }
 

@@ -2,6 +2,8 @@
 
 use super::notation::Notation;
 use super::{Gate, RowSum, Work};
+use crate::chain::discrete::DiscreteChainScratch;
+use crate::factor::Family;
 use crate::lower::Lowered;
 use crate::plan::{AffineRole, ByRow, MatrixPath, Plan, RowGroup};
 use crate::program::{FactorId, Program};
@@ -14,8 +16,9 @@ pub(super) fn work(lowered: &Lowered, plan: &Plan, notation: &Notation<'_>) -> W
     let (numbers, in_memory) = program.row_data_bytes();
     let codes = rows * 4 * (program.codes.len() + plan.pairs.len());
     let counts = if program.counts.is_some() { rows * 8 } else { 0 };
-    let state_per_row: usize =
-        plan.local_order.iter().filter(|f| !plan.is_affine(**f)).map(|&f| row_values(program, f)).sum();
+    let by_rows: Vec<FactorId> = plan.local_order.iter().copied().filter(|f| !plan.is_affine(*f)).collect();
+    let kept: usize = by_rows.iter().map(|&f| row_values(program, plan, f)).sum();
+    let chains: usize = by_rows.iter().map(|&f| chain_values(program, plan, f)).sum();
     let affine_names = plan.affine.as_ref().map_or_else(Vec::new, |a| names(&a.factors));
     let features = plan.affine.as_ref().map_or(0, |a| a.num_features);
     let affine: usize = plan
@@ -35,7 +38,8 @@ pub(super) fn work(lowered: &Lowered, plan: &Plan, notation: &Notation<'_>) -> W
         .filter(|f| !f.local)
         .map(|f| 2 * f.elements() * (0..f.family.num_statistics()).map(|s| f.family.statistic_size(s)).sum::<usize>())
         .sum();
-    let sums: usize = plan.groups.iter().map(|g| 2 * g.size()).sum();
+    let tasks = if by_rows.is_empty() { 0 } else { rows.div_ceil(plan.task.max(1)) };
+    let sums: usize = plan.groups.iter().map(|g| (2 + if g.by_rows { tasks } else { 0 }) * g.size()).sum();
     Work {
         num_rows: rows,
         chunk_rows: plan.chunk.min(rows),
@@ -56,19 +60,42 @@ pub(super) fn work(lowered: &Lowered, plan: &Plan, notation: &Notation<'_>) -> W
             .collect(),
         sums: plan.groups.iter().enumerate().map(|(i, g)| row_sum(lowered, plan, i, g, notation)).collect(),
         num_row_free_products: plan.terms.iter().filter(|t| t.group.is_none()).count(),
-        data_bytes: in_memory.then_some(numbers + codes + counts),
-        row_state_bytes: if plan.stored { rows * state_per_row * 8 } else { 0 },
+        data_bytes: if !plan.goes_through_rows() { Some(codes) } else { in_memory.then_some(numbers + codes + counts) },
+        // An attempt to extrapolate keeps a copy of the state.
+        row_state_bytes: if plan.stored { rows * (2 * kept + chains) * 8 } else { 0 },
+        thread_bytes: 8
+            * plan.chunk.min(rows)
+            * (2 * kept + features_of(plan) + if in_memory { 0 } else { numbers / 8 / rows.max(1) }),
         global_bytes: (global + sums + affine) * 8,
     }
 }
 
 /// Values that a row-level factor has in a row.
-fn row_values(program: &Program, f: FactorId) -> usize {
+fn row_values(program: &Program, plan: &Plan, f: FactorId) -> usize {
     let factor = &program.factors[f];
     (0..factor.family.num_statistics())
-        .filter(|&s| !factor.family.is_summed(s))
+        .filter(|&s| !factor.family.is_summed(s) && !(s == 1 && plan.shared_chain[f]))
         .map(|s| factor.elements() * factor.family.statistic_size(s))
         .sum()
+}
+
+/// Values that a pass along a chain needs in a row.
+fn chain_values(program: &Program, plan: &Plan, f: FactorId) -> usize {
+    match program.factors[f].family {
+        Family::MarkovChain(k) => k + DiscreteChainScratch::values_per_row(k),
+        // Messages to a row, and the gains.
+        Family::GaussianMarkovChain(d) if !plan.shared_chain[f] => d + 2 * d * d,
+        _ => 0,
+    }
+}
+
+/// Values that a row's features and gates take while its chunk is worked on.
+fn features_of(plan: &Plan) -> usize {
+    let products = plan.groups.iter().filter(|g| g.by_rows);
+    let paths = products.flat_map(|g| g.messages.iter().map(|m| &m.matrix).chain([&g.matrix_summary])).flatten();
+    let widest = paths.filter(|p| !p.direct).map(width_of).max().unwrap_or(0);
+    let gates: usize = plan.fused.iter().map(|gate| gate.num_features + 2 * gate.categories).max().unwrap_or(0);
+    widest + gates
 }
 
 /// Why a row-level Gaussian is formed in each row.
@@ -91,6 +118,10 @@ fn row_sum(lowered: &Lowered, plan: &Plan, index: usize, group: &RowGroup, notat
     if let Some((name, features)) = fused {
         let plural = if features == 1 { "" } else { "s" };
         let how = format!("{features} feature{plural} of the gate {name}");
+        return RowSum { product: notation.row_product(group), size: group.size(), how, messages: Vec::new() };
+    }
+    if let Some(chain) = plan.second_moments_of(index) {
+        let how = format!("from the passes along {}", lowered.program.factors[chain].name);
         return RowSum { product: notation.row_product(group), size: group.size(), how, messages: Vec::new() };
     }
     let affine = plan.affine.iter().find_map(|a| Some((a, a.groups.iter().find(|part| part.group == index)?)));
@@ -197,6 +228,10 @@ impl Work {
             }
         }
         let data = match self.data_bytes {
+            Some(size) if self.local_order.len() == self.affine.len() => {
+                let look_ups = if size > 0 { format!(" (look-ups {})", bytes(size)) } else { String::new() };
+                format!("data read before the first iteration{look_ups}")
+            }
             Some(size) => format!("data {}", bytes(size)),
             None => "data read again in each pass".to_owned(),
         };
@@ -205,5 +240,8 @@ impl Work {
             bytes(self.row_state_bytes),
             bytes(self.global_bytes)
         ));
+        if self.thread_bytes > 0 {
+            line(&format!("  and for each thread {} in which it works on a chunk of rows", bytes(self.thread_bytes)));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::local::Workspace;
+use super::local::{Workspace, pack_coefficient};
 use super::{Engine, Start};
 use crate::error::CaviError;
 use crate::factor::update;
@@ -53,6 +53,14 @@ impl Engine {
             }
             let position = term.operands.iter().position(|o| o.source == Source::Summary(g));
             self.contract(term, position, &mut coefficients[g]);
+        }
+        self.packed.resize(coefficients.len(), Vec::new());
+        for ((group, coefficient), packed) in self.plan.groups.iter().zip(&coefficients).zip(&mut self.packed) {
+            for path in group.messages.iter().filter(|_| group.by_rows).filter_map(|m| m.matrix.as_ref()) {
+                if let Some(d) = path.symmetric {
+                    pack_coefficient(coefficient, d, path.width, packed);
+                }
+            }
         }
         self.coefficients = coefficients;
     }

@@ -235,8 +235,11 @@ impl Engine {
             self.statistics[f].clone()
         };
         match factor.family {
-            Family::Normal | Family::NormalVector(_) => {
-                let d = if let Family::NormalVector(d) = factor.family { d } else { 1 };
+            Family::Normal | Family::NormalVector(_) | Family::GaussianMarkovChain(_) => {
+                let d = match factor.family {
+                    Family::NormalVector(d) | Family::GaussianMarkovChain(d) => d,
+                    _ => 1,
+                };
                 let [mean, second, ..] = &mut statistics[..] else { return };
                 for ((mean, second), value) in
                     mean.chunks_exact_mut(d).zip(second.chunks_exact_mut(d * d)).zip(initial.chunks_exact(d))

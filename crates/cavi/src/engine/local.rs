@@ -153,8 +153,10 @@ impl Engine {
 
     /// Number of values per row of a row-level statistic.
     pub(super) fn row_width(&self, factor: FactorId, statistic: usize) -> usize {
+        // Second moments of a chain with one precision are made from its covariances where they are wanted.
+        let absent = statistic == 1 && self.plan.shared_chain[factor];
         let factor = &self.lowered.program.factors[factor];
-        if factor.local && !factor.family.is_summed(statistic) {
+        if factor.local && !factor.family.is_summed(statistic) && !absent {
             factor.elements() * factor.family.statistic_size(statistic)
         } else {
             0
@@ -172,12 +174,14 @@ impl Engine {
         let family = self.lowered.program.factors[f].family;
         let count = family.num_statistics();
         if family.is_chain() {
-            return Ok((0..count)
+            let mut statistics: Vec<Vec<f64>> = (0..count)
                 .map(|s| {
                     let width = self.row_width(f, s);
                     self.stored[f][s].get(rows.start * width..rows.end * width).map_or_else(Vec::new, <[f64]>::to_vec)
                 })
-                .collect());
+                .collect();
+            self.chain_second_moments(f, &rows, &mut statistics);
+            return Ok(statistics);
         }
         let mut workspace = Workspace::default();
         self.reader.read(rows.clone(), &mut workspace.data)?;
@@ -198,6 +202,7 @@ impl Engine {
             kept.iter_mut().map(|factor| factor.iter_mut().map(Vec::as_mut_slice).collect()).collect();
         self.load(&mut workspace, rows.len(), &(0..rows.len()), &part);
         self.load_affine(&rows, &mut workspace);
+        self.load_chains(&rows, &mut workspace);
         let codes = self.reader.codes(rows.clone());
         for &g in &self.plan.local_order {
             if self.lowered.program.factors[g].family.is_chain() {
@@ -348,7 +353,8 @@ impl Engine {
         }
         for (g, group) in self.plan.groups.iter().enumerate() {
             for (m, message) in group.messages.iter().enumerate() {
-                if message.factor == f {
+                // The one precision of a chain's rows is found without them.
+                if message.factor == f && self.plan.second_moments_of(g).is_none() {
                     self.message(g, m, group, message, rows, codes, workspace);
                 }
             }
@@ -378,9 +384,8 @@ impl Engine {
                 self.features(path, group, &positions, rows, codes, workspace, (g, m));
                 match path.symmetric {
                     Some(d) => {
-                        pack_coefficient(coefficient, d, path.width, &mut workspace.packed);
                         let packed = d * (d + 1) / 2;
-                        product(&workspace.features, &workspace.packed, count, packed, path.width, 1.0, &mut out);
+                        product(&workspace.features, &self.packed[g], count, packed, path.width, 1.0, &mut out);
                     }
                     None => {
                         product(&workspace.features, coefficient, count, path.num_features, path.width, 1.0, &mut out);
@@ -454,6 +459,7 @@ impl Engine {
                 self.features(path, group, &path.inputs.clone(), rows, codes, workspace, (g, usize::MAX));
             }
             let mut weighted = std::mem::take(&mut workspace.weighted);
+            let mut packed = std::mem::take(&mut workspace.packed);
             let statistic: &[f64] = {
                 let raw = self.operand(group, path.statistic, rows, workspace);
                 match self.reader.weights(rows, &workspace.data) {
@@ -473,13 +479,15 @@ impl Engine {
                 transposed_product(features, statistic, count, path.num_features, path.width, 1.0, out);
             } else if let Some(d) = path.symmetric {
                 let packed_size = d * (d + 1) / 2;
-                let mut packed = vec![0.0; packed_size * path.width];
+                packed.clear();
+                packed.resize(packed_size * path.width, 0.0);
                 transposed_product(&workspace.features, statistic, count, packed_size, path.width, 1.0, &mut packed);
                 unpack_summary(&packed, d, path.width, out);
             } else {
                 transposed_product(&workspace.features, statistic, count, path.num_features, path.width, 1.0, out);
             }
             workspace.weighted = weighted;
+            workspace.packed = packed;
             return;
         }
         let inputs: Vec<&[f64]> = (0..group.operands.len()).map(|i| self.operand(group, i, rows, workspace)).collect();
@@ -505,7 +513,7 @@ fn symmetric_features(x: &[f64], rows: usize, d: usize, out: &mut Vec<f64>) {
 }
 
 /// C_ij + C_ji for i < j and C_ii, `[d(d + 1)/2, width]`.
-fn pack_coefficient(full: &[f64], d: usize, width: usize, out: &mut Vec<f64>) {
+pub(super) fn pack_coefficient(full: &[f64], d: usize, width: usize, out: &mut Vec<f64>) {
     out.clear();
     for i in 0..d {
         for j in i..d {

@@ -17,13 +17,16 @@ mod profiles;
 mod rows;
 mod update;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::chain::discrete::{DiscreteChainScratch, DiscreteChainSummary};
 use crate::chain::gaussian::{GaussianChainScratch, GaussianChainSummary};
+use crate::chain::gaussian_shared::SharedCovariances;
 use crate::error::CaviError;
 use crate::lower::{Lowered, sequence_starts};
 use crate::plan::Plan;
+use crate::program::FactorId;
 use vi_model::graph::Distribution;
 
 use affine::AffineState;
@@ -34,14 +37,26 @@ use moments::FeatureMoments;
 use rows::RowReader;
 
 /// Buffers of the chains.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 struct ChainBuffers {
     discrete: DiscreteChainScratch,
     discrete_summary: DiscreteChainSummary,
     /// The rows' messages to a discrete chain.
     potentials: Vec<f64>,
     gaussian: GaussianChainScratch,
+    /// The rows' messages to a Gaussian chain whose precision changes from row to row.
+    linear: Vec<f64>,
+    precision: Vec<f64>,
+    /// Covariances of the chains with one precision, by factor.
+    shared: BTreeMap<FactorId, SharedCovariances>,
     gaussian_summary: GaussianChainSummary,
+}
+
+/// A copy needs the covariances; everything else is written anew in every pass.
+impl Clone for ChainBuffers {
+    fn clone(&self) -> Self {
+        Self { shared: self.shared.clone(), ..Self::default() }
+    }
 }
 
 /// A planned model with its data and the current factors; clones share model and data.
@@ -64,6 +79,8 @@ pub(crate) struct Engine {
     summaries: Vec<Vec<f64>>,
     /// Coefficients of the groups.
     coefficients: Vec<Vec<f64>>,
+    /// Those of products x_i x_j of one array, i ≤ j alone (empty for others).
+    packed: Vec<Vec<f64>>,
     /// Coefficients of the fused gates.
     fused: Vec<Vec<f64>>,
     /// Statistics of row-level factors that are kept between iterations.
@@ -134,6 +151,7 @@ impl Engine {
             element_entropy,
             summaries,
             coefficients,
+            packed: Vec::new(),
             fused: Vec::new(),
             stored: Vec::new(),
             affine: AffineState::default(),
@@ -196,7 +214,7 @@ impl Engine {
         }
         self.compute_coefficients();
         self.affine_step(start)?;
-        if self.plan.local_order.iter().all(|f| self.plan.is_affine(*f)) {
+        if !self.plan.goes_through_rows() {
             return Ok(());
         }
         let chains: Vec<usize> = self

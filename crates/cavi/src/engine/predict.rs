@@ -231,6 +231,7 @@ impl Engine {
             kept.iter_mut().map(|factor| factor.iter_mut().map(Vec::as_mut_slice).collect()).collect();
         self.load(workspace, rows.len(), &(0..rows.len()), &part);
         self.load_affine(rows, workspace);
+        self.load_chains(rows, workspace);
         let codes = self.reader.codes(rows.clone());
         for &f in &self.plan.local_order {
             if !self.lowered.program.factors[f].family.is_chain() {

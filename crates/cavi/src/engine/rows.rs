@@ -103,7 +103,8 @@ impl RowReader {
             cache: None,
             cached_counts: None,
         };
-        if program.row_data_bytes().1 {
+        // What is summed once, before the first iteration, need not stay.
+        if program.row_data_bytes().1 && plan.goes_through_rows() {
             let mut chunk = ChunkData::default();
             reader.fill(0..program.num_rows, &mut chunk)?;
             reader.cache = Some(chunk.arrays);

@@ -14,6 +14,7 @@ mod pairs;
 use std::collections::HashMap;
 
 use crate::error::CaviError;
+use crate::factor::Family;
 use crate::kernel::nest::Nest;
 use crate::lower::Lowered;
 use crate::program::{AxisIndex, FactorId, Label, Operand, Program, ROWS, Source, Step};
@@ -110,6 +111,8 @@ pub(crate) struct Plan {
     pub(crate) readers: HashMap<(usize, usize), Vec<Vec<u32>>>,
     /// Row-level vector factors whose precision is the same in every row.
     pub(crate) invariant: Vec<bool>,
+    /// Gaussian chains whose rows all have the same precision: only their means are kept for each row.
+    pub(crate) shared_chain: Vec<bool>,
     /// Rows per chunk.
     pub(crate) chunk: usize,
     /// Rows per task; tasks run in parallel and are merged in order.
@@ -150,6 +153,7 @@ pub(crate) fn plan(lowered: &mut Lowered) -> Result<Plan, CaviError> {
         uses: HashMap::new(),
         readers: HashMap::new(),
         invariant: Vec::new(),
+        shared_chain: Vec::new(),
         chunk: 256,
         task: 0,
     };
@@ -172,6 +176,12 @@ pub(crate) fn plan(lowered: &mut Lowered) -> Result<Plan, CaviError> {
     }
     plan.readers = find_readers(program, &plan);
     plan.invariant = (0..program.factors.len()).map(|f| precision_is_shared(&plan, f)).collect();
+    plan.shared_chain = (0..program.factors.len()).map(|f| chain_is_shared(program, &plan, f)).collect();
+    for g in 0..plan.groups.len() {
+        if plan.second_moments_of(g).is_some() {
+            plan.groups[g].by_rows = false;
+        }
+    }
     if !plan.stored {
         plan.fused = plan.local_order.iter().filter_map(|&f| FusedGate::build(program, &plan.groups, f)).collect();
     }
@@ -223,6 +233,38 @@ impl Plan {
     pub(crate) fn is_affine(&self, f: FactorId) -> bool {
         self.affine.as_ref().is_some_and(|a| a.factors.contains(&f))
     }
+
+    /// Whether an iteration passes over the rows.
+    pub(crate) fn goes_through_rows(&self) -> bool {
+        self.local_order.iter().any(|f| !self.is_affine(*f))
+    }
+
+    /// The chain of which a group sums nothing but the second moments, where these are not formed in each row.
+    pub(crate) fn second_moments_of(&self, group: usize) -> Option<FactorId> {
+        match self.groups[group].operands.as_slice() {
+            [Operand { source: Source::Statistic { factor, statistic: 1 }, .. }] if self.shared_chain[*factor] => {
+                Some(*factor)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether all rows of a Gaussian chain have the same precision, and their second moments are only summed.
+fn chain_is_shared(program: &Program, plan: &Plan, f: FactorId) -> bool {
+    let factor = &program.factors[f];
+    let second = |o: &Operand| matches!(o.source, Source::Statistic { factor, statistic: 1 } if factor == f);
+    matches!(factor.family, Family::GaussianMarkovChain(_))
+        && factor.elements() == 1
+        && program.counts.is_none()
+        && plan.invariant[f]
+        && plan.groups.iter().filter(|g| g.operands.iter().any(second)).all(|g| {
+            let looked_up = |a: &AxisIndex| a.parts.iter().any(|(step, _)| matches!(step, Step::Codes(_)));
+            let rows = AxisIndex::label(ROWS);
+            g.operands.len() == 1
+                && g.operands[0].index.first() == Some(&rows)
+                && !g.index.iter().chain(&g.operands[0].index).any(looked_up)
+        })
 }
 
 /// Orders row-level factors so that each follows those it depends on. Returns those that cannot, in a cycle or a chain:
