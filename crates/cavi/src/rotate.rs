@@ -160,7 +160,7 @@ impl Engine {
         // The trace over all rows stands in the factor's own prior; another summary has the matrix.
         let (matrix, trace) = self.second_moment_summaries(f)?;
         let sum: f64 = (0..d).map(|i| matrix[i * d + i]).sum();
-        let scale = trace / (sum * self.lowered.program.num_rows as f64 * factor.elements() as f64);
+        let scale = trace / (sum * self.total_weight() * factor.elements() as f64);
         Some(matrix.iter().map(|m| m * scale).collect())
     }
 

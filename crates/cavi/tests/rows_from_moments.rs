@@ -76,8 +76,8 @@ fn agree(variables: &str, (offset, further): (f64, Further), globals: &[&str], l
         (locals, 0)
     );
     assert!(described(further).affine.is_empty());
-    let (moments, from_moments) = trajectory(&model(Further::None), 19);
-    let (rows, from_rows) = trajectory(&model(further), 19);
+    let (moments, from_moments) = trajectory(&model(Further::None), 30);
+    let (rows, from_rows) = trajectory(&model(further), 30);
     close("the ELBO of each iteration", &moments[..8], &rows[..8], tolerance);
     // Extrapolations magnify rounding.
     close("the ELBO of each iteration", &moments, &rows, 1e3 * tolerance);

@@ -185,6 +185,11 @@ impl Engine {
             .collect();
     }
 
+    /// Σ of the rows' multiplicities.
+    pub(crate) fn total_weight(&self) -> f64 {
+        self.reader.total_weight()
+    }
+
     /// Puts the affine factors at their start.
     fn reset_affine(&mut self) {
         if let Some(affine) = &self.plan.affine {

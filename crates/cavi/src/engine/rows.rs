@@ -14,6 +14,8 @@ use crate::program::{DataOperand, RowData};
 
 /// Bytes up to which row-level arrays are kept in memory instead of being read again in every pass.
 const CACHE_BYTES: usize = 256 << 20;
+/// Counts read at a time while they are summed.
+const COUNTS_AT_A_TIME: usize = 65_536;
 
 /// Reads row-level arrays.
 #[derive(Debug)]
@@ -31,6 +33,7 @@ pub(crate) struct RowReader {
     data: std::sync::Arc<vi_model::data::Data>,
     cache: Option<Vec<Vec<f64>>>,
     cached_counts: Option<Vec<f64>>,
+    total_weight: f64,
 }
 
 impl crate::program::Program {
@@ -102,7 +105,9 @@ impl RowReader {
             data: graph.data.clone(),
             cache: None,
             cached_counts: None,
+            total_weight: 0.0,
         };
+        reader.total_weight = reader.sum_of_counts(program.num_rows)?;
         // What is summed once, before the first iteration, need not stay.
         if program.row_data_bytes().1 && plan.goes_through_rows() {
             let mut chunk = ChunkData::default();
@@ -111,6 +116,23 @@ impl RowReader {
             reader.cached_counts = chunk.weights;
         }
         Ok(reader)
+    }
+
+    /// Σ of the multiplicities, or the number of rows.
+    pub(crate) fn total_weight(&self) -> f64 {
+        self.total_weight
+    }
+
+    fn sum_of_counts(&self, rows: usize) -> Result<f64, CaviError> {
+        let Some(column) = self.counts else { return Ok(rows as f64) };
+        let (mut total, mut part) = (0.0, Vec::new());
+        for first in (0..rows).step_by(COUNTS_AT_A_TIME) {
+            let range = first..(first + COUNTS_AT_A_TIME).min(rows);
+            part.resize(range.len(), 0.0);
+            self.data.read(&[column], range, &mut part)?;
+            total += part.iter().sum::<f64>();
+        }
+        Ok(total)
     }
 
     /// The codes of a chunk: look-ups, then tables of combinations.
