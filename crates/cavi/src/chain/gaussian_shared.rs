@@ -4,6 +4,7 @@
 //! to a steady state, after which a row costs two products of a matrix and a vector and no memory but its mean. The
 //! formulas are those of [`super::gaussian`].
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -44,6 +45,8 @@ pub struct SharedCovariances {
     /// `[count, D, D]`
     values: Vec<f64>,
     patterns: Vec<Pattern>,
+    /// By length.
+    pattern_of_length: BTreeMap<usize, usize>,
     /// The pattern of each sequence.
     pattern_of: Vec<usize>,
     left: End,
@@ -156,6 +159,7 @@ impl SharedCovariances {
         self.starts.extend_from_slice(starts);
         self.values.clear();
         self.patterns.clear();
+        self.pattern_of_length.clear();
         self.pattern_of.clear();
         self.left.clear();
         self.right.clear();
@@ -171,7 +175,7 @@ impl SharedCovariances {
     ) -> Result<(), ChainError> {
         let first = self.starts[sequence];
         let length = self.starts.get(sequence + 1).copied().unwrap_or(self.num_rows) - first;
-        if let Some(found) = self.patterns.iter().position(|p| p.length == length) {
+        if let Some(&found) = self.pattern_of_length.get(&length) {
             self.pattern_of.push(found);
             self.patterns[found].count += 1;
             return Ok(());
@@ -225,6 +229,7 @@ impl SharedCovariances {
         pattern.runs.push((root, root_slot));
         substitute(d, &self.right, right_steps, &covariance, false, &mut self.values, &mut pattern);
         self.pattern_of.push(self.patterns.len());
+        self.pattern_of_length.insert(length, self.patterns.len());
         self.patterns.push(pattern);
         Ok(())
     }
