@@ -45,7 +45,7 @@ pub(super) fn gradients(arguments: &Arguments) -> Outcome {
     );
     let _ = writeln!(
         text,
-        "{:<9} {:<30} {:>14} {:>14} {:>14} {:>12}",
+        "{:<9} {:<32} {:>14} {:>14} {:>14} {:>12}",
         "place", "estimator", "mean |g|", "mean variance", "max variance", "max |t|"
     );
     for row in &rows {
@@ -55,7 +55,7 @@ pub(super) fn gradients(arguments: &Arguments) -> Outcome {
         let largest = row.variance.iter().fold(0.0f64, |a, b| a.max(*b));
         let _ = writeln!(
             text,
-            "{:<9} {:<30} {:>14.4e} {:>14.4e} {:>14.4e} {:>12.2}",
+            "{:<9} {:<32} {:>14.4e} {:>14.4e} {:>14.4e} {:>12.2}",
             row.place, row.estimator, size, average, largest, row.largest_t
         );
     }

@@ -6,7 +6,8 @@ use vi_run::executor::{Algorithm, Restart};
 use vi_run::seed::derive_seed;
 
 use super::estimator::{Batch, Estimator, Scratch};
-use super::gaussian::Gaussian;
+use super::gaussian::{Gaussian, Root};
+use super::local_terms::LocalTerms;
 use super::noise;
 use super::objective::{Chart, MeanScale};
 use super::run::search_settings;
@@ -30,13 +31,16 @@ pub struct Row {
     pub largest_t: f64,
 }
 
-/// The estimators that are compared, the reparameterised first.
-pub const ESTIMATORS: [(&str, GradientEstimator, ControlVariate); 5] = [
-    ("reparameterization", GradientEstimator::Reparameterization, ControlVariate::None),
-    ("sticking-the-landing", GradientEstimator::StickingTheLanding, ControlVariate::None),
-    ("score-function, leave-one-out", GradientEstimator::ScoreFunction, ControlVariate::LeaveOneOut),
-    ("score-function, optimal", GradientEstimator::ScoreFunction, ControlVariate::Optimal),
-    ("score-function, none", GradientEstimator::ScoreFunction, ControlVariate::None),
+/// The estimators that are compared, the reparameterised first; the last field tells whether each coordinate's gradient uses
+/// only the terms that its variable touches (under mean field).
+pub const ESTIMATORS: [(&str, GradientEstimator, ControlVariate, bool); 7] = [
+    ("reparameterization", GradientEstimator::Reparameterization, ControlVariate::None, false),
+    ("sticking-the-landing", GradientEstimator::StickingTheLanding, ControlVariate::None, false),
+    ("score, own terms, leave-one-out", GradientEstimator::ScoreFunction, ControlVariate::LeaveOneOut, true),
+    ("score, own terms, optimal", GradientEstimator::ScoreFunction, ControlVariate::Optimal, true),
+    ("score-function, leave-one-out", GradientEstimator::ScoreFunction, ControlVariate::LeaveOneOut, false),
+    ("score-function, optimal", GradientEstimator::ScoreFunction, ControlVariate::Optimal, false),
+    ("score-function, none", GradientEstimator::ScoreFunction, ControlVariate::None, false),
 ];
 
 /// Compares all estimators with `draws` per step over `repetitions` steps, at the start, midway and at the optimum.
@@ -63,6 +67,7 @@ pub fn compare(graph: &Graph, draws: usize, repetitions: usize) -> Result<Vec<Ro
     let end = path.last().cloned().unwrap_or_else(|| optimum.origin.clone());
     let midway = path.iter().find(|q| closer_than_half(&path[0], q, &end)).unwrap_or(&path[0]).clone();
     let batch = Batch { rows: 0..model.program.num_rows, scale: 1.0 };
+    let local_terms = std::sync::Arc::new(LocalTerms::new(graph, &model)?);
     let mut rows = Vec::new();
     for (place, q) in [("start", path[0].clone()), ("midway", midway), ("optimum", end)] {
         let chart = Chart {
@@ -72,10 +77,15 @@ pub fn compare(graph: &Graph, draws: usize, repetitions: usize) -> Result<Vec<Ro
         };
         let x = chart.start();
         let mut first: Option<(Vec<f64>, Vec<f64>)> = None;
-        for (at, (name, gradient, control_variate)) in ESTIMATORS.into_iter().enumerate() {
+        let diagonal = matches!(chart.origin.root, Root::Diagonal(_));
+        for (at, (name, gradient, control_variate, own)) in ESTIMATORS.into_iter().enumerate() {
+            if own && !diagonal {
+                continue;
+            }
             let estimator = Estimator { gradient, control_variate };
             let (mut mean, mut square) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-            let mut scratch = Scratch::default();
+            let mut scratch =
+                Scratch { local_terms: own.then(|| std::sync::Arc::clone(&local_terms)), ..Scratch::default() };
             for r in 0..repetitions {
                 let seed = derive_seed(seed, 40_000_000 + (at * repetitions + r) as u64);
                 let noise = noise::independent(seed, draws, chart.origin.noise_dimension());

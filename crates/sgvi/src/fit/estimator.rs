@@ -3,8 +3,11 @@
 use nalgebra::{DMatrix, DVector};
 use vi_model::inference::{ControlVariate, GradientEstimator};
 
+use std::sync::Arc;
+
 use super::gaussian::{Gaussian, Root, capacitance};
-use super::objective::{Chart, moments};
+use super::local_terms::LocalTerms;
+use super::objective::{Chart, MeanScale, moments};
 use crate::tape::{Evaluation, Evaluator};
 
 /// Which estimator.
@@ -28,10 +31,13 @@ pub struct Batch {
 /// Buffers of one estimate.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    theta: Vec<f64>,
-    evaluation: Evaluation,
+    pub(super) theta: Vec<f64>,
+    pub(super) evaluation: Evaluation,
     /// log p − log q of each draw of the last estimate.
     pub log_weights: Vec<f64>,
+    /// The terms of each coordinate: where they are given, the score function of a mean-field approximation leaves out what
+    /// does not depend on a coordinate.
+    pub local_terms: Option<Arc<LocalTerms>>,
 }
 
 impl Estimator {
@@ -83,7 +89,20 @@ impl Estimator {
                         chart.pull_back(x, &mean, &root, false)
                     })
                     .collect();
-                let mut out = combine(self.control_variate, &scratch.log_weights, &scores);
+                let diagonal = matches!((&q.root, &chart.mean_scale), (Root::Diagonal(_), MeanScale::Diagonal(_)));
+                let local = scratch.local_terms.as_ref().filter(|_| diagonal && batch.scale == 1.0).map(|local| {
+                    let terms = &scratch.evaluation.terms;
+                    (local.log_weights(&scratch.theta, &q.free, terms, &surprise, draws), k)
+                });
+                let mut out = match local {
+                    // Parameters are the means of all coordinates, then the log spreads of the free ones.
+                    Some((weights, k)) => {
+                        let place: Vec<Option<usize>> =
+                            (0..n).map(|c| q.free.binary_search(&c).ok()).chain((0..k).map(Some)).collect();
+                        combine(self.control_variate, |s, p| place[p].map_or(0.0, |i| weights[s * k + i]), &scores)
+                    }
+                    None => combine(self.control_variate, |s, _| scratch.log_weights[s], &scores),
+                };
                 if k < n {
                     // Point coordinates have no score: their gradient is the path's.
                     let mut mean = vec![0.0; n];
@@ -146,34 +165,30 @@ fn score_of(q: &Gaussian, theta: &[f64], e: &[f64]) -> (Vec<f64>, DMatrix<f64>) 
     (mean, root)
 }
 
-/// Averages (log weight − baseline) · score.
-fn combine(control_variate: ControlVariate, log_weights: &[f64], scores: &[Vec<f64>]) -> Vec<f64> {
-    let draws = log_weights.len();
+/// Averages (log weight − baseline) · score; `weight` is that of a draw for a parameter.
+fn combine(control_variate: ControlVariate, weight: impl Fn(usize, usize) -> f64, scores: &[Vec<f64>]) -> Vec<f64> {
+    let draws = scores.len();
     let n = scores.first().map_or(0, Vec::len);
     let mut out = vec![0.0; n];
-    let total: f64 = log_weights.iter().sum();
-    if control_variate == ControlVariate::Optimal && draws > 1 {
-        // The constant that minimises the variance of each coordinate: E[f h²] / E[h²], from the other draws.
-        for (i, out) in out.iter_mut().enumerate() {
-            let squares: f64 = scores.iter().map(|h| h[i] * h[i]).sum();
-            let products: f64 = scores.iter().zip(log_weights).map(|(h, f)| f * h[i] * h[i]).sum();
-            for (h, f) in scores.iter().zip(log_weights) {
-                let own = h[i] * h[i];
-                let rest = squares - own;
-                let baseline = if rest > 0.0 { (products - f * own) / rest } else { 0.0 };
-                *out += (f - baseline) * h[i] / draws as f64;
-            }
-        }
-        return out;
-    }
-    for (h, f) in scores.iter().zip(log_weights) {
-        let baseline = match control_variate {
-            ControlVariate::None => 0.0,
-            _ if draws < 2 => 0.0,
-            _ => (total - f) / (draws as f64 - 1.0),
+    for (i, out) in out.iter_mut().enumerate() {
+        let score = |s: usize| scores[s][i];
+        // The constant that minimises the variance of each coordinate is E[f h²] / E[h²]; leave-one-out takes E[f]: both
+        // from the other draws.
+        let measure = |s: usize| match control_variate {
+            ControlVariate::Optimal => score(s) * score(s),
+            _ => 1.0,
         };
-        for (o, h) in out.iter_mut().zip(h) {
-            *o += (f - baseline) * h / draws as f64;
+        let total: f64 = (0..draws).map(measure).sum();
+        let weighted: f64 = (0..draws).map(|s| weight(s, i) * measure(s)).sum();
+        for s in 0..draws {
+            let (f, own) = (weight(s, i), measure(s));
+            let rest = total - own;
+            let baseline = match control_variate {
+                ControlVariate::None => 0.0,
+                _ if draws < 2 || rest <= 0.0 => 0.0,
+                _ => (weighted - f * own) / rest,
+            };
+            *out += (f - baseline) * score(s) / draws as f64;
         }
     }
     out

@@ -1,5 +1,6 @@
 //! Fitting: Gaussian families, deterministic and stochastic search, assessment, the posterior on its own scale.
 
+pub mod approach;
 pub mod approximation;
 pub mod assess;
 pub mod climb;
@@ -8,6 +9,7 @@ pub mod curvature;
 pub mod estimator;
 pub mod gaussian;
 pub mod lbfgs;
+pub mod local_terms;
 pub mod noise;
 pub mod objective;
 pub mod pareto;

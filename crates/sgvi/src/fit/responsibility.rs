@@ -7,7 +7,7 @@ use vi_run::record::{PosteriorEntry, Table};
 use super::gaussian::Gaussian;
 use super::noise;
 use crate::error::SgviError;
-use crate::lower::Model;
+use crate::lower::{Model, Probe};
 use crate::tape::{Frame, Source};
 
 /// Draws over which the probabilities are averaged.
@@ -56,17 +56,33 @@ pub fn responsibilities(graph: &Graph, q: Option<&Gaussian>, seed: u64) -> Resul
             }
         }
     }
-    Ok(probes
-        .iter()
-        .zip(sums)
-        .map(|(probe, probabilities)| Responsibilities {
-            variable: probe.variable,
-            rows: probe.value.shape.rows,
-            size: probe.size,
-            plates: probe.value.shape.axes[..probe.value.shape.axes.len() - 1].iter().map(|a| a.1).collect(),
-            probabilities,
-        })
-        .collect())
+    Ok(probes.iter().zip(sums).map(|(probe, probabilities)| responsibility(probe, probabilities)).collect())
+}
+
+/// The probabilities of each element; those of elements that were enumerated together are their marginals.
+fn responsibility(probe: &Probe, probabilities: Vec<f64>) -> Responsibilities {
+    let axes = &probe.value.shape.axes;
+    let mut plates: Vec<usize> = axes[..axes.len() - 1].iter().map(|a| a.1).collect();
+    let elements: usize = probe.joined.iter().product();
+    let (mut size, mut own) = (probe.size, probabilities);
+    if !probe.joined.is_empty() && elements > 0 {
+        size = (1..=probe.size).find(|k| k.pow(elements as u32) >= probe.size).unwrap_or(1);
+        own = own
+            .chunks(probe.size)
+            .flat_map(|all| {
+                let mut marginals = vec![0.0; elements * size];
+                for (c, p) in all.iter().enumerate() {
+                    for e in 0..elements {
+                        marginals[e * size + c / size.pow(e as u32) % size] += p;
+                    }
+                }
+                marginals
+            })
+            .collect();
+        plates.extend(&probe.joined);
+    }
+    let rows = probe.value.shape.rows;
+    Responsibilities { variable: probe.variable, rows, size, plates, probabilities: own }
 }
 
 impl Responsibilities {

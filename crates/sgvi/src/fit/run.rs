@@ -11,6 +11,7 @@ use super::assess::{self, Assessment};
 use super::climb::Climb;
 use super::curvature::{self, Whitening};
 use super::gaussian::Gaussian;
+use super::local_terms::LocalTerms;
 use super::noise;
 use super::search::{Search, SearchSettings};
 use super::stochastic::{self, Stochastic, StochasticSettings};
@@ -101,12 +102,14 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
     executor.observers = options.observers;
     let first = search_settings(inference, Restart { index: 1, seed });
     let stochastic = stochastic::settings(inference, first, max_iterations)?;
+    let score = inference.gradient == Some(GradientEstimator::ScoreFunction);
+    let local_terms = if score { Some(std::sync::Arc::new(LocalTerms::new(graph, &model)?)) } else { None };
     let start = |restart: Restart| {
         let search = search_settings(inference, restart);
         match &stochastic {
             None => Search::new(&model, &evaluator, search).map(|s| Climb::Search(Box::new(s))),
             Some(settings) => Stochastic::new(&model, &evaluator, StochasticSettings { search, ..settings.clone() })
-                .map(|s| Climb::Stochastic(Box::new(s))),
+                .map(|s| Climb::Stochastic(Box::new(s.with_local_terms(local_terms.clone())))),
         }
     };
     let outcome = match &options.checkpoints {

@@ -6,6 +6,7 @@ use vi_model::inference::VariationalFamily;
 use vi_run::executor::{Algorithm, CheckpointError, Decoder, Encoder, Progress, Resumable};
 use vi_run::seed::derive_seed;
 
+use super::approach;
 use super::curvature::{self, MAX_DENSE, Whitening};
 use super::gaussian::{Gaussian, Root};
 use super::lbfgs::{Lbfgs, Step};
@@ -56,9 +57,13 @@ pub struct Search<'a> {
     objective: Objective<'a>,
     lbfgs: Lbfgs,
     recent: Vec<f64>,
+    /// How often a stage has gone on although the posterior looked improper.
+    reopened: usize,
 }
 
 const WINDOW: usize = 10;
+/// How often a stage that has not settled goes on although the posterior looks improper.
+const MOST_REOPENED: usize = 5;
 /// Expected gain (nats) at which the last stage ends.
 const FINAL_GAIN: f64 = 2e-6;
 
@@ -69,8 +74,8 @@ impl<'a> Search<'a> {
     /// [`SgviError::NotFinite`] where the log joint is finite nowhere around the start.
     pub fn new(model: &'a Model, evaluator: &'a Evaluator, settings: SearchSettings) -> Result<Self, SgviError> {
         let n = model.program.dimension;
-        let mean = start(model, evaluator, &settings)?;
         let guess: Vec<f64> = model.start_scale.clone();
+        let mean = approach::approach(evaluator, start(model, evaluator, &settings)?, &guess);
         let scale: Vec<f64> = curvature::diagonal(evaluator, &mean, &guess)
             .into_iter()
             .zip(&guess)
@@ -109,6 +114,7 @@ impl<'a> Search<'a> {
             lbfgs: Lbfgs::new(Vec::new(), f64::NAN, Vec::new()),
             recent: Vec::new(),
             settings,
+            reopened: 0,
         };
         // Narrow at first; narrower where the log joint is not finite all around.
         for narrow in [0.3, 0.03, 3e-3, 3e-4, 3e-6] {
@@ -212,6 +218,15 @@ impl<'a> Search<'a> {
         Ok(())
     }
 
+    /// Goes on with the present stage around the present approximation.
+    fn reopen(&mut self) {
+        self.stage = self.stage.saturating_sub(1);
+        self.reopened += 1;
+        let q = self.gaussian();
+        self.chart.origin = q.clone();
+        self.open(MeanScale::Diagonal(curvature::scales(&q, &self.scale)));
+    }
+
     /// The curvature's root over the free coordinates, block by block.
     fn block_root(&self, whitening: &Whitening, free: &[usize], scale: &[f64]) -> Option<DMatrix<f64>> {
         let Some(blocks) = &self.chart.blocks else { return whitening.root(free, scale) };
@@ -296,7 +311,11 @@ impl Algorithm for Search<'_> {
             return Ok(progress);
         }
         if self.stage + 1 < self.stages.len() && !(exact && done) {
-            self.enter(self.stage + 1)?;
+            match self.enter(self.stage + 1) {
+                // Far from an optimum a flat direction says nothing: the same stage goes on in fresh scales.
+                Err(SgviError::Improper { .. }) if !done && self.reopened < MOST_REOPENED => self.reopen(),
+                entered => entered?,
+            }
             return Ok(progress);
         }
         if done {

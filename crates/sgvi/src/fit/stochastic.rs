@@ -1,12 +1,15 @@
 //! Stochastic steps with fresh draws (and batches of rows) in coordinates whitened by a short deterministic search, with
 //! Polyak averaging (Ruppert 1988; Polyak & Juditsky 1992) and a stop rule that knows its Monte Carlo error.
 
+use std::sync::Arc;
+
 use vi_model::inference::{ControlVariate, GradientEstimator, Inference};
 use vi_run::executor::{Algorithm, CheckpointError, Decoder, Encoder, Progress, Resumable};
 use vi_run::seed::derive_seed;
 
 use super::estimator::{Batch, Estimator, Scratch};
 use super::gaussian::Gaussian;
+use super::local_terms::LocalTerms;
 use super::noise;
 use super::objective::Chart;
 use super::search::{Search, SearchSettings};
@@ -162,6 +165,12 @@ impl<'a> Stochastic<'a> {
             chart,
             x,
         })
+    }
+
+    /// Gives the score function the terms of each coordinate, so that it leaves out all others.
+    pub fn with_local_terms(mut self, terms: Option<Arc<LocalTerms>>) -> Self {
+        self.scratch.local_terms = terms;
+        self
     }
 
     /// The averaged approximation.

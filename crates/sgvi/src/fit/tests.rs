@@ -8,7 +8,10 @@ use vi_model::inference::{ControlVariate, GradientEstimator, VariationalFamily};
 use vi_run::executor::{Algorithm, Decoder, Encoder, Resumable};
 
 use super::estimator::{Batch, Estimator, Scratch};
+use super::gaussian::{Gaussian, Root};
+use super::local_terms::LocalTerms;
 use super::noise;
+use super::objective::{Chart, MeanScale};
 use super::run::{FitOptions, Fitted, fit};
 use super::search::{Search, SearchSettings};
 use crate::lower::Model;
@@ -195,4 +198,88 @@ sd = 5.0\npoint = true\n[variables.o]\nplates = [\"row\"]\ndistribution = \"norm
     assert_eq!(entry.sd.as_ref().unwrap().values()[0], 0.0);
     let half = 0.918_938_533_204_672_8;
     assert!((run.record.elbo_terms["m"] - (-0.5 * mode * mode / 25.0 - 5.0f64.ln() - half)).abs() < 1e-5);
+}
+
+/// Calendar years against hundreds with flat priors, a spread of one to start from: the mean is that of least squares.
+#[test]
+fn raw_scales_do_no_harm() {
+    let (years, flows): (Vec<f64>, Vec<f64>) = (0..60)
+        .map(|i| (f64::from(1900 + i), 9000.0 - 4.0 * f64::from(i) + 170.0 * (f64::from(i) * 2.3).sin()))
+        .unzip();
+    let list = |x: &[f64]| x.iter().map(f64::to_string).collect::<Vec<_>>().join(", ");
+    let text = format!(
+        "[data.values]\nyear = [{}]\nflow = [{}]\n[plates]\nrow = \"rows\"
+[variables.a]\ndistribution = \"flat\"\n[variables.b]\ndistribution = \"flat\"\n[variables.s]\ndistribution = \"flat\"\nlower = 0.0
+[variables.o]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"a + b*year\"\nsd = \"s\"\nobserved = \"flow\"
+[inference]\nfamily = \"full-rank\"\n",
+        list(&years),
+        list(&flows)
+    );
+    let fitted = fitted(&text);
+    let (x, y) = (years.iter().sum::<f64>() / 60.0, flows.iter().sum::<f64>() / 60.0);
+    let square: f64 = years.iter().map(|t| (t - x).powi(2)).sum();
+    let slope = years.iter().zip(&flows).map(|(t, f)| (t - x) * (f - y)).sum::<f64>() / square;
+    let rest: f64 = years.iter().zip(&flows).map(|(t, f)| (f - y - slope * (t - x)).powi(2)).sum();
+    // The exact posterior of the slope is a t with 60 − 2 − 1 degrees of freedom (σ flat).
+    let sd = (rest / 57.0 / square * 57.0 / 55.0).sqrt();
+    let entry = &fitted.record.posterior["b"];
+    let (mean, spread) = (entry.mean.as_ref().unwrap().values()[0], entry.sd.as_ref().unwrap().values()[0]);
+    assert!((mean - slope).abs() < 0.02 * sd, "{mean} {slope}");
+    assert!((spread / sd - 1.0).abs() < 0.05, "{spread} {sd}");
+}
+
+/// With its own terms alone each coordinate's score-function gradient has the same mean and less variance: row-level
+/// variables under a gate, a group's level, and a positive row-level variable.
+#[test]
+fn own_terms_have_the_same_mean_and_less_variance() {
+    let text = "[data.values]\ny = [1.3, 2.0, 2.4, 4.4, 0.9, -1.0]\nk = [1, 0, 3, 2, 0, 5]\ng = [\"a\", \"b\", \"a\", \"c\", \"b\", \"c\"]
+[plates]\nrow = \"rows\"\ngroup = { levels = \"g\" }\npart = 2
+[variables.level]\nplates = [\"group\"]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0
+[variables.spread]\ndistribution = \"half-normal\"\nsd = 1.0
+[variables.effect]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"level[g]\"\nsd = \"spread\"
+[variables.scale]\nplates = [\"row\"]\ndistribution = \"gamma\"\nshape = 3.0\nrate = 3.0
+[variables.centre]\nplates = [\"part\"]\ndistribution = \"normal\"\nmean = [-1.0, 1.0]\nsd = 1.0
+[variables.z]\nplates = [\"row\"]\ndistribution = \"categorical\"\nprobabilities = [0.4, 0.6]
+[variables.x]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"effect + centre[z]\"\nsd = 1.0\nobserved = \"y\"
+[variables.c]\nplates = [\"row\"]\ndistribution = \"poisson\"\nrate = \"scale * exp(effect)\"\nobserved = \"k\"\n";
+    let graph = graph(text);
+    let model = Model::new(&graph).unwrap();
+    let evaluator = Evaluator::new(Arc::clone(&model.program));
+    let local = Arc::new(LocalTerms::new(&graph, &model).unwrap());
+    let n = model.program.dimension;
+    let origin = Gaussian {
+        mean: (0..n).map(|i| 0.2 * (i as f64).sin()).collect(),
+        free: (0..n).collect(),
+        root: Root::Diagonal((0..n).map(|i| 0.5 + 0.1 * (i as f64).cos()).collect()),
+    };
+    let chart = Chart { origin, mean_scale: MeanScale::Diagonal(vec![1.0; n]), blocks: None };
+    let x = chart.start();
+    let batch = Batch { rows: 0..model.program.num_rows, scale: 1.0 };
+    let (draws, repetitions) = (10, 3000);
+    let moments = |gradient, control_variate, own: bool| {
+        let estimator = Estimator { gradient, control_variate };
+        let mut scratch = Scratch { local_terms: own.then(|| Arc::clone(&local)), ..Scratch::default() };
+        let (mut mean, mut square) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        for r in 0..repetitions {
+            let noise = noise::independent(r as u64, draws, n);
+            let g = estimator.gradient(&evaluator, &chart, &x, &noise, draws, &batch, &mut scratch);
+            for i in 0..x.len() {
+                let step = g[i] - mean[i];
+                mean[i] += step / f64::from(r + 1);
+                square[i] += step * (g[i] - mean[i]);
+            }
+        }
+        (mean, square.iter().map(|s| s / f64::from(repetitions)).collect::<Vec<f64>>())
+    };
+    let (exact, noise) = moments(GradientEstimator::Reparameterization, ControlVariate::None, false);
+    let (_, whole) = moments(GradientEstimator::ScoreFunction, ControlVariate::LeaveOneOut, false);
+    for control_variate in [ControlVariate::LeaveOneOut, ControlVariate::Optimal] {
+        let (mean, variance) = moments(GradientEstimator::ScoreFunction, control_variate, true);
+        for i in 0..x.len() {
+            let t = (mean[i] - exact[i]).abs() / ((variance[i] + noise[i]) / f64::from(repetitions)).sqrt();
+            assert!(t < 5.0, "{control_variate:?} parameter {i}: {} {} t = {t}", mean[i], exact[i]);
+        }
+        let (less, more) = (variance.iter().sum::<f64>(), whole.iter().sum::<f64>());
+        assert!(less < 0.5 * more, "{control_variate:?}: {less} {more}");
+    }
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use vi_model::data::ColumnId;
-use vi_model::graph::{AxisId, Distribution, NodeId, VariableId};
+use vi_model::graph::{AxisId, Distribution, NodeId, NodeKind, VariableId};
 
 use super::builder::relabel;
+use super::joint::MOST_CONFIGURATIONS;
 use super::{Factor, Lowering, Probe, View};
 use crate::error::SgviError;
 use crate::tape::{ForwardRecursion, Label, Shape, Source, UnaryFunction, Value};
@@ -20,6 +21,8 @@ pub(super) struct Enumerated {
     pub(super) look_ups: Vec<(Label, ColumnId, AxisId)>,
     /// Log indicator of the observed values where some are observed.
     pub(super) mask: Option<Value>,
+    /// Plates whose elements are one: the axis of values then ranges over all their values at once.
+    pub(super) joined: Vec<AxisId>,
 }
 
 /// Whether a distribution is over discrete values.
@@ -96,18 +99,59 @@ impl Lowering<'_> {
                 "leave out `point`: it is summed out exactly",
             ));
         }
-        let size = self.num_values(v)?;
+        let mut size = self.num_values(v)?;
         let label = mask.as_ref().map_or_else(|| self.b.fresh_label(), |m| m.1);
-        let values =
-            self.b.data(Shape { rows: false, axes: vec![(label, size)] }, (0..size).map(|k| k as f64).collect());
+        let joined = if self.is_contracted(v) { self.graph.variable(v).plates.clone() } else { Vec::new() };
+        let joined: Vec<AxisId> = joined.into_iter().filter(|a| Some(*a) != self.graph.rows).collect();
+        let values = if joined.is_empty() {
+            (0..size).map(|k| k as f64).collect()
+        } else {
+            let elements = self.shape_of(&joined).inner();
+            let one = size;
+            size = self.configurations(v, one, elements, mask.is_some())?;
+            (0..size).flat_map(|c| (0..elements).map(move |e| (c / one.pow(e as u32) % one) as f64)).collect()
+        };
+        let mut shape = self.shape_of(&joined);
+        shape.axes.insert(0, (label, size));
+        let values = self.b.data(shape, values);
         self.variables.insert((v, View::Plain), values);
-        self.enumerated.push(Enumerated {
-            variable: v,
-            label: (label, size),
-            look_ups: Vec::new(),
-            mask: mask.map(|m| m.0),
-        });
+        let mask = mask.map(|m| m.0);
+        self.enumerated.push(Enumerated { variable: v, label: (label, size), look_ups: Vec::new(), mask, joined });
         Ok(())
+    }
+
+    /// Whether a `dot` sums over a plate of a variable, so that its elements stand together in a factor.
+    fn is_contracted(&self, v: VariableId) -> bool {
+        let plates = &self.graph.variable(v).plates;
+        self.graph.nodes.iter().any(|node| match &node.kind {
+            NodeKind::Dot { left, right, left_axis, right_axis } => [(left, left_axis), (right, right_axis)]
+                .iter()
+                .any(|(side, axis)| plates.contains(axis) && self.graph.variables_of(**side).contains(&v)),
+            _ => false,
+        })
+    }
+
+    /// The number of values that all elements of a variable have together.
+    fn configurations(&self, v: VariableId, size: usize, elements: usize, masked: bool) -> Result<usize, SgviError> {
+        let all = size.checked_pow(elements as u32).filter(|n| *n <= MOST_CONFIGURATIONS && !masked);
+        all.ok_or_else(|| {
+            SgviError::unsupported(
+                self.graph,
+                v,
+                if masked {
+                    "its elements are summed by `dot`, and some of them are observed".to_owned()
+                } else {
+                    format!("its {elements} elements are summed by `dot`, so all their values must be enumerated at once, and there are more than {MOST_CONFIGURATIONS} of them")
+                },
+                "use fewer elements, or replace the discrete variable by a continuous one (a shrinkage prior)",
+            )
+        })
+    }
+
+    /// The plates over which the elements of a discrete variable are summed out one by one.
+    pub(super) fn own_plates(&self, v: VariableId) -> Vec<AxisId> {
+        let joined = self.enumerated.iter().find(|e| e.variable == v).map(|e| e.joined.clone()).unwrap_or_default();
+        self.graph.variable(v).plates.iter().copied().filter(|a| !joined.contains(a)).collect()
     }
 
     /// The axis of a discrete variable's values as seen through a gate.
@@ -152,10 +196,13 @@ impl Lowering<'_> {
 
     /// Adds a log density over a variable's plates to its term.
     fn finish(&mut self, v: VariableId, value: &Value) {
-        let plates = self.graph.variable(v).plates.clone();
+        let plates = self.own_plates(v);
         let own = self.shape_of(&plates);
         if self.predictive.is_some() {
             return self.finish_row(value, &own);
+        }
+        if self.keep_by_row(v, value, &own) {
+            return;
         }
         let mut multiplicity: f64 = own.axes.iter().filter(|a| !value.shape.has(a.0)).map(|a| a.1 as f64).product();
         if own.rows && !value.shape.rows {
@@ -249,13 +296,14 @@ impl Lowering<'_> {
         if self.probes.is_none() {
             return value;
         }
-        let plates = self.graph.variable(e.variable).plates.clone();
+        let plates = self.own_plates(e.variable);
         let mut shape = self.shape_of(&plates);
         shape.axes.push(e.label);
         let buffer = self.b.buffer(&shape, true, shape.rows);
         let probe = Value { source: Source::Latent(buffer), shape };
         if let Some(probes) = &mut self.probes {
-            probes.push(Probe { variable: e.variable, value: probe.clone(), size: e.label.1 });
+            let joined = e.joined.iter().map(|a| self.graph.axis(*a).size).collect();
+            probes.push(Probe { variable: e.variable, value: probe.clone(), size: e.label.1, joined });
         }
         let sum = self.b.sum(&probe, &value);
         let order = Shape { rows: sum.shape.rows, axes: sum.shape.axes.clone() };
@@ -265,7 +313,7 @@ impl Lowering<'_> {
     /// A factor brought to the plates of a discrete variable and the values of discrete variables.
     fn message(&mut self, e: &Enumerated, value: &Value) -> Result<Value, SgviError> {
         let labels = self.enumeration_labels();
-        let plates = self.graph.variable(e.variable).plates.clone();
+        let plates = self.own_plates(e.variable);
         let own = self.shape_of(&plates);
         let seen: Vec<_> = e.look_ups.iter().filter(|l| value.shape.has(l.0)).copied().collect();
         let looked_up = seen.first().copied();
@@ -305,15 +353,28 @@ impl Lowering<'_> {
         match self.graph.variable(v).distribution.clone() {
             Distribution::Categorical { probabilities, range, logits } => {
                 let (log, label) = self.log_probabilities(probabilities, range, logits)?;
-                Ok(relabel(&log, label, e.label.0))
+                match self.variables.get(&(v, View::Plain)).cloned() {
+                    Some(values) if !e.joined.is_empty() => {
+                        let chosen = self.b.select(&log, label, &values);
+                        Ok(self.sum_joined(e, chosen))
+                    }
+                    _ => Ok(relabel(&log, label, e.label.0)),
+                }
             }
             _ => {
                 let Some(value) = self.variables.get(&(v, View::Plain)).cloned() else {
                     return Ok(self.b.constant(0.0));
                 };
-                self.count_density(v, &value)
+                let density = self.count_density(v, &value)?;
+                Ok(self.sum_joined(e, density))
             }
         }
+    }
+
+    /// The log probability of all joined elements.
+    fn sum_joined(&mut self, e: &Enumerated, density: Value) -> Value {
+        let joined = self.shape_of(&e.joined);
+        joined.axes.iter().fold(density, |sum, axis| self.b.sum_over(&sum, axis.0, axis.1))
     }
 
     /// Log probabilities of a node over `range`, and the label of that axis.

@@ -12,7 +12,7 @@ use crate::error::SgviError;
 use crate::tape::{JointSum, Label, Shape, Value};
 
 /// Configurations at most.
-const MOST_CONFIGURATIONS: usize = 1 << 16;
+pub(super) const MOST_CONFIGURATIONS: usize = 1 << 16;
 /// Configurations times groups of cells at most, for each draw.
 const MOST_WORK: usize = 1 << 24;
 
@@ -55,7 +55,7 @@ impl Lowering<'_> {
         match slot.choice {
             Choice::Column(..) => (true, Vec::new()),
             Choice::Own => {
-                let plates = self.graph.variable(self.enumerated[slot.variable].variable).plates.clone();
+                let plates = self.own_plates(self.enumerated[slot.variable].variable);
                 let own = self.shape_of(&plates);
                 let axes = own.axes.iter().map(|a| a.0).filter(|l| value.shape.has(*l)).collect();
                 (own.rows && value.shape.rows, axes)
@@ -137,7 +137,8 @@ impl Lowering<'_> {
                 ));
             }
             first.insert(m, sizes.len());
-            let count: usize = variable.plates.iter().map(|a| graph.axis(*a).size).product();
+            let count: usize =
+                self.own_plates(self.enumerated[m].variable).iter().map(|a| graph.axis(*a).size).product();
             for _ in 0..count {
                 sizes.push(self.enumerated[m].label.1);
                 configurations = configurations.saturating_mul(self.enumerated[m].label.1);
@@ -191,7 +192,7 @@ impl Lowering<'_> {
             match slot.choice {
                 Choice::Column(..) => shape.rows = true,
                 Choice::Own => {
-                    let own = graph.variable(self.enumerated[slot.variable].variable).plates.clone();
+                    let own = self.own_plates(self.enumerated[slot.variable].variable);
                     let axes = self.shape_of(&own);
                     shape = shape.union(&axes);
                     plates.insert(slot.variable, own);

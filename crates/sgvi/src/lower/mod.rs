@@ -13,6 +13,7 @@ mod predictive;
 mod start;
 #[cfg(test)]
 mod tests;
+pub mod touched;
 mod truncation;
 
 use std::collections::HashMap;
@@ -92,8 +93,10 @@ pub struct Probe {
     pub variable: VariableId,
     /// Zeros over its plates, then its values.
     pub value: Value,
-    /// Number of values.
+    /// Number of values; of all joined elements together.
     pub size: usize,
+    /// Sizes of the plates whose elements are joined, the first element changing fastest in the values.
+    pub joined: Vec<usize>,
 }
 
 struct Lowering<'a> {
@@ -115,6 +118,8 @@ struct Lowering<'a> {
     filled: HashMap<VariableId, Value>,
     /// For programs over new rows.
     predictive: Option<predictive::Predictive>,
+    /// For programs that give terms by row.
+    by_row: Option<touched::ByRow>,
 }
 
 impl Model {
@@ -195,6 +200,7 @@ impl<'a> Lowering<'a> {
             filled: HashMap::new(),
             probes: None,
             predictive: None,
+            by_row: None,
         })
     }
 

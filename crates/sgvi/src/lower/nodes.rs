@@ -40,6 +40,7 @@ impl Lowering<'_> {
                 let axes = graph.node(*base).axes.clone();
                 let label = self.label_at(&axes, *position);
                 let replaced = self.index(value, &axes, *position, label, index)?;
+                let replaced = self.looked_up(replaced, axes[*position], index)?;
                 Ok(self.renumber(replaced, axes[*position]))
             }
             kind => match view {
@@ -55,6 +56,19 @@ impl Lowering<'_> {
                 }
             },
         }
+    }
+
+    /// Values of discrete variables in what a column has looked up: they are those of the rows' elements.
+    fn looked_up(&mut self, mut value: Value, axis: AxisId, index: &IndexSource) -> Result<Value, SgviError> {
+        let IndexSource::Column(column) = index else { return Ok(value) };
+        for e in self.enumerated.clone() {
+            let own = self.own_plates(e.variable).contains(&axis);
+            if own && value.shape.has(e.label.0) {
+                let to = self.enumeration_label(e.variable, Some(*column))?;
+                value = relabel(&value, e.label.0, to);
+            }
+        }
+        Ok(value)
     }
 
     fn operation(&mut self, kind: &NodeKind) -> Result<Value, SgviError> {
@@ -154,7 +168,7 @@ impl Lowering<'_> {
             }
             IndexSource::Gate(gate) => {
                 let (variable, look_up) = self.gate(*gate)?;
-                if self.enumerated.iter().any(|e| e.variable == variable) {
+                if self.enumerated.iter().any(|e| e.variable == variable && e.joined.is_empty()) {
                     let to = self.enumeration_label(variable, look_up)?;
                     return Ok(relabel(&base, label, to));
                 }

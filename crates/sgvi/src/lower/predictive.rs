@@ -172,6 +172,7 @@ impl Lowering<'_> {
     /// An array brought to exactly a shape.
     pub(super) fn full(&mut self, value: &Value, shape: &Shape) -> Value {
         if value.shape == *shape {
+            self.b.settle(value);
             return value.clone();
         }
         let zeros = self.b.data(shape.clone(), vec![0.0; shape.elements(self.b.program.num_rows)]);

@@ -365,6 +365,57 @@ side = {{ axes = [\"kind\"], values = [0.4, 0.6] }}\n[plates]\nrow = \"rows\"\nb
     assert!(error.contains("40 of its elements") && error.contains("cavi"), "{error}");
 }
 
+/// Elements that a `dot` sums, with and without rows, and a number looked up by a column.
+#[test]
+fn indicators_in_sums_and_look_ups() {
+    let data = "[data.values]\ny = [0.3, -0.4, 1.1, 0.9]\nu = [1.0, 2.0, -1.0, 0.5]\nv = [0.2, 0.4, 0.3, -0.7]\ng = [\"a\", \"b\", \"a\", \"b\"]
+[data.blocks]\nuv = [\"u\", \"v\"]\n[plates]\nrow = \"rows\"\ngroup = { levels = \"g\" }
+[variables.b]\ndistribution = \"normal\"\ndimension = \"uv\"\nmean = 0.0\nsd = 1.0\n";
+    let outcome = |mean: &str| {
+        format!(
+            "[variables.x]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"{mean}\"\nsd = 1.0\nobserved = \"y\"\n"
+        )
+    };
+    let indicator = |plates: &str| {
+        format!("[variables.on]\nplates = [{plates}]\ndistribution = \"bernoulli\"\nprobability = 0.4\n")
+    };
+    let (y, x) = ([0.3, -0.4, 1.1, 0.9], [[1.0, 0.2], [2.0, 0.4], [-1.0, 0.3], [0.5, -0.7]]);
+    let b = [0.6, -1.3];
+    let prior: f64 = b.iter().map(|b| normal(*b, 0.0)).sum();
+    let log = |on: usize| [0.6_f64, 0.4][on].ln();
+    let mean = |r: usize, on: &[usize]| (0..2).map(|j| on[j] as f64 * b[j] * x[r][j]).sum::<f64>();
+    // One indicator for each coefficient.
+    let text = format!("{data}{}{}", indicator("\"uv\""), outcome("dot(on * b, uv)"));
+    let exact = enumerated(2, |on| {
+        on.iter().map(|k| log(*k)).sum::<f64>() + (0..4).map(|r| normal(y[r], mean(r, on))).sum::<f64>()
+    });
+    let found = evaluate(&model(&text), &b, 1).values[0];
+    assert!((found - exact - prior).abs() < 1e-12, "{found} {exact}");
+    check_gradient(&text);
+    let graph = vi_model::load_str(&text, "test.toml", Path::new(".")).unwrap();
+    let fitted = crate::fit::run::fit(&graph, "test", crate::fit::run::FitOptions::default()).unwrap();
+    assert_eq!(fitted.record.posterior["on"].mean.as_ref().unwrap().values().len(), 2);
+    // The same in every row.
+    let text = format!("{data}{}{}", indicator("\"row\", \"uv\""), outcome("dot(on * b, uv)"));
+    let exact: f64 =
+        (0..4).map(|r| enumerated(2, |on| on.iter().map(|k| log(*k)).sum::<f64>() + normal(y[r], mean(r, on)))).sum();
+    let found = evaluate(&model(&text), &b, 1).values[0];
+    assert!((found - exact - prior).abs() < 1e-12, "{found} {exact}");
+    // A group's indicator as a number in the rows.
+    for mean in ["on[g] * dot(b, uv)", "e[g] * dot(b, uv)"] {
+        let text = format!("{data}[expressions]\ne = \"2 * on - on\"\n{}{}", indicator("\"group\""), outcome(mean));
+        let exact = enumerated(2, |on| {
+            let rows = (0..4).map(|r| {
+                let mean: f64 = (0..2).map(|j| on[r % 2] as f64 * b[j] * x[r][j]).sum();
+                normal(y[r], mean)
+            });
+            on.iter().map(|k| log(*k)).sum::<f64>() + rows.sum::<f64>()
+        });
+        let found = evaluate(&model(&text), &b, 1).values[0];
+        assert!((found - exact - prior).abs() < 1e-12, "{mean}: {found} {exact}");
+    }
+}
+
 /// A group's class looked up by rows that have classes of their own, declared in either order.
 #[test]
 fn rows_are_summed_out_before_groups() {
