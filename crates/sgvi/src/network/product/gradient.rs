@@ -154,14 +154,23 @@ impl Tiles<'_> {
     #[inline(always)]
     unsafe fn tile<R: Register, const HEIGHT: usize, const VECTORS: usize>(self, input: usize, row: usize) {
         let start = row * self.stride;
-        // What the step will read is fetched while the sums are computed: a line per row of the batch.
-        let gradient = self.gradient.wrapping_add(start);
-        let ahead = match self.moments {
-            Some(m) => {
-                [m.values.wrapping_add(start), m.first.wrapping_add(start), m.second.wrapping_add(start), gradient]
+        // What the step will read and write is fetched while the sums are computed: a line with each row of the batch.
+        let mut ahead = [std::ptr::null::<f32>(); 3 * LARGEST_TILE];
+        let mut lines = 0;
+        let buffers = self.moments.map(|m| [m.values, m.first, m.second]);
+        for i in 0..HEIGHT {
+            for v in 0..VECTORS {
+                let at = start + i * self.stride + v * R::LANES;
+                for buffer in buffers.iter().flatten() {
+                    ahead[lines] = buffer.wrapping_add(at);
+                    lines += 1;
+                }
+                if buffers.is_none() {
+                    ahead[lines] = self.gradient.wrapping_add(at);
+                    lines += 1;
+                }
             }
-            None => [gradient; 4],
-        };
+        }
         let mut fetched = 0;
         // SAFETY: the caller's contract; addresses that are only prefetched may lie anywhere.
         unsafe {
@@ -175,11 +184,10 @@ impl Tiles<'_> {
                     for (v, vector) in vectors.iter_mut().enumerate() {
                         *vector = R::load(right.add(v * R::LANES));
                     }
-                    if let Some(buffer) = ahead.get((fetched >> 2) & 3) {
-                        let line = (fetched >> 4) * self.stride + (fetched & 3) * 16;
-                        prefetch_to_write(buffer.wrapping_add(line));
+                    if fetched < lines {
+                        prefetch_to_write(ahead[fetched]);
+                        fetched += 1;
                     }
-                    fetched += 1;
                     for (i, sums) in sums.iter_mut().enumerate() {
                         let factor = R::broadcast(inputs.add(i * segment.stride + r));
                         for (sum, &vector) in sums.iter_mut().zip(&vectors) {

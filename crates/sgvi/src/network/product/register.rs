@@ -4,6 +4,7 @@
 
 use super::gradient::{Gradient, gradient};
 use super::strip::{Strip, strip};
+use std::arch::asm;
 use std::arch::x86_64::*;
 
 /// A vector register.
@@ -56,8 +57,9 @@ pub(super) fn prefetch(address: *const f32) {
 /// Asks for the line of memory at an address, which need not exist, to write to it.
 #[inline(always)]
 pub(super) fn prefetch_to_write(address: *const f32) {
-    // SAFETY: as above.
-    unsafe { _mm_prefetch::<_MM_HINT_ET0>(address.cast()) }
+    // SAFETY: as above; processors without the instruction pass over it. Written out because the intrinsic becomes a
+    // prefetch for reading, after which another thread's copy of the line would still have to be taken away.
+    unsafe { asm!("prefetchw [{}]", in(reg) address, options(nostack, preserves_flags)) }
 }
 
 impl Register for __m512 {
