@@ -117,12 +117,16 @@ pub const NETWORK: Section = Section {
         key(
             "image",
             KeyKind::PositiveIntegers,
-            "[height, width] or [channels, height, width] of the image side: makes the network convolutional.",
+            "[height, width] or [channels, height, width] of the image side, whose numbers lie in that order, channel by channel: makes the network convolutional.",
         ),
         key("channels", KeyKind::PositiveIntegers, "Channels of the convolutional layers."),
         key("kernel", KeyKind::Integer(1), "Side of the convolution's window."),
         key("stride", KeyKind::Integer(1), "Step of the convolution's window."),
-        key("padding", KeyKind::Integer(0), "Rows and columns of zeros around the image."),
+        key(
+            "padding",
+            KeyKind::Integer(0),
+            "Rows and columns of zeros around the image; (kernel − 1) / 2 where left out.",
+        ),
     ],
 };
 
@@ -142,7 +146,11 @@ pub const INFERENCE: Section = Section {
         ),
         key("blocks", KeyKind::TextLists, "Variables that share one joint factor."),
         key("schedule", KeyKind::OneOf(&["batch", "stochastic", "incremental"]), "Schedule over the rows (cavi)."),
-        key("batch_size", KeyKind::Integer(1), "Rows per step."),
+        key(
+            "batch_size",
+            KeyKind::Integer(1),
+            "Rows per step; left out, all rows, but 256 of more than 4096 where networks are trained by draws.",
+        ),
         key("step_delay", KeyKind::NonNegativeNumber, "Delay of the stochastic step (t + delay)^−forgetting."),
         key("step_forgetting", KeyKind::PositiveNumber, "Forgetting rate of the stochastic step, in (0.5, 1]."),
         key("family", KeyKind::OneOf(&["mean-field", "full-rank", "low-rank"]), "Variational family (sgvi)."),
@@ -161,7 +169,7 @@ pub const INFERENCE: Section = Section {
         key(
             "optimizer",
             KeyKind::OneOf(&["adam", "adamw", "sgd", "dowg", "natural", "lbfgs", "dadvi"]),
-            "Optimiser (sgvi).",
+            "Optimiser (sgvi). Left out, a bound in closed form (normals whose means are affine in amortised variables) is searched by its curvature, which needs no learning rate.",
         ),
         key("learning_rate", KeyKind::PositiveNumber, "Learning rate (sgvi)."),
     ],

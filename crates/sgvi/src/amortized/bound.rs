@@ -1,7 +1,8 @@
 //! The objective of a part: evidence lower bound or importance-weighted bound per row, with the adjoints it implies.
 
+use super::elementwise::add;
 use super::likelihood::{MAX_PARAMETERS, row_log_density};
-use super::part::{Part, Pass, add};
+use super::part::{Drawing, Part, Pass};
 use super::posterior::{self, DivergenceAdjoints, DrawAdjoints};
 use super::program::{Level, Likelihood, Program, SlotId};
 use crate::network::vectorize::vectorized;
@@ -11,6 +12,11 @@ use crate::network::vectorize::vectorized;
 pub enum Bound {
     /// E_q[log p(x | z)] − β·KL(q ‖ p), with the divergence in closed form.
     Analytic {
+        /// Weight of the divergence.
+        beta: f32,
+    },
+    /// The same with E_q[log p(x | z)] in closed form too, by the spreads of [`Program`] about the means; nothing is drawn.
+    ClosedForm {
         /// Weight of the divergence.
         beta: f32,
     },
@@ -26,6 +32,23 @@ pub enum Bound {
         /// Whether the doubly reparameterised gradient is used (Tucker et al. 2019).
         doubly: bool,
     },
+}
+
+impl Bound {
+    /// Where draws come from when this bound is evaluated.
+    #[must_use]
+    pub fn drawing(self) -> Drawing {
+        match self {
+            Self::ClosedForm { .. } => Drawing::RowMean,
+            _ => Drawing::Posterior,
+        }
+    }
+
+    /// The evidence lower bound of a program, in closed form where it has one.
+    #[must_use]
+    pub fn elbo(program: &Program) -> Self {
+        if program.closed_form { Self::ClosedForm { beta: 1.0 } } else { Self::Analytic { beta: 1.0 } }
+    }
 }
 
 /// Sums over the rows of one or several parts; weights count.
@@ -54,6 +77,22 @@ impl Totals {
             divergences: vec![0.0; program.latents.len()],
             ..Self::default()
         }
+    }
+
+    /// Standard error of the bound of rows of weight `weight`, estimated from these ones.
+    #[must_use]
+    pub fn standard_error(&self, weight: f64) -> f64 {
+        let mean = self.bound / self.rows;
+        let variance = (self.squares / self.rows - mean * mean).max(0.0);
+        weight * (variance / self.rows).sqrt()
+    }
+
+    /// Multiplies every sum.
+    pub fn scale(&mut self, factor: f64) {
+        for sum in [&mut self.bound, &mut self.squares, &mut self.draw_variance, &mut self.rows] {
+            *sum *= factor;
+        }
+        self.log_likelihoods.iter_mut().chain(&mut self.divergences).for_each(|sum| *sum *= factor);
     }
 
     /// Adds another part's.
@@ -94,6 +133,9 @@ impl Part {
                     self.weights.iter().flat_map(|w| std::iter::repeat_n(w * per_draw, self.draws)).collect()
                 });
                 self.terms(program, bound, seeds.as_deref());
+                if let Bound::ClosedForm { beta } = bound {
+                    self.spread_terms(program, beta, seeds.as_deref());
+                }
             }
         }
         self.totals(program, bound)
@@ -135,7 +177,9 @@ impl Part {
         }
         for index in 0..program.latents.len() {
             match bound {
-                Bound::Analytic { beta } => self.analytic_term(program, index, beta, seeds),
+                Bound::Analytic { beta } | Bound::ClosedForm { beta } => {
+                    self.analytic_term(program, index, beta, seeds)
+                }
                 Bound::MonteCarlo { beta, path_only } => self.draw_term(program, index, beta, path_only, seeds),
                 Bound::ImportanceWeighted { .. } => {}
             }
@@ -153,7 +197,7 @@ impl Part {
         let place = |slot: SlotId, sample: usize| {
             let s = &program.slots[slot];
             let row = match s.level {
-                Level::Global => 0,
+                Level::Global | Level::Basis => 0,
                 Level::Row => sample / draws,
                 Level::Sample => sample,
             };
@@ -216,7 +260,7 @@ impl Part {
             let place = |slot: SlotId| {
                 let s = &program.slots[slot];
                 let at = match s.level {
-                    Level::Global => 0,
+                    Level::Global | Level::Basis => 0,
                     Level::Row => unit / per_row,
                     Level::Sample => unit,
                 };
@@ -270,7 +314,7 @@ impl Part {
             let place = |slot: SlotId| {
                 let s = &program.slots[slot];
                 let at = match s.level {
-                    Level::Global => 0,
+                    Level::Global | Level::Basis => 0,
                     Level::Row => sample / draws,
                     Level::Sample => sample,
                 };
@@ -318,9 +362,9 @@ impl Part {
         let mut totals = Totals::zero(program);
         let draws = self.draws;
         let count = draws as f64;
-        let analytic = matches!(bound, Bound::Analytic { .. });
+        let analytic = matches!(bound, Bound::Analytic { .. } | Bound::ClosedForm { .. });
         let beta = match bound {
-            Bound::Analytic { beta } | Bound::MonteCarlo { beta, .. } => f64::from(beta),
+            Bound::Analytic { beta } | Bound::ClosedForm { beta } | Bound::MonteCarlo { beta, .. } => f64::from(beta),
             Bound::ImportanceWeighted { .. } => 1.0,
         };
         for row in 0..self.rows.len() {

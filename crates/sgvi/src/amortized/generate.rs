@@ -213,7 +213,7 @@ pub fn evaluate_rows(
     seed: u64,
 ) -> Evaluation {
     let program = &model.program;
-    let elbo: Totals = evaluate(model, parameters, rows, 20, &StepNoise::new(seed, 0), Bound::Analytic { beta: 1.0 });
+    let elbo: Totals = evaluate(model, parameters, rows, 20, &StepNoise::new(seed, 0), Bound::elbo(program));
     // Running log-sum-exp of the log weights of every row.
     let mut sums: Vec<(f64, f64)> = vec![(f64::NEG_INFINITY, 0.0); rows.len()];
     let samples = samples.max(1);

@@ -2,14 +2,21 @@
 
 mod bound;
 pub mod compile;
+mod curvature;
+mod elementwise;
 pub mod fit;
 pub mod generate;
+pub mod globals;
 mod likelihood;
+mod metric;
 pub mod model;
 pub mod part;
 mod posterior;
 pub mod program;
+mod report;
+mod search;
 pub mod settings;
+mod spread;
 pub mod trainer;
 pub mod training;
 pub mod weights;

@@ -7,7 +7,7 @@ use crate::error::SgviError;
 use vi_families::special::ln_gamma;
 use vi_model::data::MISSING_CODE;
 use vi_model::evaluate::DataEvaluator;
-use vi_model::graph::{AxisId, Graph};
+use vi_model::graph::{AxisId, Graph, NodeId};
 
 /// Rows that are read from the data at a time.
 const CHUNK: usize = 4096;
@@ -58,6 +58,18 @@ impl AmortizedModel {
                     let values = counts.values.iter().map(|&x| ln_gamma(f64::from(x) + 1.0) as f32).collect();
                     Source { width: counts.width, values }
                 }
+                DataNode::LogChoose { trials, successes, axes } => {
+                    let counts: &Source = &sources[*successes];
+                    let trials = trials_of(graph, *trials, axes, num_rows)?;
+                    let repeat = counts.values.len() / trials.len().max(1);
+                    // One number of trials for all, for every column, or for every cell.
+                    let values = counts.values.iter().enumerate().map(|(index, &k)| {
+                        let n = f64::from(if repeat > 1 { trials[index % trials.len()] } else { trials[index] });
+                        let k = f64::from(k);
+                        (ln_gamma(n + 1.0) - ln_gamma(k + 1.0) - ln_gamma(n - k + 1.0)) as f32
+                    });
+                    Source { width: counts.width, values: values.collect() }
+                }
             };
             sources.push(source);
         }
@@ -83,12 +95,22 @@ fn code_value(code: u32) -> f32 {
     if code == MISSING_CODE { f32::NAN } else { code as f32 }
 }
 
-fn expression(
-    graph: &Graph,
-    node: vi_model::graph::NodeId,
-    axes: &[AxisId],
-    num_rows: usize,
-) -> Result<Source, SgviError> {
+/// Numbers of trials: one for all rows where they do not differ between rows, one for every cell otherwise.
+fn trials_of(graph: &Graph, node: NodeId, axes: &[AxisId], num_rows: usize) -> Result<Vec<f32>, SgviError> {
+    let own = &graph.node(node).axes;
+    if !graph.rows.is_some_and(|rows| own.contains(&rows)) {
+        return Ok(graph.evaluate_data(node, 0..0)?.values.iter().map(|&x| x as f32).collect());
+    }
+    let columns: Vec<AxisId> = own.iter().copied().filter(|&axis| Some(axis) != graph.rows).collect();
+    let source = expression(graph, node, &columns, num_rows)?;
+    let width: usize = axes.iter().map(|&axis| graph.axis(axis).size).product();
+    if source.width == width {
+        return Ok(source.values);
+    }
+    Ok(source.values.chunks_exact(source.width).flat_map(|row| row.iter().copied().cycle().take(width)).collect())
+}
+
+fn expression(graph: &Graph, node: NodeId, axes: &[AxisId], num_rows: usize) -> Result<Source, SgviError> {
     let width: usize = axes.iter().map(|&axis| graph.axis(axis).size).product();
     let evaluator = DataEvaluator::new(graph, &[node])?;
     let rows_first: Vec<AxisId> = graph.rows.into_iter().chain(axes.iter().copied()).collect();

@@ -1,13 +1,13 @@
 //! One part of a batch: its buffers, and the forward and backward sweep of the row program over them.
 
+use super::elementwise::{add, add_product, binary, unary, unary_backward};
+use super::globals::GlobalDraw;
 use super::posterior;
-use super::program::{Binary, Level, Operation, Program, Slot, SlotId, Unary};
+use super::program::{Binary, Level, Operation, Program, Slot, SlotId};
 use crate::network::aligned::Aligned;
-use crate::network::kernels::Kernels;
+use crate::network::kernels::{Kernels, Matrix};
 use crate::network::layer::Scratch;
 use crate::network::noise::{LayerNoise, StepNoise};
-use crate::network::vectorize::vectorized;
-use crate::network::{exp, softplus_and_logistic};
 use rand_distr::{Distribution, StandardNormal};
 
 /// A table of data, one value per row of the file.
@@ -30,6 +30,20 @@ pub enum Drawing {
     Prior,
     /// What the caller wrote into the slots of the draws.
     Given,
+    /// The mean of the amortised factor, where expectations over it are in closed form; global variables are drawn.
+    RowMean,
+}
+
+impl Drawing {
+    /// Whether amortised variables take their means.
+    fn at_mean(self) -> bool {
+        matches!(self, Self::PosteriorMean | Self::RowMean)
+    }
+
+    /// Whether global variables are drawn; otherwise they take their means in unconstrained space.
+    fn draws_globals(self) -> bool {
+        matches!(self, Self::Posterior | Self::RowMean)
+    }
 }
 
 /// What a sweep over a part reads.
@@ -53,6 +67,13 @@ pub struct Pass<'a> {
     pub needed: Option<&'a [bool]>,
 }
 
+impl Pass<'_> {
+    /// Whether the operation is part of this sweep: directions are needed only where nothing is drawn.
+    fn runs(&self, operation: &Operation) -> bool {
+        self.drawing.at_mean() || self.program.slots[operation.output()].level != Level::Basis
+    }
+}
+
 /// Buffers of one part of a batch.
 #[derive(Debug)]
 pub struct Part {
@@ -62,6 +83,8 @@ pub struct Part {
     pub weights: Vec<f32>,
     /// Monte Carlo draws per row.
     pub draws: usize,
+    /// Coordinates of all amortised variables.
+    pub num_coordinates: usize,
     /// Whether the noise of a row goes by its place in the part instead of its number.
     pub noise_by_place: bool,
     /// One buffer per slot.
@@ -80,6 +103,12 @@ pub struct Part {
     pub divergences: Vec<Vec<f64>>,
     /// Gradient of each point variable's unconstrained numbers.
     pub point_gradients: Vec<Vec<f32>>,
+    /// The draw of the global variables.
+    pub(super) global_draw: GlobalDraw,
+    /// The adjoint of its coordinates.
+    global_adjoint: Vec<f32>,
+    /// Gradient of the global factor's parameters.
+    pub(super) global_gradient: Vec<f32>,
     /// Weight of each draw's contribution to the latent variables' factors (doubly reparameterised gradient).
     pub(super) path_weights: Vec<f32>,
     /// Scratch rows of the densities.
@@ -96,6 +125,7 @@ impl Part {
             Level::Global => 1,
             Level::Row => rows,
             Level::Sample => rows * draws,
+            Level::Basis => program.num_coordinates(),
         };
         let buffer = |slot: &Slot| Aligned::zeros(count(slot.level) * slot.width);
         let widest = program
@@ -109,6 +139,7 @@ impl Part {
             rows: Vec::with_capacity(rows),
             weights: Vec::with_capacity(rows),
             draws,
+            num_coordinates: program.num_coordinates(),
             noise_by_place: false,
             values: program.slots.iter().map(buffer).collect(),
             adjoints: program
@@ -134,6 +165,15 @@ impl Part {
                 .iter()
                 .map(|point| vec![0.0; program.layout.views()[point.view].range.len()])
                 .collect(),
+            global_draw: GlobalDraw::default(),
+            global_adjoint: vec![0.0; program.global_factor.as_ref().map_or(0, |factor| factor.latent.width)],
+            global_gradient: vec![
+                0.0;
+                program
+                    .global_factor
+                    .as_ref()
+                    .map_or(0, |f| program.layout.views()[f.view].range.len())
+            ],
             path_weights: vec![1.0; rows * draws],
             row_parameters: std::array::from_fn(|_| vec![0.0; widest]),
             row_gradients: std::array::from_fn(|_| vec![0.0; widest]),
@@ -147,7 +187,13 @@ impl Part {
             Level::Global => 1,
             Level::Row => self.rows.len(),
             Level::Sample => self.rows.len() * self.draws,
+            Level::Basis => self.num_coordinates,
         }
+    }
+
+    /// Number of values at each level, in the order of [`Level`].
+    fn levels(&self) -> [usize; 4] {
+        [1, self.rows.len(), self.rows.len() * self.draws, self.num_coordinates]
     }
 
     /// The values of a slot.
@@ -159,8 +205,10 @@ impl Part {
 
     /// Computes every slot from the parameters, the data and the noise.
     pub fn forward(&mut self, pass: &Pass<'_>) {
+        let noise = pass.drawing.draws_globals().then_some(pass.noise);
+        self.global_draw.fill(pass.program, pass.parameters, noise);
         for (index, operation) in pass.program.operations.iter().enumerate() {
-            if pass.needed.is_none_or(|needed| needed[index]) {
+            if pass.runs(operation) && pass.needed.is_none_or(|needed| needed[index]) {
                 self.forward_one(pass, operation);
             }
         }
@@ -172,9 +220,9 @@ impl Part {
         let slot = program.slots[output];
         let count = self.count(slot.level);
         let draws = self.draws;
+        let levels = self.levels();
         let (before, rest) = self.values.split_at_mut(output);
         let target = &mut rest[0][..count * slot.width];
-        let levels = [1, self.rows.len(), self.rows.len() * draws];
         let read = |id: SlotId| {
             let s = &program.slots[id];
             &before[id][..levels[s.level as usize] * s.width]
@@ -189,6 +237,11 @@ impl Part {
             }
             Operation::Point { view, transform, .. } => {
                 for (value, &theta) in target.iter_mut().zip(program.layout.slice(pass.parameters, *view)) {
+                    *value = transform.value_and_slope(theta).0;
+                }
+            }
+            Operation::Global { start, transform, .. } => {
+                for (value, &theta) in target.iter_mut().zip(&self.global_draw.theta[*start..]) {
                     *value = transform.value_and_slope(theta).0;
                 }
             }
@@ -248,6 +301,16 @@ impl Part {
                     noise,
                 );
             }
+            Operation::Linear { layer, input, .. } => {
+                let layer = &program.layers[*layer];
+                let weight = layer.weight.map_or(&[][..], |view| program.layout.slice(pass.parameters, view));
+                pass.kernels.product(
+                    target,
+                    false,
+                    Matrix::new(read(*input), count, layer.input_width),
+                    Matrix::new(weight, layer.input_width, layer.output_width),
+                );
+            }
             Operation::Draw { latent: index, .. } => {
                 if pass.drawing == Drawing::Given {
                     return;
@@ -255,7 +318,7 @@ impl Part {
                 let latent = &program.latents[*index];
                 let d = latent.width;
                 let noise = &mut self.noise[*index][..count * d];
-                if pass.drawing == Drawing::PosteriorMean {
+                if pass.drawing.at_mean() {
                     noise.fill(0.0);
                 } else {
                     for (row, block) in noise.chunks_exact_mut(d * draws).enumerate() {
@@ -311,11 +374,8 @@ impl Part {
 
     /// Sets to zero what the backward sweep adds to.
     pub(super) fn clear_adjoints(&mut self, program: &Program) {
-        for ((adjoint, slot), levels) in self.adjoints.iter_mut().zip(&program.slots).zip(std::iter::repeat([
-            1,
-            self.rows.len(),
-            self.rows.len() * self.draws,
-        ])) {
+        let levels = self.levels();
+        for (adjoint, slot) in self.adjoints.iter_mut().zip(&program.slots) {
             if !adjoint.is_empty() && !slot.exclusive {
                 adjoint[..levels[slot.level as usize] * slot.width].fill(0.0);
             }
@@ -323,15 +383,18 @@ impl Part {
         for gradient in &mut self.point_gradients {
             gradient.fill(0.0);
         }
+        self.global_adjoint.fill(0.0);
+        self.global_gradient.fill(0.0);
     }
 
     /// Carries the adjoints that the terms left back to the parameters of layers and points.
     pub fn backward(&mut self, pass: &Pass<'_>) {
         for operation in pass.program.operations.iter().rev() {
-            if pass.program.slots[operation.output()].differentiable {
+            if pass.runs(operation) && pass.program.slots[operation.output()].differentiable {
                 self.backward_one(pass, operation);
             }
         }
+        self.global_draw.backward(pass.program, &self.global_adjoint, &mut self.global_gradient);
     }
 
     fn backward_one(&mut self, pass: &Pass<'_>, operation: &Operation) {
@@ -339,7 +402,7 @@ impl Part {
         let output = operation.output();
         let slot = program.slots[output];
         let count = self.count(slot.level);
-        let levels = [1, self.rows.len(), self.rows.len() * self.draws];
+        let levels = self.levels();
         let draws = self.draws;
         let (before, rest) = self.adjoints.split_at_mut(output);
         let slopes = &mut rest[0][..count * slot.width];
@@ -370,6 +433,14 @@ impl Part {
                     {
                         *gradient += slope * transform.value_and_slope(theta).1;
                     }
+                }
+            }
+            Operation::Global { start, transform, .. } => {
+                let theta = &self.global_draw.theta[*start..];
+                for ((adjoint, &slope), &theta) in
+                    self.global_adjoint[*start..].iter_mut().zip(slopes.iter()).zip(theta)
+                {
+                    *adjoint += slope * transform.value_and_slope(theta).1;
                 }
             }
             Operation::Repeat { input, .. } => {
@@ -434,6 +505,18 @@ impl Part {
                     &mut self.scratches[*scratch],
                     adjoint,
                 );
+            }
+            Operation::Linear { layer, input, .. } => {
+                let layer = &program.layers[*layer];
+                let weight = layer.weight.map_or(&[][..], |view| program.layout.slice(pass.parameters, view));
+                if let Some(range) = open(before, *input) {
+                    pass.kernels.product(
+                        &mut before[*input][range],
+                        true,
+                        Matrix::new(slopes, count, layer.output_width),
+                        Matrix::new(weight, layer.input_width, layer.output_width).transpose(),
+                    );
+                }
             }
             Operation::Draw { latent: index, .. } => {
                 let latent = &program.latents[*index];
@@ -523,69 +606,8 @@ impl Part {
 /// The place of a draw's value in a buffer of that level.
 pub(super) fn row_of(level: Level, sample: usize, draws: usize) -> usize {
     match level {
-        Level::Global => 0,
+        Level::Global | Level::Basis => 0,
         Level::Row => sample / draws,
         Level::Sample => sample,
-    }
-}
-
-vectorized! {
-    /// target += source
-    pub(super) fn add(target: &mut [f32], source: &[f32]) {
-        for (t, &s) in target.iter_mut().zip(source) {
-            *t += s;
-        }
-    }
-}
-
-vectorized! {
-    /// target += a·b
-    fn add_product(target: &mut [f32], a: &[f32], b: &[f32]) {
-        for ((t, &a), &b) in target.iter_mut().zip(a).zip(b) {
-            *t += a * b;
-        }
-    }
-}
-
-vectorized! {
-    fn unary(target: &mut [f32], input: &[f32], function: Unary) {
-        let pairs = target.iter_mut().zip(input);
-        match function {
-            Unary::Affine { scale, shift } => pairs.for_each(|(y, &x)| *y = scale * x + shift),
-            Unary::Reciprocal => pairs.for_each(|(y, &x)| *y = 1.0 / x),
-            Unary::Exp => pairs.for_each(|(y, &x)| *y = exp::<FUSED>(x)),
-            Unary::Log => pairs.for_each(|(y, &x)| *y = x.ln()),
-            Unary::Sqrt => pairs.for_each(|(y, &x)| *y = x.sqrt()),
-            Unary::Square => pairs.for_each(|(y, &x)| *y = x * x),
-            Unary::Logistic => pairs.for_each(|(y, &x)| *y = softplus_and_logistic::<FUSED>(x).1),
-            Unary::Softplus => pairs.for_each(|(y, &x)| *y = softplus_and_logistic::<FUSED>(x).0),
-        }
-    }
-}
-
-vectorized! {
-    /// target += slope·f′(x), with y = f(x).
-    fn unary_backward(target: &mut [f32], slopes: &[f32], input: &[f32], output: &[f32], function: Unary) {
-        let all = target.iter_mut().zip(slopes).zip(input.iter().zip(output));
-        match function {
-            Unary::Affine { scale, .. } => all.for_each(|((t, &s), _)| *t += s * scale),
-            Unary::Reciprocal => all.for_each(|((t, &s), (_, &y))| *t -= s * y * y),
-            Unary::Exp => all.for_each(|((t, &s), (_, &y))| *t += s * y),
-            Unary::Log => all.for_each(|((t, &s), (&x, _))| *t += s / x),
-            Unary::Sqrt => all.for_each(|((t, &s), (_, &y))| *t += 0.5 * s / y),
-            Unary::Square => all.for_each(|((t, &s), (&x, _))| *t += 2.0 * s * x),
-            Unary::Logistic => all.for_each(|((t, &s), (_, &y))| *t += s * y * (1.0 - y)),
-            Unary::Softplus => all.for_each(|((t, &s), (_, &y))| *t += s * (1.0 - exp::<FUSED>(-y))),
-        }
-    }
-}
-
-fn binary(target: &mut [f32], left: &[f32], right: &[f32], operator: Binary) {
-    let all = target.iter_mut().zip(left.iter().zip(right));
-    match operator {
-        Binary::Add => all.for_each(|(t, (&a, &b))| *t = a + b),
-        Binary::Subtract => all.for_each(|(t, (&a, &b))| *t = a - b),
-        Binary::Multiply => all.for_each(|(t, (&a, &b))| *t = a * b),
-        Binary::Divide => all.for_each(|(t, (&a, &b))| *t = a / b),
     }
 }

@@ -1,7 +1,8 @@
 //! The row program: what an amortised model computes for every row, as a list of operations over named buffers.
 
+use super::globals::{GlobalFactor, GlobalVariable};
 use crate::density::Kernel;
-use crate::network::layer::{Kind, Layer};
+use crate::network::layer::Layer;
 use crate::network::parameters::{Layout, ViewId};
 
 /// How often a value exists in a part of a batch.
@@ -13,6 +14,8 @@ pub enum Level {
     Row,
     /// Once per row and Monte Carlo draw; the draws of a row are neighbours.
     Sample,
+    /// Once per coordinate of all amortised variables, in their order: what a value changes by along it.
+    Basis,
 }
 
 /// Index of a buffer in [`Program::slots`].
@@ -95,6 +98,50 @@ impl Transform {
         }
     }
 
+    /// ln|slope| at θ and its derivative.
+    #[must_use]
+    pub fn log_slope(self, theta: f32) -> (f64, f64) {
+        let theta = f64::from(theta);
+        match self {
+            Self::Identity => (0.0, 0.0),
+            Self::Above(_) | Self::Below(_) => (theta, 1.0),
+            Self::Between(lower, upper) => {
+                let width = f64::from(upper - lower);
+                let s = vi_families::special::logistic(theta);
+                let softplus = vi_families::special::log1p_exp(theta);
+                (width.ln() + theta - 2.0 * softplus, 1.0 - 2.0 * s)
+            }
+        }
+    }
+
+    /// Mean and sd of the value where θ ~ N(m, s²).
+    #[must_use]
+    pub fn moments(self, m: f64, s: f64) -> (f64, f64) {
+        let exponential = (m + 0.5 * s * s).exp();
+        let exponential = (exponential, exponential * (s * s).exp_m1().sqrt());
+        match self {
+            Self::Identity => (m, s),
+            Self::Above(lower) => (f64::from(lower) + exponential.0, exponential.1),
+            Self::Below(upper) => (f64::from(upper) - exponential.0, exponential.1),
+            Self::Between(lower, upper) => {
+                let width = f64::from(upper - lower);
+                // Trapezoidal rule over ±9 sd, which is exact to rounding for such integrands.
+                let (mut weights, mut first, mut second) = (0.0, 0.0, 0.0);
+                for i in -180..=180 {
+                    let e = f64::from(i) * 0.05;
+                    let weight = (-0.5 * e * e).exp();
+                    let p = vi_families::special::logistic(m + s * e);
+                    weights += weight;
+                    first += weight * p;
+                    second += weight * p * p;
+                }
+                let mean = first / weights;
+                let variance = (second / weights - mean * mean).max(0.0);
+                (f64::from(lower) + width * mean, width * variance.sqrt())
+            }
+        }
+    }
+
     /// The θ whose value this is; `None` outside the support.
     #[must_use]
     pub fn inverse(self, value: f32) -> Option<f32> {
@@ -125,6 +172,15 @@ pub enum Operation {
     Point {
         /// Its unconstrained numbers.
         view: ViewId,
+        /// To its own scale.
+        transform: Transform,
+        /// `[width]`
+        output: SlotId,
+    },
+    /// The value of a variable with a part in the global factor.
+    Global {
+        /// Its first coordinate.
+        start: usize,
         /// To its own scale.
         transform: Transform,
         /// `[width]`
@@ -184,6 +240,17 @@ pub enum Operation {
         /// What comes out.
         output: SlotId,
     },
+    /// A dense layer without its bias: how its output changes along every coordinate.
+    Linear {
+        /// Index in [`Program::layers`].
+        layer: usize,
+        /// Index of its scratch memory.
+        scratch: usize,
+        /// At [`Level::Basis`].
+        input: SlotId,
+        /// At [`Level::Basis`].
+        output: SlotId,
+    },
     /// A draw of a latent variable.
     Draw {
         /// Index in [`Program::latents`].
@@ -235,12 +302,14 @@ impl Operation {
         match *self {
             Self::Data { output, .. }
             | Self::Point { output, .. }
+            | Self::Global { output, .. }
             | Self::Constant { output, .. }
             | Self::Repeat { output, .. }
             | Self::Gather { output, .. }
             | Self::LookUp { output, .. }
             | Self::Concatenate { output, .. }
             | Self::Layer { output, .. }
+            | Self::Linear { output, .. }
             | Self::Draw { output, .. }
             | Self::Unary { output, .. }
             | Self::Binary { output, .. }
@@ -252,10 +321,11 @@ impl Operation {
     #[must_use]
     pub fn inputs(&self, latents: &[Latent]) -> Vec<SlotId> {
         match self {
-            Self::Data { .. } | Self::Point { .. } | Self::Constant { .. } => Vec::new(),
+            Self::Data { .. } | Self::Point { .. } | Self::Global { .. } | Self::Constant { .. } => Vec::new(),
             Self::Repeat { input, .. }
             | Self::Gather { input, .. }
             | Self::Layer { input, .. }
+            | Self::Linear { input, .. }
             | Self::Unary { input, .. } => vec![*input],
             Self::LookUp { table, codes, .. } => vec![*table, *codes],
             Self::Concatenate { inputs, .. } => inputs.clone(),
@@ -337,6 +407,29 @@ pub struct Observed {
     pub parameters: Vec<SlotId>,
 }
 
+/// A normal whose mean is affine in amortised variables: x ~ N(m + J·(z − E[z]), s²) with J the same in every row.
+///
+/// E_q[log N(x; m(z), s)] = log N(x; m(E[z]), s) − ½ Σ_p Var_q(m_p(z)) / s_p², the same for the divergence of an amortised
+/// variable whose prior's mean it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spread {
+    /// The slot of J, at [`Level::Basis`], one row per coordinate.
+    pub jacobian: SlotId,
+    /// The slot of s, of the width of J or of width 1.
+    pub sd: SlotId,
+    /// Whose term it is.
+    pub owner: Owner,
+}
+
+/// The term that a [`Spread`] belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// An observed variable, by index.
+    Observed(usize),
+    /// The divergence of an amortised variable, by index.
+    Latent(usize),
+}
+
 /// A point variable.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Point {
@@ -369,6 +462,14 @@ pub struct Program {
     pub observed: Vec<Observed>,
     /// Point variables.
     pub points: Vec<Point>,
+    /// Variables that are neither amortised nor points.
+    pub globals: Vec<GlobalVariable>,
+    /// Their factor, if there are any.
+    pub global_factor: Option<GlobalFactor>,
+    /// Normals whose mean is affine in amortised variables, where all that depends on these variables is such a one.
+    pub spreads: Vec<Spread>,
+    /// Whether every expectation is known in closed form, so that nothing need be drawn.
+    pub closed_form: bool,
     /// Names and places of all parameters.
     pub layout: Layout,
     /// Starting values that are not random, by view.
@@ -388,6 +489,15 @@ pub enum DataNode {
     BlockCodes(vi_model::data::BlockId, vi_model::graph::AxisId),
     /// ln x! of another source.
     LogFactorial(usize),
+    /// ln C(n, k).
+    LogChoose {
+        /// n, an expression of data.
+        trials: vi_model::graph::NodeId,
+        /// k, another source.
+        successes: usize,
+        /// Axes besides the rows.
+        axes: Vec<vi_model::graph::AxisId>,
+    },
 }
 
 impl Program {
@@ -404,6 +514,7 @@ impl Program {
     /// The single learned sds of observed normals: each one's view, and how many numbers of a row it serves.
     #[must_use]
     pub fn optimal_sds(&self) -> Vec<(ViewId, usize)> {
+        let readers = self.readers();
         self.observed
             .iter()
             .filter(|observed| observed.likelihood == Likelihood::Normal)
@@ -413,24 +524,43 @@ impl Program {
                     Operation::Point { view, transform: Transform::Above(0.0), output } if output == sd => Some(view),
                     _ => None,
                 })?;
-                (self.slots[sd].exclusive && self.slots[sd].width == 1)
-                    .then(|| (point, self.slots[observed.data].width))
+                (readers[sd] == 1 && self.slots[sd].width == 1).then(|| (point, self.slots[observed.data].width))
             })
             .collect()
     }
 
     /// Marks which slots reach a parameter and which have one reader.
     pub fn finish(&mut self) {
-        let mut readers = vec![0_usize; self.slots.len()];
         for operation in &self.operations {
             let differentiable = match operation {
-                Operation::Point { .. } => true,
+                Operation::Point { .. } | Operation::Global { .. } | Operation::Linear { .. } => true,
                 Operation::Layer { layer, input, .. } => {
-                    !matches!(self.layers[*layer].kind, Kind::Dropout(_)) || self.slots[*input].differentiable
+                    self.layers[*layer].weight.is_some() || self.slots[*input].differentiable
                 }
                 other => other.inputs(&self.latents).iter().any(|&slot| self.slots[slot].differentiable),
             };
             self.slots[operation.output()].differentiable = differentiable;
+        }
+        let mut readers = self.readers();
+        for spread in &self.spreads {
+            // Its term adds to it whatever else does.
+            readers[spread.sd] += 2;
+        }
+        for (slot, count) in self.slots.iter_mut().zip(readers) {
+            slot.exclusive = count == 1 && slot.level != Level::Basis;
+        }
+    }
+
+    /// How many coordinates all amortised variables have together.
+    #[must_use]
+    pub fn num_coordinates(&self) -> usize {
+        self.latents.iter().map(|latent| latent.width).sum()
+    }
+
+    /// How many operations and terms read each slot, those by draws counted twice.
+    fn readers(&self) -> Vec<usize> {
+        let mut readers = vec![0_usize; self.slots.len()];
+        for operation in &self.operations {
             for slot in operation.inputs(&self.latents) {
                 // Posterior and prior of a latent variable are read by its divergence too.
                 readers[slot] += if matches!(operation, Operation::Draw { .. }) { 2 } else { 1 };
@@ -445,9 +575,7 @@ impl Program {
                 readers[slot] += 1;
             }
         }
-        for (slot, count) in self.slots.iter_mut().zip(readers) {
-            slot.exclusive = count == 1;
-        }
+        readers
     }
 
     /// Which operations are needed for `targets`, where the draws of latent variables read the posterior or not.

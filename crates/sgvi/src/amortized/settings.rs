@@ -1,6 +1,7 @@
 //! How an amortised model is trained: the `[inference]` section with every default filled in.
 
 use super::bound::Bound;
+use super::program::Program;
 use crate::error::SgviError;
 use crate::network::noise::StepNoise;
 use crate::network::optimizer::Optimizer;
@@ -29,12 +30,23 @@ pub enum Schedule {
 pub enum Objective {
     /// The ELBO with the divergence in closed form.
     Analytic,
+    /// The ELBO with every expectation in closed form.
+    ClosedForm,
     /// The ELBO by draws.
     MonteCarlo,
     /// The ELBO by draws, log q differentiated along the draw alone.
     PathOnly,
     /// The importance-weighted bound with the doubly reparameterised gradient.
     ImportanceWeighted,
+}
+
+/// When steps count as converged: two windows whose means differ by no more than tolerance × |ELBO|, or their standard error.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StopRule {
+    /// Steps per window.
+    pub window: usize,
+    /// Relative gain that counts as none.
+    pub tolerance: f64,
 }
 
 /// Everything that determines a training run besides model and data.
@@ -50,10 +62,8 @@ pub struct Settings {
     pub draws: usize,
     /// Largest number of steps.
     pub max_iterations: usize,
-    /// Converged when a window gains no more than tolerance × |ELBO| or its own standard error.
-    pub tolerance: f64,
-    /// Steps per window.
-    pub window: usize,
+    /// When the optimiser's steps count as converged.
+    pub stop: StopRule,
     /// The optimiser.
     pub optimizer: Optimizer,
     /// Its learning rate before the schedule.
@@ -76,6 +86,8 @@ pub struct Settings {
     pub evaluate_every: usize,
     /// Draws per row for the final ELBO.
     pub evaluation_draws: usize,
+    /// The stop rule of the search by curvature, where the bound is in closed form and no optimiser is named.
+    pub search: Option<StopRule>,
     /// Whether a learned decoder sd is set to its closed-form optimum instead of following its gradient.
     pub optimal_sd: bool,
 }
@@ -83,11 +95,11 @@ pub struct Settings {
 impl Settings {
     /// The settings of a model file; keys left out get their defaults.
     ///
-    /// Batches default to all rows, up to 4096 rows, and to 256 of more.
+    /// A step sees all rows where there are at most 4096 of them or nothing is drawn, and 256 of more rows.
     ///
     /// # Errors
     /// [`SgviError::Unsupported`] for an option that amortised models do not have.
-    pub fn new(graph: &Graph) -> Result<Self, SgviError> {
+    pub fn new(graph: &Graph, program: &Program) -> Result<Self, SgviError> {
         let inference = &graph.inference;
         let num_rows = graph.data.num_rows().max(1);
         let refuse = |key: &str, reason: &str, help: &str| SgviError::Unsupported {
@@ -103,9 +115,6 @@ impl Settings {
             |key: &str| inference.options.get(key).and_then(|v| v.as_integer()).and_then(|i| usize::try_from(i).ok());
         let word = |key: &str| inference.options.get(key).and_then(|v| v.as_str());
 
-        let batch_size = inference.batch_size.unwrap_or(if num_rows <= 4096 { num_rows } else { 256 }).min(num_rows);
-        let steps_per_pass = num_rows.div_ceil(batch_size);
-        let max_iterations = inference.max_iterations.unwrap_or((100 * steps_per_pass).clamp(5000, 50_000));
         let name = inference.optimizer.as_deref().unwrap_or("adam");
         let Some(mut optimizer) = Optimizer::named(name) else {
             let help = format!("write one of {}", Optimizer::NAMES.join(", "));
@@ -144,10 +153,22 @@ impl Settings {
                 ));
             }
             (Some(2..), ..) => Objective::ImportanceWeighted,
+            // What is known exactly need not be estimated, by whichever estimator.
+            (_, _, kl) if program.closed_form && kl != Some("monte-carlo") => Objective::ClosedForm,
             (_, GradientEstimator::StickingTheLanding, _) => Objective::PathOnly,
             (_, _, Some("monte-carlo")) => Objective::MonteCarlo,
             _ => Objective::Analytic,
         };
+        let all_rows = num_rows <= 4096 || objective == Objective::ClosedForm;
+        let batch_size = inference.batch_size.unwrap_or(if all_rows { num_rows } else { 256 }).min(num_rows);
+        let steps_per_pass = num_rows.div_ceil(batch_size);
+        let max_iterations = inference.max_iterations.unwrap_or((100 * steps_per_pass).clamp(5000, 50_000));
+        // Whoever names how to take stochastic steps gets them.
+        let named = ["schedule_learning_rate", "clip", "weight_decay", "momentum", "beta_warmup", "decoder_sd"];
+        let search = objective == Objective::ClosedForm
+            && batch_size == num_rows
+            && inference.optimizer.is_none()
+            && !named.iter().any(|key| inference.options.contains_key(*key));
         let held_out = number("held_out").unwrap_or(0.0);
         if held_out >= 1.0 || (held_out * num_rows as f64) as usize >= num_rows {
             return Err(refuse("held_out", "no row is left to train on", "hold out less, such as 0.1"));
@@ -156,10 +177,16 @@ impl Settings {
             seed: inference.seed.unwrap_or(0),
             restarts: inference.restarts.unwrap_or(1),
             batch_size,
-            draws: importance_samples.unwrap_or(1).max(inference.draws.unwrap_or(1)),
+            draws: if objective == Objective::ClosedForm {
+                1
+            } else {
+                importance_samples.unwrap_or(1).max(inference.draws.unwrap_or(1))
+            },
             max_iterations,
-            tolerance: inference.tolerance.unwrap_or(1e-4),
-            window: count("window").unwrap_or((max_iterations / 4).clamp(10, 2000)),
+            stop: StopRule {
+                window: count("window").unwrap_or((max_iterations / 4).clamp(10, 2000)),
+                tolerance: inference.tolerance.unwrap_or(1e-4),
+            },
             optimizer,
             learning_rate: inference.learning_rate.unwrap_or(0.002),
             schedule,
@@ -171,6 +198,10 @@ impl Settings {
             patience: count("patience").unwrap_or(20),
             evaluate_every: steps_per_pass.max(max_iterations / 200).max(1),
             evaluation_draws: count("evaluation_draws").unwrap_or((200_000 / num_rows).clamp(10, 100)),
+            search: search.then(|| StopRule {
+                window: count("window").unwrap_or(50),
+                tolerance: inference.tolerance.unwrap_or(1e-6),
+            }),
             optimal_sd: word("decoder_sd") == Some("optimal"),
         })
     }
@@ -187,6 +218,7 @@ impl Settings {
         let beta = self.beta_at(step) as f32;
         match self.objective {
             Objective::Analytic => Bound::Analytic { beta },
+            Objective::ClosedForm => Bound::ClosedForm { beta },
             Objective::MonteCarlo => Bound::MonteCarlo { beta, path_only: false },
             Objective::PathOnly => Bound::MonteCarlo { beta, path_only: true },
             Objective::ImportanceWeighted => Bound::ImportanceWeighted { doubly: true },

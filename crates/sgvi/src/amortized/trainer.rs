@@ -1,6 +1,7 @@
 //! One optimiser step over a batch: parts in parallel, then slices of parameters in parallel, sums in a fixed order.
 
 use super::bound::{Bound, Totals};
+use super::globals::global_terms;
 use super::model::AmortizedModel;
 use super::part::{Drawing, Part, Pass};
 use super::program::{Operation, Point, Program, SlotId};
@@ -38,10 +39,22 @@ struct Task {
 
 #[derive(Debug, Clone)]
 enum TaskKind {
-    /// Rows of a layer's parameter, with (input slot, output slot, scratch) of every use.
-    Layer { layer: usize, role: Role, rows: Range<usize>, uses: Vec<(SlotId, SlotId, usize)> },
+    /// Rows of a layer's parameter, with every use of it.
+    Layer { layer: usize, role: Role, rows: Range<usize>, uses: Vec<LayerUse> },
     /// A point variable.
     Point(usize),
+    /// The factor of the global variables.
+    Globals,
+}
+
+/// One use of a layer.
+#[derive(Debug, Clone, Copy)]
+struct LayerUse {
+    input: SlotId,
+    output: SlotId,
+    scratch: usize,
+    /// Whether the bias was added.
+    with_bias: bool,
 }
 
 /// Parameters, optimiser state and memory of a training run.
@@ -155,7 +168,7 @@ impl Trainer {
                 kernels: &self.kernels,
                 noise,
                 training: true,
-                drawing: Drawing::Posterior,
+                drawing: bound.drawing(),
                 needed: None,
             };
             let rows_per_part = self.rows_per_part;
@@ -176,26 +189,51 @@ impl Trainer {
             }
             let last = wave + 1 == num_waves;
             let update = update.filter(|_| last && totals.bound.is_finite());
-            self.gradients(model, used, wave == 0, last, update);
+            self.gradients(model, used, wave == 0, last, noise, update);
         }
         totals
     }
 
     /// Adds the gradients of the parts in memory to the flat buffer, slice by slice.
+    #[allow(clippy::too_many_arguments)]
     fn gradients(
         &mut self,
         model: &AmortizedModel,
         used: usize,
         first_wave: bool,
         last_wave: bool,
+        noise: &StepNoise,
         update: Option<&StepPlan>,
     ) {
         let program = &model.program;
         let total_weight = if last_wave { model.total_weight() } else { 0.0 };
+        // Prior and entropy of the global variables, per row of the data.
+        let mut of_globals = Vec::new();
+        if let Some(factor) = program.global_factor.as_ref().filter(|_| last_wave) {
+            of_globals.resize(program.layout.views()[factor.view].range.len(), 0.0);
+            global_terms(program, &self.parameters, noise, Some((&mut of_globals, 1.0 / total_weight)));
+        }
         let parts = std::mem::take(&mut self.parts);
         let kernels = self.kernels;
         self.slices().into_par_iter().with_max_len(1).for_each(|slices| match &slices.task.what {
             TaskKind::Layer { .. } if !slices.task.trainable => {}
+            TaskKind::Globals => {
+                if first_wave {
+                    slices.gradient.fill(0.0);
+                }
+                for part in &parts[..used] {
+                    for (sum, &term) in slices.gradient.iter_mut().zip(&part.global_gradient) {
+                        *sum += term;
+                    }
+                }
+                for (sum, &term) in slices.gradient.iter_mut().zip(&of_globals) {
+                    *sum += term;
+                }
+                if let Some(plan) = update.filter(|_| slices.task.trainable) {
+                    let Slices { parameters, gradient, first, second, .. } = slices;
+                    plan.optimizer.update(plan.size, parameters, gradient, first, second);
+                }
+            }
             TaskKind::Point(index) => {
                 if first_wave {
                     slices.gradient.fill(0.0);
@@ -218,7 +256,8 @@ impl Trainer {
                 let uses: Vec<Use<'_>> = parts[..used]
                     .iter()
                     .flat_map(|part| uses.iter().map(move |at| (part, at)))
-                    .map(|(part, &(input, output, scratch))| {
+                    .filter(|(_, at)| *role == Role::Weight || at.with_bias)
+                    .map(|(part, &LayerUse { input, output, scratch, .. })| {
                         let slot = &program.slots[output];
                         let length = part.count(slot.level) * slot.width;
                         Use {
@@ -314,6 +353,10 @@ fn add_prior(point: &Point, total_weight: f64, parameters: &[f32], gradient: &mu
 fn tasks(program: &Program) -> Vec<Task> {
     let mut tasks = Vec::new();
     for (id, view) in program.layout.views().iter().enumerate() {
+        if program.global_factor.as_ref().is_some_and(|factor| factor.view == id) {
+            tasks.push(Task { range: view.range.clone(), what: TaskKind::Globals, trainable: view.trainable });
+            continue;
+        }
         if let Some(index) = program.points.iter().position(|point| point.view == id) {
             tasks.push(Task { range: view.range.clone(), what: TaskKind::Point(index), trainable: view.trainable });
             continue;
@@ -329,14 +372,16 @@ fn tasks(program: &Program) -> Vec<Task> {
         }) else {
             continue;
         };
-        let uses: Vec<(SlotId, SlotId, usize)> = program
+        let uses: Vec<LayerUse> = program
             .operations
             .iter()
-            .filter_map(|operation| match *operation {
-                Operation::Layer { layer: used, scratch, input, output } if used == layer => {
-                    Some((input, output, scratch))
-                }
-                _ => None,
+            .filter_map(|operation| {
+                let (used, scratch, input, output, with_bias) = match *operation {
+                    Operation::Layer { layer, scratch, input, output } => (layer, scratch, input, output, true),
+                    Operation::Linear { layer, scratch, input, output } => (layer, scratch, input, output, false),
+                    _ => return None,
+                };
+                (used == layer).then_some(LayerUse { input, output, scratch, with_bias })
             })
             .collect();
         let (rows, width) = match view.shape[..] {
@@ -367,11 +412,10 @@ pub fn evaluate(
     bound: Bound,
 ) -> Totals {
     let mut totals = Totals::zero(&model.program);
-    for_parts(model, parameters, rows, draws, noise, Drawing::Posterior, None, |part, pass| {
-        part.bound(pass, bound, None)
-    })
-    .iter()
-    .for_each(|sum| totals.merge(sum));
+    let draws = if let Bound::ClosedForm { .. } = bound { 1 } else { draws };
+    for_parts(model, parameters, rows, draws, noise, bound.drawing(), None, |part, pass| part.bound(pass, bound, None))
+        .iter()
+        .for_each(|sum| totals.merge(sum));
     totals
 }
 
@@ -411,224 +455,4 @@ pub fn for_parts<T: Send>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    const DATA: &str = r#"
-[data.values]
-x = [[0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 1], [0, 1, 0, 1]]
-y = [[0.2, -1.0], [0.5, 0.3], [-0.7, 1.2], [1.1, 0.4], [0.0, -0.6]]
-count = [0, 3, 1, 2, 5]
-group = [0, 1, 0, 2, 1]
-
-[plates]
-row = "rows"
-pixel = { columns = "x" }
-class = 3
-
-[networks.encoder]
-layers = [5]
-activation = "tanh"
-[networks.second]
-layers = [4]
-activation = "silu"
-[networks.decoder]
-layers = [6]
-activation = "softplus"
-layer_norm = true
-[networks.spread]
-linear = true
-[networks.rate]
-linear = true
-[networks.class_net]
-layers = [3]
-activation = "gelu"
-"#;
-
-    fn model(variables: &str) -> AmortizedModel {
-        let graph = vi_model::load_str(&format!("{DATA}{variables}"), "test.toml", Path::new(".")).unwrap();
-        AmortizedModel::new(&graph).unwrap()
-    }
-
-    /// Compares the gradient with central differences of the bound at fixed noise.
-    fn check(model: &AmortizedModel, bound: Bound, draws: usize) {
-        let rows: Vec<u32> = (0..model.num_rows as u32).collect();
-        let parameters = model.program.initialize(11);
-        let mut trainer = Trainer::new(&model.program, parameters.clone(), rows.len(), draws);
-        let noise = StepNoise::new(3, 7);
-        let per_row = |totals: Totals| totals.bound / totals.rows;
-        let exact = trainer.accumulate(model, &rows, &noise, bound);
-        assert!(exact.bound.is_finite());
-        let gradient = trainer.gradient.clone();
-        let evaluated = evaluate(model, &parameters, &rows, draws, &noise, bound);
-        assert!((per_row(exact) - per_row(evaluated)).abs() < 1e-9);
-        let step = 4e-3_f32;
-        let mut largest = 0.0_f64;
-        for index in 0..parameters.len() {
-            let at = |sign: f32| {
-                let mut moved = parameters.clone();
-                moved[index] += sign * step;
-                let prior: f64 = super::super::training::log_priors(model, &moved).iter().sum();
-                per_row(evaluate(model, &moved, &rows, draws, &noise, bound)) + prior / model.total_weight()
-            };
-            let difference = (at(1.0) - at(-1.0)) / (2.0 * f64::from(step));
-            let error = (f64::from(gradient[index]) - difference).abs() / difference.abs().max(1.0);
-            largest = largest.max(error);
-            assert!(error < 4e-3, "parameter {index}: {} against {difference}", gradient[index]);
-        }
-        assert!(gradient.iter().any(|g| g.abs() > 1e-3), "the gradient vanishes; largest error {largest}");
-    }
-
-    const LATENT: &str = r#"
-[variables.z]
-plates = ["row"]
-distribution = "normal"
-dimension = 3
-mean = 0.0
-sd = 1.3
-amortized = "encoder(x)"
-"#;
-
-    #[test]
-    fn bernoulli_decoders_with_diagonal_and_full_factors() {
-        let observed = "\n[variables.pixels]\nplates = [\"row\", \"pixel\"]\ndistribution = \"bernoulli\"\n\
-                        logit = \"decoder(z)\"\nobserved = \"x\"\n";
-        for covariance in ["diagonal", "full"] {
-            let model = model(&format!("{LATENT}covariance = \"{covariance}\"\n{observed}"));
-            for draws in [1, 3] {
-                check(&model, Bound::Analytic { beta: 1.0 }, draws);
-                check(&model, Bound::MonteCarlo { beta: 0.7, path_only: false }, draws);
-                check(&model, Bound::ImportanceWeighted { doubly: false }, draws);
-            }
-        }
-    }
-
-    #[test]
-    fn several_latents_learned_priors_and_several_observed_variables() {
-        let variables = r#"
-[variables.noise]
-distribution = "half-normal"
-sd = 2.0
-point = true
-initial = 0.6
-[variables.effect]
-plates = ["class"]
-distribution = "normal"
-mean = 0.0
-sd = 1.0
-point = true
-[variables.w]
-plates = ["row"]
-distribution = "normal"
-dimension = 2
-mean = "second(z)"
-sd = 0.8
-amortized = "spread(x, y)"
-[variables.a]
-plates = ["row"]
-distribution = "normal"
-dimension = "y"
-mean = "rate(w) + 0.5 * y"
-sd = "noise"
-observed = "y"
-[variables.pixels]
-plates = ["row", "pixel"]
-distribution = "bernoulli"
-logit = "decoder(z, w) - effect[group]"
-observed = "x"
-"#;
-        let model = model(&format!("{LATENT}{variables}"));
-        assert_eq!(model.program.latents.len(), 2);
-        check(&model, Bound::Analytic { beta: 1.0 }, 2);
-        check(&model, Bound::ImportanceWeighted { doubly: false }, 2);
-    }
-
-    #[test]
-    fn counts_categories_and_second_outputs() {
-        let variables = r#"
-[variables.n]
-plates = ["row"]
-distribution = "poisson"
-log_rate = "rate(z)"
-observed = "count"
-[variables.g]
-plates = ["row"]
-distribution = "categorical"
-dimension = "class"
-logits = "class_net(z)"
-observed = "group"
-[variables.a]
-plates = ["row"]
-distribution = "normal"
-dimension = "y"
-mean = "second(z)"
-sd = "exp(spread(z))"
-observed = "y"
-"#;
-        check(&model(&format!("{LATENT}{variables}")), Bound::Analytic { beta: 1.0 }, 2);
-    }
-
-    #[test]
-    fn the_doubly_reparameterised_gradient_agrees_in_the_mean() {
-        let observed = "\n[variables.a]\nplates = [\"row\"]\ndistribution = \"normal\"\ndimension = \"y\"\n\
-                        mean = \"second(z)\"\nsd = 0.5\nobserved = \"y\"\n";
-        let model = model(&format!("{LATENT}{observed}"));
-        let rows: Vec<u32> = (0..5).collect();
-        let parameters = model.program.initialize(2);
-        let mean = |bound| {
-            let mut trainer = Trainer::new(&model.program, parameters.clone(), 5, 4);
-            let repeats = 6000;
-            let mut sums = vec![(0.0_f64, 0.0_f64); parameters.len()];
-            for step in 0..repeats {
-                trainer.accumulate(&model, &rows, &StepNoise::new(5, step), bound);
-                for (sum, &g) in sums.iter_mut().zip(&trainer.gradient) {
-                    sum.0 += f64::from(g);
-                    sum.1 += f64::from(g).powi(2);
-                }
-            }
-            let n = repeats as f64;
-            sums.into_iter()
-                .map(|(sum, squares)| (sum / n, ((squares / n - (sum / n).powi(2)) / n).sqrt()))
-                .collect::<Vec<_>>()
-        };
-        let plain = mean(Bound::ImportanceWeighted { doubly: false });
-        let doubly = mean(Bound::ImportanceWeighted { doubly: true });
-        let total = mean(Bound::MonteCarlo { beta: 1.0, path_only: false });
-        let path = mean(Bound::MonteCarlo { beta: 1.0, path_only: true });
-        for ((a, b), name) in [(plain, doubly), (total, path)].iter().zip(["importance", "path"]) {
-            for (index, ((m, s), (n, t))) in a.iter().zip(b).enumerate() {
-                assert!(
-                    (m - n).abs() < 5.0 * (s * s + t * t).sqrt() + 1e-4,
-                    "{name} {index}: {m} ± {s} against {n} ± {t}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn the_number_of_threads_does_not_matter() {
-        let observed = "\n[variables.pixels]\nplates = [\"row\", \"pixel\"]\ndistribution = \"bernoulli\"\n\
-                        logit = \"decoder(z)\"\nobserved = \"x\"\n";
-        let model = model(&format!("{LATENT}{observed}"));
-        let rows: Vec<u32> = (0..600).map(|i| i % 5).collect();
-        let run = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                let mut trainer = Trainer::new(&model.program, model.program.initialize(1), rows.len(), 1);
-                let optimizer = Optimizer::named("adam").unwrap();
-                for step in 1..20 {
-                    let plan = StepPlan {
-                        bound: Bound::Analytic { beta: 1.0 },
-                        optimizer,
-                        size: optimizer.step_size(0.01, step),
-                        clip: None,
-                    };
-                    trainer.step(&model, &rows, &StepNoise::new(1, step), plan);
-                }
-                trainer.parameters
-            })
-        };
-        assert_eq!(run(1), run(3));
-    }
-}
+mod tests;

@@ -1,8 +1,10 @@
 //! The training of an amortised model as an algorithm that the executor drives: batches, schedules, convergence, recovery.
 
 use super::bound::{Bound, Totals};
+use super::globals::global_terms;
 use super::model::AmortizedModel;
-use super::settings::{Schedule, Settings, split_rows};
+use super::search::{Ground, Search};
+use super::settings::{Schedule, Settings, StopRule, split_rows};
 use super::trainer::{StepPlan, Trainer, evaluate};
 use crate::error::SgviError;
 use crate::network::noise::StepNoise;
@@ -59,6 +61,9 @@ pub struct Training<'a> {
     model: &'a AmortizedModel,
     settings: &'a Settings,
     trainer: Trainer,
+    /// Where the bound is in closed form and no optimiser is named.
+    search: Option<Search>,
+    stop: StopRule,
     seed: u64,
     /// Rows to train on.
     rows: Vec<u32>,
@@ -86,6 +91,7 @@ pub struct Training<'a> {
     best_parameters: Vec<f32>,
     evaluations_without_gain: usize,
     final_totals: Option<Totals>,
+    final_global_terms: Vec<f64>,
     held_out_totals: Option<Totals>,
 }
 
@@ -102,7 +108,11 @@ impl<'a> Training<'a> {
             second: vec![0.0; parameters.len()],
             parameters: parameters.clone(),
         };
+        let search = settings.search.and_then(|_| Search::new(model, &parameters, &rows));
+        let stop = settings.search.filter(|_| search.is_some()).unwrap_or(settings.stop);
         Self {
+            search,
+            stop,
             trainer: Trainer::new(
                 &model.program,
                 parameters.clone(),
@@ -133,6 +143,7 @@ impl<'a> Training<'a> {
             best_parameters: Vec::new(),
             evaluations_without_gain: 0,
             final_totals: None,
+            final_global_terms: Vec::new(),
             held_out_totals: None,
         }
     }
@@ -153,6 +164,12 @@ impl<'a> Training<'a> {
     #[must_use]
     pub fn final_totals(&self) -> Option<&Totals> {
         self.final_totals.as_ref()
+    }
+
+    /// The term of each global variable at the end of the run, in nats.
+    #[must_use]
+    pub fn final_global_terms(&self) -> &[f64] {
+        &self.final_global_terms
     }
 
     /// Sums over the held-out rows at the end of the run.
@@ -223,7 +240,7 @@ impl<'a> Training<'a> {
 
     /// Whether the last window gained no more than tolerance × |ELBO| or its own standard error.
     fn window_converged(&self) -> bool {
-        let window = self.settings.window;
+        let window = self.stop.window;
         if self.window.len() < 2 * window {
             return false;
         }
@@ -236,7 +253,7 @@ impl<'a> Training<'a> {
         };
         let (before, error_before) = moments(&mut self.window.iter().take(window).copied());
         let (after, error_after) = moments(&mut self.window.iter().skip(window).copied());
-        after - before <= (self.settings.tolerance * after.abs()).max((error_before + error_after).sqrt())
+        after - before <= (self.stop.tolerance * after.abs()).max((error_before + error_after).sqrt())
     }
 
     /// Decides whether to cool down, and whether to stop; held-out rows that gain no more end the run as a window does.
@@ -265,6 +282,42 @@ impl<'a> Training<'a> {
                 done && (self.converged_early || self.window_converged())
             }
         }
+    }
+
+    /// A step of the search; it has converged when nothing higher is found or a window gains too little.
+    fn search_step(&mut self) -> Result<Progress, SgviError> {
+        let beta = self.settings.beta;
+        let Some(search) = &mut self.search else { return Ok(Progress::new(self.last_elbo)) };
+        let sample = search.sample(&self.rows);
+        let rows = sample.as_deref().unwrap_or(&self.rows);
+        let mut ground = Ground { model: self.model, trainer: &mut self.trainer, rows, beta: beta as f32 };
+        let (totals, moved) = search.step(&mut ground);
+        let standard_error = if sample.is_some() { totals.standard_error(self.weight) } else { 0.0 };
+        if !totals.bound.is_finite() {
+            let (variable, value) = self.culprit(&totals);
+            return Err(SgviError::NotFinite { variable, value });
+        }
+        self.step += 1;
+        let log_likelihood = totals.log_likelihoods.iter().sum::<f64>() / totals.rows;
+        let divergence = totals.divergences.iter().sum::<f64>() / totals.rows;
+        let elbo = (log_likelihood - divergence) * self.weight + self.log_prior();
+        let out_of_patience =
+            self.push(elbo, [log_likelihood - divergence, log_likelihood, divergence], beta, f64::NAN);
+        let converged = !moved || out_of_patience || self.window_converged();
+        Ok(Progress { elbo, standard_error: Some(standard_error), converged: Some(converged), extra: Vec::new() })
+    }
+
+    /// Notes the ELBO after a step, and its value and terms per row; returns whether the held-out rows' patience ended.
+    fn push(&mut self, elbo: f64, per_row: [f64; 3], beta: f64, learning_rate: f64) -> bool {
+        self.last_elbo = elbo;
+        self.window.push_back(elbo);
+        if self.window.len() > 2 * self.stop.window {
+            self.window.pop_front();
+        }
+        for (sum, value) in self.sums.iter_mut().zip(per_row.into_iter().chain([1.0])) {
+            *sum += value;
+        }
+        self.record_term(beta, learning_rate)
     }
 
     fn record_term(&mut self, beta: f64, learning_rate: f64) -> bool {
@@ -303,9 +356,36 @@ impl<'a> Training<'a> {
         stop
     }
 
+    /// The bound over all training rows; every draw of global variables goes with one draw of the rows'.
+    fn final_bound(&mut self, draws: usize) -> Totals {
+        let program = &self.model.program;
+        let (repeats, draws) = if program.globals.is_empty() { (1, draws) } else { (draws, 1) };
+        let mut sum = Totals::zero(program);
+        let mut terms = vec![0.0; program.globals.len()];
+        let mut values = Vec::with_capacity(repeats);
+        for repeat in 0..repeats {
+            // Noise 1 is that of the held-out rows.
+            let noise = self.noise(Stream::Evaluation, if repeat == 0 { 0 } else { 1 + repeat as u64 });
+            let parameters = &self.trainer.parameters;
+            let totals = evaluate(self.model, parameters, &self.rows, draws, &noise, Bound::elbo(program));
+            let global = global_terms(program, parameters, &noise, None);
+            values.push(totals.bound + global.iter().sum::<f64>());
+            terms.iter_mut().zip(global).for_each(|(sum, term)| *sum += term / repeats as f64);
+            sum.merge(&totals);
+        }
+        sum.scale(1.0 / repeats as f64);
+        if repeats > 1 {
+            let mean = values.iter().sum::<f64>() / repeats as f64;
+            let squares = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
+            sum.draw_variance = squares / (repeats as f64 - 1.0) / repeats as f64;
+        }
+        self.final_global_terms = terms;
+        sum
+    }
+
     /// The ELBO of the held-out rows with the same noise every time.
     fn held_out_bound(&self, draws: usize) -> Totals {
-        let bound = Bound::Analytic { beta: 1.0 };
+        let bound = Bound::elbo(&self.model.program);
         let noise = self.noise(Stream::Evaluation, 1);
         evaluate(self.model, &self.trainer.parameters, &self.held_out, draws, &noise, bound)
     }
@@ -351,6 +431,9 @@ impl Algorithm for Training<'_> {
     type Error = SgviError;
 
     fn step(&mut self) -> Result<Progress, SgviError> {
+        if self.search.is_some() {
+            return self.search_step();
+        }
         let settings = self.settings;
         let range = self.batch();
         let noise = self.noise(Stream::Steps, self.step);
@@ -363,6 +446,7 @@ impl Algorithm for Training<'_> {
             clip: settings.clip,
         };
         let full_batch = range.len() == self.rows.len();
+        let globals: f64 = global_terms(&self.model.program, &self.trainer.parameters, &noise, None).iter().sum();
         let totals = self.trainer.step(self.model, &self.order[range], &noise, plan);
         let log_likelihood = totals.log_likelihoods.iter().sum::<f64>() / totals.rows;
         let divergence = totals.divergences.iter().sum::<f64>() / totals.rows;
@@ -383,7 +467,7 @@ impl Algorithm for Training<'_> {
             self.snapshot.first.clone_from(&self.trainer.first);
             self.snapshot.second.clone_from(&self.trainer.second);
         }
-        let elbo = per_row * self.weight + self.log_prior();
+        let elbo = per_row * self.weight + self.log_prior() + globals;
         let standard_error = if full_batch {
             // All rows are in every batch: only the draws differ between neighbouring steps.
             if self.last_elbo.is_finite() {
@@ -392,19 +476,10 @@ impl Algorithm for Training<'_> {
             }
             self.roughness.sqrt()
         } else {
-            let mean = totals.bound / totals.rows;
-            let variance = (totals.squares / totals.rows - mean * mean).max(0.0);
-            self.weight * (variance / totals.rows).sqrt()
+            totals.standard_error(self.weight)
         };
-        self.last_elbo = elbo;
-        self.window.push_back(elbo);
-        if self.window.len() > 2 * settings.window {
-            self.window.pop_front();
-        }
-        for (sum, value) in self.sums.iter_mut().zip([per_row, log_likelihood, divergence, 1.0]) {
-            *sum += value;
-        }
-        let out_of_patience = self.record_term(settings.beta_at(next), learning_rate);
+        let out_of_patience =
+            self.push(elbo, [per_row, log_likelihood, divergence], settings.beta_at(next), learning_rate);
         let converged = self.judge(out_of_patience);
         Ok(Progress { elbo, standard_error: Some(standard_error), converged: Some(converged), extra: Vec::new() })
     }
@@ -414,14 +489,12 @@ impl Algorithm for Training<'_> {
             self.trainer.parameters.clone_from(&self.best_parameters);
         }
         let draws = self.settings.evaluation_draws;
-        let noise = self.noise(Stream::Evaluation, 0);
-        let bound = Bound::Analytic { beta: 1.0 };
-        let totals = evaluate(self.model, &self.trainer.parameters, &self.rows, draws, &noise, bound);
+        let totals = self.final_bound(draws);
         if !totals.bound.is_finite() {
             let (variable, value) = self.culprit(&totals);
             return Err(SgviError::NotFinite { variable, value });
         }
-        let elbo = totals.bound + self.log_prior();
+        let elbo = totals.bound + self.log_prior() + self.final_global_terms.iter().sum::<f64>();
         self.final_totals = Some(totals);
         if !self.held_out.is_empty() {
             self.held_out_totals = Some(self.held_out_bound(draws));
@@ -456,6 +529,9 @@ impl Resumable for Training<'_> {
             .flat_map(|t| [t.step as f64, t.elbo, t.log_likelihood, t.divergence, t.beta, t.learning_rate, t.held_out])
             .collect();
         encoder.f64_slice(&flat);
+        if let Some(search) = &self.search {
+            search.save(encoder);
+        }
     }
 
     fn load(&mut self, decoder: &mut Decoder<'_>) -> Result<(), CheckpointError> {
@@ -491,96 +567,12 @@ impl Resumable for Training<'_> {
                 held_out: t[6],
             })
             .collect();
-        Ok(())
+        match &mut self.search {
+            Some(search) => search.load(decoder),
+            None => Ok(()),
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    const MODEL: &str = r#"
-[data.values]
-x = [[0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 1], [0, 1, 0, 1], [1, 1, 1, 0], [0, 0, 0, 1]]
-[plates]
-row = "rows"
-pixel = { columns = "x" }
-[networks.encoder]
-layers = [8]
-dropout = 0.2
-[networks.decoder]
-layers = [8]
-[variables.z]
-plates = ["row"]
-distribution = "normal"
-dimension = 2
-mean = 0.0
-sd = 1.0
-amortized = "encoder(x)"
-[variables.pixels]
-plates = ["row", "pixel"]
-distribution = "bernoulli"
-logit = "decoder(z)"
-observed = "x"
-[inference]
-batch_size = 3
-"#;
-
-    fn model(inference: &str) -> (AmortizedModel, Settings) {
-        let graph = vi_model::load_str(&format!("{MODEL}{inference}"), "test.toml", Path::new(".")).unwrap();
-        (AmortizedModel::new(&graph).unwrap(), Settings::new(&graph).unwrap())
-    }
-
-    #[test]
-    fn a_resumed_run_is_bitwise_the_uninterrupted_one() {
-        let (model, settings) = model("max_iterations = 400\nheld_out = 0.15\nclip = 1.0\nbeta_warmup = 50\n");
-        let mut whole = Training::new(&model, &settings, 9);
-        let mut first = Training::new(&model, &settings, 9);
-        for _ in 0..250 {
-            whole.step().unwrap();
-            first.step().unwrap();
-        }
-        let mut encoder = Encoder::new();
-        first.save(&mut encoder);
-        let bytes = encoder.into_bytes();
-        let mut resumed = Training::new(&model, &settings, 9);
-        resumed.load(&mut Decoder::new(&bytes)).unwrap();
-        for _ in 250..400 {
-            let (a, b) = (whole.step().unwrap(), resumed.step().unwrap());
-            assert_eq!((a.elbo, a.standard_error, a.converged), (b.elbo, b.standard_error, b.converged));
-        }
-        assert_eq!(whole.parameters(), resumed.parameters());
-        assert_eq!(whole.finish().unwrap(), resumed.finish().unwrap());
-        assert_eq!(whole.terms().len(), resumed.terms().len());
-    }
-
-    #[test]
-    fn batches_cover_every_row_once_in_every_pass() {
-        let (model, settings) = model("");
-        let mut training = Training::new(&model, &settings, 1);
-        for _ in 0..3 {
-            let mut seen = Vec::new();
-            for _ in 0..3 {
-                let range = training.batch();
-                assert!(range.len() <= 3);
-                seen.extend_from_slice(&training.order[range]);
-                training.step += 1;
-            }
-            seen.sort_unstable();
-            assert_eq!(seen, training.rows);
-        }
-    }
-
-    #[test]
-    fn numbers_that_are_not_finite_are_survived_or_named() {
-        let (model, settings) = model("max_iterations = 300\nlearning_rate = 1e30\n");
-        let mut training = Training::new(&model, &settings, 1);
-        let outcome = (0..300).try_for_each(|_| training.step().map(|progress| assert!(progress.elbo.is_finite())));
-        match outcome {
-            Ok(()) => assert!(training.recoveries() > 0),
-            Err(SgviError::NotFinite { variable, .. }) => assert!(["z", "pixels"].contains(&variable.as_str())),
-            Err(other) => panic!("{other}"),
-        }
-    }
-}
+mod tests;

@@ -18,15 +18,37 @@ pub struct Geometry {
     pub kernel: usize,
     /// Distance between neighbouring patches.
     pub stride: usize,
+    /// Rows and columns of zeros around the large image.
+    pub padding: usize,
 }
 
 impl Geometry {
-    /// A convolution with padding (kernel − 1) / 2, so that stride 1 with an odd kernel keeps the size.
+    /// The padding that keeps the size of the image at stride 1 with an odd kernel.
     #[must_use]
-    pub fn new(large: [usize; 2], large_channels: usize, small_channels: usize, kernel: usize, stride: usize) -> Self {
-        let padding = (kernel - 1) / 2;
+    pub fn same_padding(kernel: usize) -> usize {
+        (kernel - 1) / 2
+    }
+
+    /// A convolution; the small image has ⌊(size + 2·padding − kernel) / stride⌋ + 1 rows (columns).
+    #[must_use]
+    pub fn new(
+        large: [usize; 2],
+        large_channels: usize,
+        small_channels: usize,
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+    ) -> Self {
         let length = |size: usize| (size + 2 * padding).saturating_sub(kernel) / stride + 1;
-        Self { large, large_channels, small: [length(large[0]), length(large[1])], small_channels, kernel, stride }
+        Self {
+            large,
+            large_channels,
+            small: [length(large[0]), length(large[1])],
+            small_channels,
+            kernel,
+            stride,
+            padding,
+        }
     }
 
     /// Numbers in the large image.
@@ -56,7 +78,7 @@ impl Geometry {
     /// Calls `see(patch offset, image offset, length)` for every run of numbers that a patch shares with the image.
     #[inline]
     fn runs(&self, mut see: impl FnMut(usize, usize, usize)) {
-        let padding = (self.kernel - 1) / 2;
+        let padding = self.padding;
         let channels = self.large_channels;
         for row in 0..self.small[0] {
             for column in 0..self.small[1] {
@@ -116,21 +138,27 @@ mod tests {
 
     #[test]
     fn sizes_follow_the_strides() {
-        let first = Geometry::new([28, 28], 1, 16, 3, 2);
+        let first = Geometry::new([28, 28], 1, 16, 3, 2, 1);
         assert_eq!(first.small, [14, 14]);
-        assert_eq!(Geometry::new([7, 7], 1, 1, 3, 2).small, [4, 4]);
-        assert_eq!(Geometry::new([8, 8], 1, 1, 4, 2).small, [4, 4]);
-        assert_eq!(Geometry::new([5, 6], 2, 1, 3, 1).small, [5, 6]);
+        assert_eq!(Geometry::new([7, 7], 1, 1, 3, 2, 1).small, [4, 4]);
+        assert_eq!(Geometry::new([8, 8], 1, 1, 4, 2, 1).small, [4, 4]);
+        assert_eq!(Geometry::new([5, 6], 2, 1, 3, 1, 1).small, [5, 6]);
     }
 
     #[test]
     fn patches_hold_what_the_definition_says() {
-        for (large, kernel, stride) in [([5, 4], 3, 1), ([6, 7], 3, 2), ([8, 8], 5, 3), ([4, 4], 4, 2)] {
-            let geometry = Geometry::new(large, 2, 1, kernel, stride);
+        for (large, kernel, stride, padding) in [
+            ([5, 4], 3, 1, 1),
+            ([6, 7], 3, 2, 1),
+            ([8, 8], 5, 3, 2),
+            ([4, 4], 4, 2, 1),
+            ([6, 5], 3, 2, 0),
+            ([4, 5], 3, 1, 2),
+        ] {
+            let geometry = Geometry::new(large, 2, 1, kernel, stride, padding);
             let images: Vec<f32> = (0..2 * geometry.large_width()).map(|i| i as f32 + 1.0).collect();
             let mut patches = vec![9.0; 2 * geometry.positions() * geometry.patch_width()];
             geometry.gather(&images, &mut patches);
-            let padding = (kernel - 1) / 2;
             let mut index = 0;
             for image in 0..2 {
                 for row in 0..geometry.small[0] {
@@ -161,7 +189,7 @@ mod tests {
 
     #[test]
     fn scatter_is_the_transpose_of_gather() {
-        let geometry = Geometry::new([6, 5], 3, 1, 3, 2);
+        let geometry = Geometry::new([6, 5], 3, 1, 3, 2, 1);
         let wave = |n: usize, rate: f32| (0..n).map(|i| (i as f32 * rate).sin()).collect::<Vec<f32>>();
         let images = wave(2 * geometry.large_width(), 0.7);
         let weights = wave(2 * geometry.positions() * geometry.patch_width(), 0.3);

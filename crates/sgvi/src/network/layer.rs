@@ -21,6 +21,10 @@ pub enum Kind {
     TransposedConvolution(Geometry),
     /// y = gain·(x − mean(x)) / sd(x) + shift over the features of a row (Ba, Kiros & Hinton 2016).
     Normalization,
+    /// From images `[channels, positions]` to `[positions, channels]`, for that many channels.
+    ChannelsLast(usize),
+    /// The way back.
+    ChannelsFirst(usize),
     /// During training, each number is dropped with this probability and the rest scaled up (Srivastava et al. 2014).
     Dropout(f32),
 }
@@ -45,9 +49,9 @@ pub struct Layer {
     pub output_width: usize,
     /// Applied last.
     pub activation: Activation,
-    /// The view of its weight, `None` for dropout.
+    /// The view of its weight, `None` where it has no parameters.
     pub weight: Option<ViewId>,
-    /// The view of its bias, `None` for dropout.
+    /// The view of its bias, `None` where it has no parameters.
     pub bias: Option<ViewId>,
 }
 
@@ -82,7 +86,7 @@ impl Layer {
     #[must_use]
     pub fn scratch(&self, rows: usize) -> Scratch {
         let (extra, extra_adjoint) = match &self.kind {
-            Kind::Dense => (0, 0),
+            Kind::Dense | Kind::ChannelsLast(_) | Kind::ChannelsFirst(_) => (0, 0),
             Kind::Convolution(g) | Kind::TransposedConvolution(g) => {
                 let patches = rows * g.positions() * g.patch_width();
                 (patches, patches)
@@ -142,6 +146,12 @@ impl Layer {
                 output.fill(0.0);
                 g.scatter(patches, output);
                 kernels.bias_and_activation(output, &mut scratch.before, bias, self.activation);
+            }
+            Kind::ChannelsLast(channels) => {
+                transpose(input, output, *channels, self.input_width / channels, |target, value| *target = value);
+            }
+            Kind::ChannelsFirst(channels) => {
+                transpose(input, output, self.input_width / channels, *channels, |target, value| *target = value);
             }
             Kind::Normalization => {
                 let (normalized, inverse_sd) = scratch.extra.split_at_mut(rows * self.output_width);
@@ -221,6 +231,17 @@ impl Layer {
                     }
                     let (normalized, inverse_sd) = scratch.extra.split_at(rows * self.output_width);
                     normalize_backward(output_adjoint, normalized, inverse_sd, weight, adjoint);
+                }
+            }
+            Kind::ChannelsLast(channels) | Kind::ChannelsFirst(channels) => {
+                if let Some((adjoint, accumulate)) = input_adjoint {
+                    if !accumulate {
+                        adjoint.fill(0.0);
+                    }
+                    let positions = self.input_width / channels;
+                    let forward = matches!(self.kind, Kind::ChannelsLast(_));
+                    let (rows, columns) = if forward { (positions, *channels) } else { (*channels, positions) };
+                    transpose(output_adjoint, adjoint, rows, columns, |target, slope| *target += slope);
                 }
             }
             Kind::Dropout(_) => {
@@ -309,7 +330,7 @@ impl Layer {
                 }
             }
             (_, Role::Bias) => kernels.add_column_sums(gradient, output_adjoint),
-            (Kind::Dense | Kind::Dropout(_), Role::Weight) => {}
+            (Kind::Dense | Kind::Dropout(_) | Kind::ChannelsLast(_) | Kind::ChannelsFirst(_), Role::Weight) => {}
         }
     }
 }
@@ -327,6 +348,17 @@ vectorized! {
         for (target, source) in output.chunks_exact_mut(gain.len()).zip(input.chunks_exact(gain.len())) {
             for ((t, &s), &g) in target.iter_mut().zip(source).zip(gain) {
                 *t = s * g;
+            }
+        }
+    }
+}
+
+/// Hands every number of `[rows, columns]` matrices to its place in their transposes.
+fn transpose(source: &[f32], target: &mut [f32], rows: usize, columns: usize, put: impl Fn(&mut f32, f32)) {
+    for (source, target) in source.chunks_exact(rows * columns).zip(target.chunks_exact_mut(rows * columns)) {
+        for (row, values) in source.chunks_exact(columns).enumerate() {
+            for (column, &value) in values.iter().enumerate() {
+                put(&mut target[column * rows + row], value);
             }
         }
     }
@@ -386,7 +418,7 @@ mod tests {
         bias: usize,
     ) {
         let mut layout = Layout::default();
-        let has_parameters = !matches!(kind, Kind::Dropout(_));
+        let has_parameters = !matches!(kind, Kind::Dropout(_) | Kind::ChannelsLast(_) | Kind::ChannelsFirst(_));
         let layer = Layer {
             weight: has_parameters.then(|| layout.allocate("weight", weight, Initial::Uniform(0.8))),
             bias: has_parameters.then(|| layout.allocate("bias", &[bias], Initial::Uniform(0.5))),
@@ -485,7 +517,7 @@ mod tests {
 
     #[test]
     fn convolutions_agree_with_finite_differences() {
-        let g = Geometry::new([5, 4], 2, 3, 3, 2);
+        let g = Geometry::new([5, 4], 2, 3, 3, 2, 1);
         check(Kind::Convolution(g), g.large_width(), g.small_width(), Activation::Tanh, &[g.patch_width(), 3], 3);
         check(
             Kind::TransposedConvolution(g),
@@ -498,7 +530,9 @@ mod tests {
     }
 
     #[test]
-    fn normalization_and_dropout_agree_with_finite_differences() {
+    fn other_layers_agree_with_finite_differences() {
+        check(Kind::ChannelsLast(2), 6, 6, Activation::Identity, &[], 0);
+        check(Kind::ChannelsFirst(3), 6, 6, Activation::Identity, &[], 0);
         check(Kind::Normalization, 6, 6, Activation::Tanh, &[6], 6);
         check(Kind::Dropout(0.4), 6, 6, Activation::Identity, &[], 0);
     }

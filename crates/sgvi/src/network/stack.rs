@@ -28,7 +28,7 @@ pub struct Description {
 pub struct Image {
     /// Height and width of the image.
     pub size: [usize; 2],
-    /// Channels of the image, which vary fastest.
+    /// Channels of the image, one after the other: `[channels, height, width]`.
     pub channels: usize,
     /// Channels of the convolutional layers, in the order in which the network applies them.
     pub layers: Vec<usize>,
@@ -36,6 +36,8 @@ pub struct Image {
     pub kernel: usize,
     /// Distance between neighbouring patches.
     pub stride: usize,
+    /// Rows and columns of zeros around the image.
+    pub padding: usize,
 }
 
 /// A description that cannot be built.
@@ -95,6 +97,7 @@ impl Description {
                 let geometries = self.geometries(image, input)?;
                 let pixels = image.size[0] * image.size[1] * image.channels;
                 if input == pixels {
+                    builder.reorder(image.channels, Kind::ChannelsLast(image.channels));
                     for (index, geometry) in geometries.into_iter().enumerate() {
                         builder.convolution(&format!("convolution_{}", index + 1), geometry);
                     }
@@ -111,6 +114,7 @@ impl Description {
                         let name = if last { "output".to_owned() } else { format!("convolution_{}", index + 1) };
                         builder.transposed(&name, geometry, if last { Activation::Identity } else { self.activation });
                     }
+                    builder.reorder(image.channels, Kind::ChannelsFirst(image.channels));
                 } else {
                     return Err(NetworkError::NoImageSide {
                         name: self.name.clone(),
@@ -137,8 +141,9 @@ impl Description {
         let (mut size, mut depth) = (image.size, image.channels);
         let mut geometries = Vec::with_capacity(channels.len());
         for next in channels {
-            let geometry = Geometry::new(size, depth, next, image.kernel, image.stride);
-            if geometry.positions() == 0 || size.contains(&0) || size[0].min(size[1]) < image.stride {
+            let geometry = Geometry::new(size, depth, next, image.kernel, image.stride, image.padding);
+            let padded = size[0].min(size[1]) + 2 * image.padding;
+            if padded < image.kernel || size.contains(&0) || size[0].min(size[1]) < image.stride {
                 return Err(NetworkError::ImageTooSmall {
                     name: self.name.clone(),
                     layers: image.layers.len(),
@@ -177,6 +182,21 @@ impl Builder<'_> {
                     bias: None,
                 });
             }
+        }
+    }
+
+    /// The order of the numbers of an image with several channels.
+    fn reorder(&mut self, channels: usize, kind: Kind) {
+        if channels > 1 {
+            let (width, activation) = (self.width, Activation::Identity);
+            self.layers.push(Layer {
+                kind,
+                input_width: width,
+                output_width: width,
+                activation,
+                weight: None,
+                bias: None,
+            });
         }
     }
 
@@ -259,7 +279,7 @@ mod tests {
 
     #[test]
     fn decoders_mirror_encoders() {
-        let image = Image { size: [28, 28], channels: 1, layers: vec![8, 16], kernel: 3, stride: 2 };
+        let image = Image { size: [28, 28], channels: 1, layers: vec![8, 16], kernel: 3, stride: 2, padding: 1 };
         let mut layout = Layout::default();
         let encoder = Description { image: Some(image.clone()), ..description(&[32]) };
         let layers = encoder.build(&mut layout, 784, 10).unwrap();
@@ -273,10 +293,78 @@ mod tests {
 
     #[test]
     fn images_that_do_not_fit_are_refused() {
-        let image = Image { size: [8, 8], channels: 1, layers: vec![4], kernel: 3, stride: 2 };
+        let image = Image { size: [8, 8], channels: 1, layers: vec![4], kernel: 3, stride: 2, padding: 1 };
         let bad = Description { image: Some(image.clone()), ..description(&[]) };
         assert!(matches!(bad.build(&mut Layout::default(), 63, 5), Err(NetworkError::NoImageSide { .. })));
         let deep = Description { image: Some(Image { layers: vec![4; 6], ..image }), ..description(&[]) };
         assert!(matches!(deep.build(&mut Layout::default(), 64, 5), Err(NetworkError::ImageTooSmall { .. })));
+    }
+
+    /// Numbers of PyTorch 2 (`conv2d`, `conv_transpose2d`) for the same images, weights and biases.
+    #[test]
+    fn images_with_channels_agree_with_another_implementation() {
+        use super::super::kernels::Processor;
+        let wave = |n: usize, rate: f32| (0..n).map(|i| (i as f32 * rate + 0.3).sin()).collect::<Vec<f32>>();
+        let run = |layers: &[Layer], layout: &Layout, parameters: &[f32], input: Vec<f32>| {
+            layers.iter().fold(input, |input, layer| {
+                let rows = input.len() / layer.input_width;
+                let mut output = vec![0.0; rows * layer.output_width];
+                let mut scratch = layer.scratch(rows);
+                layer.forward(&Processor, layout, parameters, &input, &mut output, &mut scratch, None);
+                output
+            })
+        };
+        let close = |got: &[f32], want: &[f32]| {
+            for (a, b) in got.iter().zip(want) {
+                assert!((a - b).abs() < 2e-5, "{a} against {b}");
+            }
+        };
+        // A weight [out, in, row, column] as [row, column, in] × out.
+        let torch = wave(3 * 2 * 3 * 3, 1.3);
+        let weight: Vec<f32> = (0..54)
+            .map(|at| {
+                let (out, channel, cell) = (at % 3, at / 3 % 2, at / 6);
+                torch[(out * 2 + channel) * 9 + cell]
+            })
+            .collect();
+        let cases: [(usize, usize, [f32; 6], f32); 3] = [
+            (0, 1, [2.726515, 1.521126, -0.276569, -1.559022, 0.085572, 1.831629], 25.276746),
+            (1, 2, [-0.182858, -1.126796, 2.076432, -1.10272, 0.085572, 3.508868], 24.81602),
+            (2, 2, [-0.358858, 0.872985, 0.875089, -0.515084, 0.115547, 2.726515], 50.391904),
+        ];
+        for (padding, stride, first, sum) in cases {
+            let image = Image { size: [4, 5], channels: 2, layers: vec![3], kernel: 3, stride, padding };
+            let mut layout = Layout::default();
+            let encoder = Description { image: Some(image), ..description(&[]) };
+            let layers = encoder.build(&mut layout, 40, 1).unwrap();
+            let mut parameters = layout.initialize(1);
+            parameters[..54].copy_from_slice(&weight);
+            parameters[54..57].copy_from_slice(&wave(3, 0.9));
+            let plain: Vec<Layer> =
+                layers[..2].iter().map(|l| Layer { activation: Activation::Identity, ..l.clone() }).collect();
+            let output = run(&plain, &layout, &parameters, wave(80, 0.71));
+            assert!((output.iter().sum::<f32>() - sum).abs() < 1e-3, "{} against {sum}", output.iter().sum::<f32>());
+            // Positions of the first channel; ours are channels last within the network.
+            let channel: Vec<f32> = output.iter().step_by(3).copied().take(6).collect();
+            close(&channel, &first);
+        }
+        let image = Image { size: [4, 5], channels: 2, layers: vec![3], kernel: 3, stride: 2, padding: 1 };
+        let mut layout = Layout::default();
+        let decoder = Description { image: Some(image), ..description(&[]) };
+        let layers = decoder.build(&mut layout, 1, 40).unwrap();
+        let [_, transposed, order] = &layers[..] else { panic!("{} layers", layers.len()) };
+        let mut parameters = layout.initialize(1);
+        // A weight [in, out, row, column] as in × [row, column, out].
+        let weight: Vec<f32> = (0..54).map(|at| torch[at / 18 * 18 + at % 2 * 9 + at % 18 / 2]).collect();
+        let place = layout.views()[transposed.weight.unwrap()].range.clone();
+        parameters[place].copy_from_slice(&weight);
+        let place = layout.views()[transposed.bias.unwrap()].range.clone();
+        parameters[place].copy_from_slice(&wave(2, 1.1));
+        let small = wave(2 * 3 * 6, 0.37);
+        let channels_last: Vec<f32> = (0..36).map(|at| small[at / 18 * 18 + at % 3 * 6 + at % 18 / 3]).collect();
+        let output = run(&[transposed.clone(), order.clone()], &layout, &parameters, channels_last);
+        assert!((output.iter().sum::<f32>() - 46.093487).abs() < 1e-3);
+        close(&output[..6], &[-1.148069, -0.916592, -1.113024, -0.761991, -0.88734, 2.667017]);
+        close(&output[60..66], &[-0.426957, -0.209856, -0.565129, -0.257234, -0.493437, 3.770934]);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::error::SgviError;
 use crate::network::activation::Activation;
+use crate::network::convolution::Geometry;
 use crate::network::stack::{Description, Image};
 use vi_model::graph::Network;
 
@@ -21,18 +22,23 @@ pub(super) fn describe(network: &Network) -> Result<Description, SgviError> {
     let integer = |key: &str, default| integers(key).first().copied().unwrap_or(default);
     let image = match integers("image")[..] {
         [] => None,
-        [height, width] | [height, width, _] => {
+        [height, width] | [_, height, width] => {
+            let kernel = integer("kernel", 3);
             let layers = integers("channels");
             Some(Image {
                 size: [height, width],
-                channels: integers("image").get(2).copied().unwrap_or(1),
+                channels: if integers("image").len() == 3 { integers("image")[0] } else { 1 },
                 layers: if layers.is_empty() { vec![16, 32] } else { layers },
-                kernel: integer("kernel", 3),
+                kernel,
                 stride: integer("stride", 2),
+                padding: integer("padding", Geometry::same_padding(kernel)),
             })
         }
         _ => {
-            return Err(refuse("`image` is not two or three sizes".to_owned(), "write image = [height, width]"));
+            return Err(refuse(
+                "`image` is not two or three sizes".to_owned(),
+                "write image = [height, width] or [channels, height, width]",
+            ));
         }
     };
     let number = |key: &str| network.options.get(key).and_then(|v| v.as_float().or(v.as_integer().map(|i| i as f64)));

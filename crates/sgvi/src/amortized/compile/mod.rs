@@ -1,16 +1,17 @@
 //! From the graph of a model with amortised variables to its row program.
 
 mod describe;
+mod global;
+mod latent;
 mod observed;
-mod points;
+mod spread;
 
-use super::program::{Binary, DataNode, Latent, Level, Operation, Program, Slot, SlotId, Unary};
+use super::program::{Binary, DataNode, Level, Operation, Program, Slot, SlotId, Unary};
 use crate::error::SgviError;
 use crate::network::layer::Layer;
 use std::collections::HashMap;
 use vi_model::graph::{
-    AmortizedCovariance, AxisId, BinaryOperator, Distribution, Function, Graph, IndexSource, NodeId, NodeKind,
-    Observation, Spread, SpreadForm, VariableId,
+    AxisId, BinaryOperator, Function, Graph, IndexSource, NodeId, NodeKind, Observation, VariableId,
 };
 
 /// A compiled expression: where its value lies and which axes it has besides the rows.
@@ -36,6 +37,8 @@ struct Compiler<'a> {
     variables: HashMap<VariableId, Value>,
     networks: HashMap<usize, Built>,
     in_progress: Vec<VariableId>,
+    /// Starting values of the global factor's means.
+    global_starts: Vec<f32>,
 }
 
 /// Whether the graph has a variable whose factor is amortised.
@@ -44,7 +47,7 @@ pub fn is_amortized(graph: &Graph) -> bool {
     graph.variables.iter().any(|variable| variable.amortized.is_some())
 }
 
-/// Compiles a model in which every latent variable is amortised or a point.
+/// Compiles a model in which every latent variable of the rows' plate is amortised.
 ///
 /// # Errors
 /// [`SgviError::Unsupported`] names the variable, expression or network that has no place in such a model.
@@ -57,6 +60,7 @@ pub fn compile(graph: &Graph) -> Result<Program, SgviError> {
         variables: HashMap::new(),
         networks: HashMap::new(),
         in_progress: Vec::new(),
+        global_starts: Vec::new(),
     };
     for (index, variable) in graph.variables.iter().enumerate() {
         let id = VariableId(index);
@@ -71,6 +75,8 @@ pub fn compile(graph: &Graph) -> Result<Program, SgviError> {
             compiler.value(expression.node)?;
         }
     }
+    compiler.global_factor()?;
+    compiler.spreads();
     compiler.program.finish();
     Ok(compiler.program)
 }
@@ -427,96 +433,11 @@ impl Compiler<'_> {
                 );
             }
             None if variable.amortized.is_some() => self.latent(id)?,
-            None if variable.point => self.point(id)?,
-            None => {
-                return self.refuse_variable(
-                    id,
-                    "beside amortised variables every other latent variable must be a point",
-                    "add `point = true`, or give it `amortized = \"NETWORK(data)\"`",
-                );
-            }
+            None => self.global(id)?,
         };
         self.in_progress.pop();
         self.variables.insert(id, value.clone());
         Ok(value)
-    }
-
-    /// The slot of a normal's sd, in the layout of `axes`.
-    fn sd(&mut self, spread: Spread) -> Result<Value, SgviError> {
-        Ok(match spread {
-            Spread::StandardDeviation(node) => self.value(node)?,
-            Spread::Variance(node) => {
-                let value = self.value(node)?;
-                self.unary(Unary::Sqrt, value)
-            }
-            Spread::Precision(node) => {
-                let value = self.value(node)?;
-                let root = self.unary(Unary::Sqrt, value);
-                self.unary(Unary::Reciprocal, root)
-            }
-            Spread::Covariance(node) => {
-                return self.refuse(
-                    node,
-                    "a covariance matrix in a model with amortised variables",
-                    "write `sd`, `variance` or `precision`, scalar or per coordinate",
-                );
-            }
-        })
-    }
-
-    fn latent(&mut self, id: VariableId) -> Result<Value, SgviError> {
-        let graph = self.graph;
-        let variable = graph.variable(id);
-        let axes = self.without_rows(&graph.value_axes(id));
-        if !graph.is_local(id) || axes.len() > 1 {
-            return self.refuse_variable(
-                id,
-                "an amortised variable has one factor per data row",
-                "put it in the rows' plate, with at most one further axis",
-            );
-        }
-        let Distribution::Normal { mean, spread, form } = variable.distribution else {
-            return self.refuse_variable(id, "an amortised variable must be normal", "write distribution = \"normal\"");
-        };
-        if form == SpreadForm::Matrix {
-            return self.refuse_variable(
-                id,
-                "the prior of an amortised variable has independent coordinates",
-                "write `sd` as a number or one number per coordinate",
-            );
-        }
-        let width = self.size(&axes);
-        let full = variable.amortized_covariance == AmortizedCovariance::Full;
-        let (mean, sd) = (self.value(mean)?, self.sd(spread)?);
-        let prior_mean = self.align(&mean, &axes, Level::Global);
-        let prior_sd = self.align(&sd, &axes, Level::Global);
-        let Some(node) = variable.amortized else {
-            return self.refuse_variable(id, "it has no network", "write `amortized = \"encoder(data)\"`");
-        };
-        let NodeKind::Network { network, arguments, consumed, .. } = graph.node(node).kind.clone() else {
-            return self.refuse(node, "`amortized` must be a network", "write `encoder(x)`");
-        };
-        let parameters = self.network(node, network.0, &arguments, &consumed, Latent::parameter_width(width, full))?;
-        let level = [parameters, prior_mean, prior_sd]
-            .iter()
-            .map(|&slot| self.level(slot))
-            .max()
-            .unwrap_or(Level::Row)
-            .max(Level::Row);
-        let output = self.slot(Level::Sample, width);
-        self.program.latents.push(Latent {
-            name: variable.name.clone(),
-            width,
-            full,
-            parameters,
-            prior_mean,
-            prior_sd,
-            output,
-            level,
-        });
-        let latent = self.program.latents.len() - 1;
-        self.program.operations.push(Operation::Draw { latent, output });
-        Ok(Value { slot: output, axes })
     }
 }
 
@@ -564,9 +485,9 @@ distribution = "bernoulli"
     #[test]
     fn what_has_no_place_is_named() {
         let rest = "logit = \"decoder(z) + shift\"\nobserved = \"x\"\n\
-                    [variables.shift]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0\n";
+                    [variables.shift]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0\n";
         let Err(SgviError::Unsupported { variable, help, .. }) = compiled(rest) else { panic!("it was accepted") };
         assert_eq!(variable, "shift");
-        assert!(help.contains("point = true"), "{help}");
+        assert!(help.contains("amortized"), "{help}");
     }
 }

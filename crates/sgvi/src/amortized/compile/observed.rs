@@ -1,10 +1,13 @@
 //! Observed variables of an amortised model: their data, densities and parameters.
 
-use super::super::program::{DataNode, Level, Likelihood, Observed, Operation};
+use super::super::program::{DataNode, Level, Likelihood, Observed, Operation, Unary};
+use super::global::student_normalizer;
 use super::{Compiler, Value};
 use crate::density::Kernel;
 use crate::error::SgviError;
-use vi_model::graph::{AxisId, Distribution, NodeId, Observation, PrecisionOrSd, Probability, SpreadForm, VariableId};
+use vi_model::graph::{
+    AxisId, Distribution, NodeId, Observation, PrecisionOrSd, Probability, RateOrScale, SpreadForm, VariableId,
+};
 
 impl Compiler<'_> {
     pub(super) fn observed(&mut self, id: VariableId) -> Result<(), SgviError> {
@@ -59,7 +62,10 @@ impl Compiler<'_> {
             parameters.push(slot);
         }
         match likelihood {
-            Likelihood::PoissonLogRate | Likelihood::Other(Kernel::PoissonRate | Kernel::NegativeBinomial) => {
+            Likelihood::PoissonLogRate
+            | Likelihood::Other(
+                Kernel::PoissonRate | Kernel::NegativeBinomial | Kernel::BinomialLogit | Kernel::BinomialProbability,
+            ) => {
                 let source = self.program.operations.iter().find_map(|operation| match operation {
                     Operation::Data { source, output } if *output == data => Some(*source),
                     _ => None,
@@ -71,8 +77,14 @@ impl Compiler<'_> {
                         "observe a column or a block",
                     );
                 };
-                let factorials = self.source(DataNode::LogFactorial(source), width, axes);
-                parameters.push(factorials.slot);
+                let node = if let Likelihood::Other(Kernel::BinomialLogit | Kernel::BinomialProbability) = likelihood {
+                    let Distribution::Binomial { trials, .. } = variable.distribution else { return Ok(()) };
+                    DataNode::LogChoose { trials, successes: source, axes: axes.clone() }
+                } else {
+                    DataNode::LogFactorial(source)
+                };
+                let normalizers = self.source(node, width, axes);
+                parameters.push(normalizers.slot);
             }
             _ => {}
         }
@@ -124,25 +136,52 @@ impl Compiler<'_> {
                 (Likelihood::Other(Kernel::LogNormal), values(self, &[*mean, *sd])?)
             }
             Distribution::HalfNormal { sd } => (Likelihood::Other(Kernel::HalfNormal), values(self, &[*sd])?),
-            Distribution::StudentT { degrees_of_freedom, mean, spread: PrecisionOrSd::StandardDeviation(sd) }
-                if graph.is_data(*degrees_of_freedom) =>
-            {
+            Distribution::StudentT { degrees_of_freedom, mean, spread } if graph.is_data(*degrees_of_freedom) => {
                 let nu = self.single(id, *degrees_of_freedom)?;
-                let ln_gamma = vi_families::special::ln_gamma;
-                let normalizer =
-                    ln_gamma(0.5 * (nu + 1.0)) - ln_gamma(0.5 * nu) - 0.5 * (nu * std::f64::consts::PI).ln();
+                let scale = match *spread {
+                    PrecisionOrSd::StandardDeviation(node) => self.value(node)?,
+                    PrecisionOrSd::Precision(node) => {
+                        let value = self.value(node)?;
+                        let root = self.unary(Unary::Sqrt, value);
+                        self.unary(Unary::Reciprocal, root)
+                    }
+                };
                 let df = self.constant(vec![nu as f32], Vec::new());
-                let mut all = vec![df];
-                all.extend(values(self, &[*mean, *sd])?);
-                all.push(self.constant(vec![normalizer as f32], Vec::new()));
-                (Likelihood::Other(Kernel::StudentT), all)
+                let mean = self.value(*mean)?;
+                let normalizer = self.constant(vec![student_normalizer(nu) as f32], Vec::new());
+                (Likelihood::Other(Kernel::StudentT), vec![df, mean, scale, normalizer])
+            }
+            Distribution::Binomial { trials, probability } => {
+                let (kernel, node) = match *probability {
+                    Probability::Logit(node) => (Kernel::BinomialLogit, node),
+                    Probability::Probability(node) | Probability::Probit(node) => (Kernel::BinomialProbability, node),
+                };
+                if matches!(probability, Probability::Probit(_)) {
+                    return self.refuse_variable(id, "a binomial with `probit`", "write `logit` or `probability`");
+                }
+                (Likelihood::Other(kernel), values(self, &[*trials, node])?)
+            }
+            Distribution::HalfCauchy { scale } => (Likelihood::Other(Kernel::HalfCauchy), values(self, &[*scale])?),
+            Distribution::Gamma { shape, rate } if graph.is_data(*shape) => {
+                let k = self.single(id, *shape)?;
+                let shape = self.constant(vec![k as f32], Vec::new());
+                let rate = match *rate {
+                    RateOrScale::Rate(node) => self.value(node)?,
+                    RateOrScale::Scale(node) => {
+                        let value = self.value(node)?;
+                        self.unary(Unary::Reciprocal, value)
+                    }
+                };
+                let normalizer = self.constant(vec![vi_families::special::ln_gamma(k) as f32], Vec::new());
+                (Likelihood::Other(Kernel::Gamma), vec![shape, rate, normalizer])
             }
             _ => {
                 return self.refuse_variable(
                     id,
                     "this observed distribution does not go together with amortised variables",
-                    "use bernoulli, normal, poisson, negative-binomial, categorical with `logits`, laplace, cauchy, \
-                     logistic, log-normal, exponential, half-normal, or student-t with constant degrees of freedom and `sd`",
+                    "use bernoulli, binomial, normal, poisson, negative-binomial, categorical with `logits`, laplace, cauchy, \
+                     logistic, log-normal, exponential, half-normal, half-cauchy, gamma with a constant shape, or student-t with \
+                     constant degrees of freedom",
                 );
             }
         })

@@ -78,10 +78,12 @@ fn write_encoding(
 fn terms_csv(fit: &AmortizedFit) -> String {
     let mut text = String::from("iteration,elbo,log_likelihood,divergence,beta,learning_rate,held_out_elbo\n");
     for term in &fit.terms {
+        // The search of a closed form has no learning rate.
+        let learning_rate = if term.learning_rate.is_finite() { term.learning_rate.to_string() } else { String::new() };
         let held_out = if term.held_out.is_finite() { term.held_out.to_string() } else { String::new() };
         text.push_str(&format!(
-            "{},{},{},{},{},{},{held_out}\n",
-            term.step, term.elbo, term.log_likelihood, term.divergence, term.beta, term.learning_rate
+            "{},{},{},{},{},{learning_rate},{held_out}\n",
+            term.step, term.elbo, term.log_likelihood, term.divergence, term.beta
         ));
     }
     text

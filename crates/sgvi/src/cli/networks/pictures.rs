@@ -51,7 +51,7 @@ impl Picture {
                     .filter_map(|v| v.as_integer().and_then(|i| usize::try_from(i).ok()))
                     .collect();
                 match sizes[..] {
-                    [height, width] | [height, width, 1] => Some([height, width]),
+                    [height, width] | [1, height, width] => Some([height, width]),
                     _ => None,
                 }
             })

@@ -7,7 +7,7 @@ use vi_run::output::{OutputError, RunDirectory};
 use vi_run::record::REFUSED;
 
 use super::super::{print_failure, refuse, refuse_model};
-use crate::amortized::compile::is_amortized;
+use crate::amortized::compile::{compile, is_amortized};
 use crate::amortized::model::AmortizedModel;
 use crate::amortized::settings::Settings;
 use crate::amortized::weights;
@@ -81,7 +81,9 @@ impl SavedRun {
         {
             graph.inference.seed = summary.get("seed").and_then(serde_json::Value::as_u64);
         }
-        let settings = Settings::new(&graph).map_err(|error| refuse(&error, &graph))?;
+        let settings = compile(&graph)
+            .and_then(|program| Settings::new(&graph, &program))
+            .map_err(|error| refuse(&error, &graph))?;
         if let Some(data) = data {
             let file = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
             let new =
