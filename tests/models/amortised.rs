@@ -56,7 +56,7 @@ fn cvae() {
 /// The maximum likelihood of Tipping & Bishop (1999), equations 7 and 8, from the eigenvalues of the covariance.
 #[test]
 fn ppca() {
-    let fit = finish("ppca", &["--max-iterations", "2000"]);
+    let fit = finish("ppca", &[]);
     let cells: Vec<f64> = (0..64).flat_map(|j| column("digits.csv", &format!("pixel_{j}"))).map(|x| x / 16.0).collect();
     let mut x = DMatrix::from_column_slice(1797, 64, &cells);
     for mut cell in x.column_iter_mut() {
@@ -69,8 +69,8 @@ fn ppca() {
     let explained: f64 = spectrum[..5].iter().map(|l| l.ln()).sum();
     let maximum = -0.5 * (64.0 * (2.0 * std::f64::consts::PI).ln() + explained + 59.0 * noise.ln() + 64.0);
     let reached = fit.elbo() / 1797.0;
-    assert!(reached < maximum + 0.02 && reached > maximum - 0.15, "{reached} against {maximum}");
-    close(fit.mean("noise")[0], noise.sqrt(), 0.01 * noise.sqrt());
+    assert!(reached < maximum + 1e-3 && reached > maximum - 0.01, "{reached} against {maximum}");
+    close(fit.mean("noise")[0], noise.sqrt(), 0.002 * noise.sqrt());
 }
 
 /// MNIST itself is not here: without the file the model is refused and the file named, with it the model is understood.

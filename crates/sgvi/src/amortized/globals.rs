@@ -14,8 +14,10 @@ const STANDARD_ENTROPY: f64 = 1.418_938_533_204_672_7;
 /// Tells the noise of this factor from that of the rows.
 const PURPOSE: u16 = 0x7fff;
 
-/// The sd in unconstrained space at the start.
-pub(super) const START_SD: f32 = 0.1;
+/// The sd in unconstrained space at the start: what so many rows leave of a spread of one, at most a tenth.
+pub(super) fn start_sd(num_rows: usize) -> f32 {
+    (1.0 / (num_rows.max(1) as f32).sqrt()).min(0.1)
+}
 
 /// q(θ) = Normal(μ, A·Aᵀ) over the unconstrained numbers of all variables that are neither amortised nor points.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,7 @@ use super::globals::GlobalDraw;
 use super::posterior;
 use super::program::{Binary, Level, Operation, Program, Slot, SlotId};
 use crate::network::aligned::Aligned;
-use crate::network::kernels::{Kernels, Matrix};
+use crate::network::kernels::Kernels;
 use crate::network::layer::Scratch;
 use crate::network::noise::{LayerNoise, StepNoise};
 use rand_distr::{Distribution, StandardNormal};
@@ -301,16 +301,14 @@ impl Part {
                     noise,
                 );
             }
-            Operation::Linear { layer, input, .. } => {
-                let layer = &program.layers[*layer];
-                let weight = layer.weight.map_or(&[][..], |view| program.layout.slice(pass.parameters, view));
-                pass.kernels.product(
-                    target,
-                    false,
-                    Matrix::new(read(*input), count, layer.input_width),
-                    Matrix::new(weight, layer.input_width, layer.output_width),
-                );
-            }
+            Operation::Linear { layer, scratch, input, .. } => program.layers[*layer].forward_direction(
+                pass.kernels,
+                &program.layout,
+                pass.parameters,
+                read(*input),
+                target,
+                &mut self.scratches[*scratch],
+            ),
             Operation::Draw { latent: index, .. } => {
                 if pass.drawing == Drawing::Given {
                     return;
@@ -506,17 +504,16 @@ impl Part {
                     adjoint,
                 );
             }
-            Operation::Linear { layer, input, .. } => {
-                let layer = &program.layers[*layer];
-                let weight = layer.weight.map_or(&[][..], |view| program.layout.slice(pass.parameters, view));
-                if let Some(range) = open(before, *input) {
-                    pass.kernels.product(
-                        &mut before[*input][range],
-                        true,
-                        Matrix::new(slopes, count, layer.output_width),
-                        Matrix::new(weight, layer.input_width, layer.output_width).transpose(),
-                    );
-                }
+            Operation::Linear { layer, scratch, input, .. } => {
+                let range = open(before, *input);
+                program.layers[*layer].backward_direction(
+                    pass.kernels,
+                    &program.layout,
+                    pass.parameters,
+                    slopes,
+                    &mut self.scratches[*scratch],
+                    range.map(|range| &mut before[*input][range]),
+                );
             }
             Operation::Draw { latent: index, .. } => {
                 let latent = &program.latents[*index];

@@ -162,7 +162,7 @@ impl Settings {
         let all_rows = num_rows <= 4096 || objective == Objective::ClosedForm;
         let batch_size = inference.batch_size.unwrap_or(if all_rows { num_rows } else { 256 }).min(num_rows);
         let steps_per_pass = num_rows.div_ceil(batch_size);
-        let max_iterations = inference.max_iterations.unwrap_or((100 * steps_per_pass).clamp(5000, 50_000));
+        let max_iterations = inference.max_iterations.unwrap_or((200 * steps_per_pass).clamp(10_000, 100_000));
         // Whoever names how to take stochastic steps gets them.
         let named = ["schedule_learning_rate", "clip", "weight_decay", "momentum", "beta_warmup", "decoder_sd"];
         let search = objective == Objective::ClosedForm

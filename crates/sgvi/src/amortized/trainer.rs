@@ -189,19 +189,19 @@ impl Trainer {
             }
             let last = wave + 1 == num_waves;
             let update = update.filter(|_| last && totals.bound.is_finite());
-            self.gradients(model, used, wave == 0, last, noise, update);
+            let closed_form = matches!(bound, Bound::ClosedForm { .. });
+            self.gradients(model, used, [wave == 0, last], closed_form, noise, update);
         }
         totals
     }
 
     /// Adds the gradients of the parts in memory to the flat buffer, slice by slice.
-    #[allow(clippy::too_many_arguments)]
     fn gradients(
         &mut self,
         model: &AmortizedModel,
         used: usize,
-        first_wave: bool,
-        last_wave: bool,
+        [first_wave, last_wave]: [bool; 2],
+        closed_form: bool,
         noise: &StepNoise,
         update: Option<&StepPlan>,
     ) {
@@ -256,7 +256,7 @@ impl Trainer {
                 let uses: Vec<Use<'_>> = parts[..used]
                     .iter()
                     .flat_map(|part| uses.iter().map(move |at| (part, at)))
-                    .filter(|(_, at)| *role == Role::Weight || at.with_bias)
+                    .filter(|(_, at)| at.with_bias || closed_form && *role == Role::Weight)
                     .map(|(part, &LayerUse { input, output, scratch, .. })| {
                         let slot = &program.slots[output];
                         let length = part.count(slot.level) * slot.width;

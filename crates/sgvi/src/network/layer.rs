@@ -177,6 +177,38 @@ impl Layer {
         }
     }
 
+    /// What a dense layer makes of directions: the product with its weight, without bias and activation.
+    pub fn forward_direction(
+        &self,
+        kernels: &dyn Kernels,
+        layout: &Layout,
+        parameters: &[f32],
+        input: &[f32],
+        output: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        let weight = self.weight.map_or(&[][..], |id| layout.slice(parameters, id));
+        // The memory for patches holds the bias, which is zero.
+        scratch.extra_adjoint.resize(self.output_width, 0.0);
+        let (before, bias, memory) = (&mut scratch.before, &scratch.extra_adjoint[..], &mut scratch.dense);
+        kernels.dense_forward(output, before, input, self.weights(weight), bias, Activation::Identity, memory);
+    }
+
+    /// The way back of [`Layer::forward_direction`]; adds to the adjoint of the input where there is one.
+    pub fn backward_direction(
+        &self,
+        kernels: &dyn Kernels,
+        layout: &Layout,
+        parameters: &[f32],
+        output_adjoint: &mut [f32],
+        scratch: &mut Scratch,
+        input_adjoint: Option<&mut [f32]>,
+    ) {
+        let weight = self.weight.map_or(&[][..], |id| layout.slice(parameters, id));
+        let input_adjoint = input_adjoint.map(|adjoint| (adjoint, true));
+        kernels.dense_backward(output_adjoint, self.weights(weight), input_adjoint, &mut scratch.dense);
+    }
+
     /// Turns the adjoint of the output into that of the value before the activation, and writes (or adds) the adjoint
     /// of the input where it is asked for.
     #[allow(clippy::too_many_arguments)]

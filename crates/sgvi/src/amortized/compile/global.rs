@@ -1,6 +1,6 @@
 //! Variables outside the rows' plate of an amortised model: their places, starts, bounds and priors.
 
-use super::super::globals::{GlobalFactor, GlobalVariable, START_SD};
+use super::super::globals::{GlobalFactor, GlobalVariable, start_sd};
 use super::super::program::{Latent, Level, Operation, Point, Transform};
 use super::{Compiler, Value};
 use crate::density::Kernel;
@@ -119,7 +119,7 @@ impl Compiler<'_> {
         let mut values = std::mem::take(&mut self.global_starts);
         values.resize(length, 0.0);
         for index in 0..width {
-            values[latent.diagonal(index)] = START_SD.ln();
+            values[latent.diagonal(index)] = start_sd(self.graph.data.num_rows()).ln();
         }
         self.program.starts.push((view, values));
         self.program.global_factor = Some(GlobalFactor { latent, view });

@@ -10,6 +10,7 @@ use vi_run::output::{LocalColumns, OutputError, RunDirectory};
 
 use crate::amortized::fit::AmortizedFit;
 use crate::amortized::generate::{Encoding, encode};
+use crate::amortized::settings::{Objective, Settings};
 use crate::amortized::weights;
 use crate::error::SgviError;
 
@@ -123,6 +124,27 @@ pub(super) fn describe(graph: &Graph) -> Result<String, SgviError> {
             "q({name} | data) = Normal(μ, …), {kind} covariance, {width} dimensions\n",
             name = latent.name,
             width = latent.width
+        ));
+    }
+    for variable in &program.globals {
+        let family =
+            if program.global_factor.as_ref().is_some_and(|f| f.latent.full) { "full-rank" } else { "mean-field" };
+        text.push_str(&format!(
+            "q({}) {family}, drawn once per step, {} numbers\n",
+            variable.name,
+            variable.coordinates.len()
+        ));
+    }
+    let settings = Settings::new(graph, &program)?;
+    if settings.search.is_some() {
+        text.push_str("the bound is in closed form: searched by its curvature, on all rows, nothing is drawn\n");
+    } else {
+        text.push_str(&format!(
+            "steps on {} of {} rows, {} {} per row\n",
+            settings.batch_size,
+            graph.data.num_rows(),
+            if settings.objective == Objective::ClosedForm { 0 } else { settings.draws },
+            if settings.draws == 1 && settings.objective != Objective::ClosedForm { "draw" } else { "draws" },
         ));
     }
     Ok(text)
