@@ -273,9 +273,7 @@ impl SharedCovariances {
             spread(d, &self.right, right, false, &root_mean);
         });
         let (length, last) = (left_steps + 1 + right_steps, rows.len() - d);
-        for i in 0..d {
-            sums.initial_mean[i] += rows[i];
-        }
+        sums.initial_mean.iter_mut().zip(&*rows).for_each(|(s, m)| *s += m);
         matrix::add_outer_product(&mut sums.initial, 1.0, &rows[..d]);
         if length > 1 {
             let (later, earlier) = (&rows[d..], &rows[..last]);
@@ -398,11 +396,13 @@ impl GaussianChainSummary {
             let count = pattern.count as f64;
             log_determinant.add(count * pattern.log_determinant);
             let first = &shared.values[pattern.runs[0].1 * square..][..square];
-            for cell in 0..square {
-                of_means.initial[cell] += count * first[cell];
-                of_means.current[cell] += count * pattern.current[cell];
-                of_means.previous[cell] += count * pattern.previous[cell];
-                of_means.cross[cell] += count * pattern.cross[cell];
+            for (sum, values) in [
+                (&mut of_means.initial, first),
+                (&mut of_means.current, &pattern.current),
+                (&mut of_means.previous, &pattern.previous),
+                (&mut of_means.cross, &pattern.cross),
+            ] {
+                sum.iter_mut().zip(values).for_each(|(s, v)| *s += count * v);
             }
         }
         let dimensions = (shared.num_rows * shared.dimension) as f64;

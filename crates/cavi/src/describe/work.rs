@@ -74,7 +74,7 @@ pub(super) fn work(lowered: &Lowered, plan: &Plan, notation: &Notation<'_>) -> W
 fn row_values(program: &Program, plan: &Plan, f: FactorId) -> usize {
     let factor = &program.factors[f];
     (0..factor.family.num_statistics())
-        .filter(|&s| !factor.family.is_summed(s) && !(s == 1 && plan.shared_chain[f]))
+        .filter(|&s| !(factor.family.is_summed(s) || s == 1 && plan.shared_chain[f]))
         .map(|s| factor.elements() * factor.family.statistic_size(s))
         .sum()
 }

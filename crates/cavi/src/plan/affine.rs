@@ -47,9 +47,9 @@ pub(crate) enum AffineRole {
         /// Index of the feature.
         feature: usize,
         /// From the coefficient to the array.
-        message: Nest,
+        message: Box<Nest>,
         /// From the array to the summary.
-        summary: Nest,
+        summary: Box<Nest>,
     },
     /// A statistic by itself: the group's own loops, over one row.
     Single,
@@ -185,7 +185,7 @@ impl Affine {
         let shapes = |o: &Operand| if *o == array { shape.clone() } else { group.shape.clone() };
         let message = contraction(program, &[&coefficient], Some(&array), None, &shapes, &|_| false);
         let summary = contraction(program, &[&array], Some(&coefficient), None, &shapes, &|_| false);
-        AffineRole::Linear { feature, message, summary }
+        AffineRole::Linear { feature, message: Box::new(message), summary: Box::new(summary) }
     }
 
     /// The position of a product of data among the features.
