@@ -5,7 +5,7 @@ use vi_model::inference::{ControlVariate, GradientEstimator};
 
 use std::sync::Arc;
 
-use super::gaussian::{Gaussian, Root, capacitance};
+use super::gaussian::{Gaussian, Root, SharedBasis};
 use super::local_terms::LocalTerms;
 use super::objective::{Chart, MeanScale, moments};
 use crate::tape::{Evaluation, Evaluator};
@@ -145,18 +145,15 @@ fn score_of(q: &Gaussian, theta: &[f64], e: &[f64]) -> (Vec<f64>, DMatrix<f64>) 
         }
         Root::LowRank { sd, u } => {
             let r = u.ncols();
-            let scaled = DMatrix::from_fn(k, r, |i, j| u[(i, j)] / (sd[i] * sd[i]));
-            let inverse_u = match capacitance(sd, u) {
-                Some(c) => c.solve(&scaled.transpose()).transpose(),
-                None => DMatrix::from_element(k, r, f64::NAN),
-            };
+            let basis = SharedBasis::new(sd, u);
+            let shared = &basis.top * basis.bottom.transpose();
             let projected = u.transpose() * &solved;
             let mut root = DMatrix::zeros(k, 1 + r);
             for i in 0..k {
-                let inverse = 1.0 / (sd[i] * sd[i]) - scaled.row(i).dot(&inverse_u.row(i));
+                let inverse = (1.0 - basis.top.row(i).norm_squared()) / (sd[i] * sd[i]);
                 root[(i, 0)] = sd[i] * (solved[i] * solved[i] - inverse);
                 for j in 0..r {
-                    root[(i, 1 + j)] = solved[i] * projected[j] - inverse_u[(i, j)];
+                    root[(i, 1 + j)] = solved[i] * projected[j] - shared[(i, j)] / sd[i];
                 }
             }
             root

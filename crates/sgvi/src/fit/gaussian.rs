@@ -1,6 +1,6 @@
 //! The Gaussian approximations in unconstrained space: mean-field, full-rank, low-rank plus diagonal.
 
-use nalgebra::{Cholesky, DMatrix, DVector};
+use nalgebra::{DMatrix, DVector};
 use vi_families::rows::panels::Panels;
 
 const LN_TWO_PI: f64 = 1.837_877_066_409_345_3;
@@ -111,8 +111,7 @@ impl Gaussian {
             Root::Diagonal(sd) => sd.iter().map(|s| s.ln()).sum(),
             Root::Cholesky(l) => l.diagonal().iter().map(|s| s.abs().ln()).sum(),
             Root::LowRank { sd, u } => {
-                sd.iter().map(|s| s.ln()).sum::<f64>()
-                    + capacitance(sd, u).map_or(f64::NAN, |c| c.l().diagonal().iter().map(|x| x.ln()).sum::<f64>())
+                sd.iter().map(|s| s.ln()).sum::<f64>() + SharedBasis::new(sd, u).half_log_determinant
             }
         }
     }
@@ -135,14 +134,17 @@ impl Gaussian {
                 }
             }
             Root::LowRank { sd, u } => {
+                // With z = D (e₁ + W e₂): zᵀ Σ⁻¹ z = min over s of ‖e₁ − W s‖² + ‖e₂ + s‖², the squares of a projection.
                 let constant = self.half_log_determinant() / k as f64 + 0.5 * LN_TWO_PI;
-                for s in 0..draws {
-                    let e = &noise[s * w..(s + 1) * w];
-                    let z = DVector::from_fn(k, |i, _| {
-                        sd[i] * e[i] + (0..u.ncols()).map(|r| u[(i, r)] * e[k + r]).sum::<f64>()
-                    });
-                    let solved = self.solve(&z);
-                    out.extend((0..k).map(|i| 0.5 * z[i] * solved[i] + constant));
+                let basis = SharedBasis::new(sd, u);
+                for e in noise.chunks_exact(w.max(1)).take(draws) {
+                    let (own, shared) = e.split_at(k);
+                    let (own, shared) = (DVector::from_column_slice(own), DVector::from_column_slice(shared));
+                    let projected = basis.top.tr_mul(&own) - basis.bottom.tr_mul(&shared);
+                    let rest = shared + &basis.bottom * &projected;
+                    let own = own - &basis.top * projected;
+                    let even = 0.5 * rest.norm_squared() / k as f64 + constant;
+                    out.extend(own.iter().map(|r| 0.5 * r * r + even));
                 }
             }
         }
@@ -158,11 +160,11 @@ impl Gaussian {
                 l.transpose().solve_upper_triangular(&half).unwrap_or(half)
             }
             Root::LowRank { sd, u } => {
-                // Woodbury: (D + UUᵀ)⁻¹ z = D⁻¹z − D⁻¹U (I + UᵀD⁻¹U)⁻¹ UᵀD⁻¹z.
-                let dz = DVector::from_fn(z.len(), |i, _| z[i] / (sd[i] * sd[i]));
-                let Some(c) = capacitance(sd, u) else { return DVector::from_element(z.len(), f64::NAN) };
-                let inner = u * c.solve(&(u.transpose() * &dz));
-                DVector::from_fn(z.len(), |i, _| dz[i] - inner[i] / (sd[i] * sd[i]))
+                // Woodbury: Σ⁻¹ z = D⁻¹ (I − top topᵀ) D⁻¹ z.
+                let top = SharedBasis::new(sd, u).top;
+                let dz = DVector::from_fn(z.len(), |i, _| z[i] / sd[i]);
+                let rest = &dz - &top * top.tr_mul(&dz);
+                DVector::from_fn(z.len(), |i, _| rest[i] / sd[i])
             }
         }
     }
@@ -192,14 +194,51 @@ impl Gaussian {
     }
 }
 
-/// Cholesky factor of I + Uᵀ D⁻¹ U.
-pub(super) fn capacitance(sd: &[f64], u: &DMatrix<f64>) -> Option<Cholesky<f64, nalgebra::Dyn>> {
-    let scaled = DMatrix::from_fn(u.nrows(), u.ncols(), |i, r| u[(i, r)] / sd[i]);
-    Cholesky::new(scaled.transpose() * &scaled + DMatrix::identity(u.ncols(), u.ncols()))
+/// The thin factors of \[W; I\] = Q R with W = D⁻¹U, D the standard deviations of the diagonal part: Σ = D (I + W Wᵀ) D, whose
+/// inverse and determinant they give without the squares of W, which lose all digits where a coordinate has hardly any spread
+/// of its own.
+pub(super) struct SharedBasis {
+    /// The first rows of Q, `[dimension, rank]`: W (I + WᵀW)⁻¹ Wᵀ = top topᵀ.
+    pub(super) top: DMatrix<f64>,
+    /// The last rows of Q, `[rank, rank]`: R⁻¹.
+    pub(super) bottom: DMatrix<f64>,
+    /// ½ log |I + W Wᵀ| = Σ log Rᵢᵢ.
+    pub(super) half_log_determinant: f64,
+}
+
+impl SharedBasis {
+    /// Gram–Schmidt, each column twice.
+    pub(super) fn new(sd: &[f64], u: &DMatrix<f64>) -> Self {
+        let (k, rank) = u.shape();
+        let mut q =
+            DMatrix::from_fn(
+                k + rank,
+                rank,
+                |i, r| {
+                    if i < k { u[(i, r)] / sd[i] } else { f64::from(u8::from(i - k == r)) }
+                },
+            );
+        let mut half_log_determinant = 0.0;
+        for r in 0..rank {
+            let mut column = q.column(r).into_owned();
+            for _ in 0..2 {
+                for before in 0..r {
+                    let before = q.column(before);
+                    column -= before * before.dot(&column);
+                }
+            }
+            let norm = column.norm();
+            half_log_determinant += norm.ln();
+            q.set_column(r, &(column / norm));
+        }
+        Self { top: q.rows(0, k).into_owned(), bottom: q.rows(k, rank).into_owned(), half_log_determinant }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use nalgebra::Cholesky;
+
     use super::*;
 
     #[test]
@@ -230,5 +269,20 @@ mod tests {
             let wanted = 0.5 * z.dot(&c.solve(&z)) + full.entropy() - 1.5;
             assert!((surprise[s * 3..s * 3 + 3].iter().sum::<f64>() - wanted).abs() < 1e-12);
         }
+    }
+
+    #[test]
+    fn a_coordinate_without_spread_of_its_own_is_no_trouble() {
+        let u = DMatrix::from_row_slice(3, 2, &[0.3, -0.2, 0.8, 0.1, -0.5, 0.6]);
+        let of = |own: f64| Gaussian {
+            mean: vec![0.0; 3],
+            free: vec![0, 1, 2],
+            root: Root::LowRank { sd: vec![own, 1.1, 0.4], u: u.clone() },
+        };
+        let (tiny, small) = (of(1e-12), of(1e-5));
+        let noise = super::super::noise::independent(1, 50, 5);
+        let total = |q: &Gaussian| q.surprise(&noise, 50).iter().sum::<f64>() / 50.0;
+        assert!((total(&tiny) - total(&small)).abs() < 1e-4, "{} {}", total(&tiny), total(&small));
+        assert!((tiny.entropy() - small.entropy()).abs() < 1e-8);
     }
 }

@@ -5,7 +5,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 use nalgebra::{DMatrix, DVector};
 use vi_model::inference::VariationalFamily;
 
-use super::gaussian::{Gaussian, Root, capacitance};
+use super::gaussian::{Gaussian, Root, SharedBasis};
 use crate::tape::{Evaluation, Evaluator};
 
 /// How the mean's coordinates are scaled.
@@ -110,18 +110,14 @@ impl Chart {
                 let r = u.ncols();
                 let spread: Vec<f64> = sd.iter().zip(rest).map(|(s, b)| s * b.exp()).collect();
                 let current = DMatrix::from_fn(k, r, |i, j| sd[i] * rest[k + i * r + j]);
-                // Σ⁻¹U and the diagonal of Σ⁻¹ by Woodbury.
-                let scaled = DMatrix::from_fn(k, r, |i, j| current[(i, j)] / (spread[i] * spread[i]));
-                let solved = match capacitance(&spread, &current) {
-                    Some(c) => c.solve(&scaled.transpose()).transpose(),
-                    None => DMatrix::from_element(k, r, f64::NAN),
-                };
+                // Σ⁻¹U = D⁻¹ top R⁻ᵀ, and the diagonal of Σ⁻¹ = D⁻¹ (I − top topᵀ) D⁻¹.
+                let basis = SharedBasis::new(&spread, &current);
+                let solved = &basis.top * basis.bottom.transpose();
                 for i in 0..k {
-                    let inverse = 1.0 / (spread[i] * spread[i]) - scaled.row(i).dot(&solved.row(i));
-                    out.push(g_root[(i, 0)] * spread[i] + on * spread[i] * spread[i] * inverse);
+                    out.push(g_root[(i, 0)] * spread[i] + on * (1.0 - basis.top.row(i).norm_squared()));
                 }
                 for i in 0..k {
-                    out.extend((0..r).map(|j| sd[i] * (g_root[(i, 1 + j)] + on * solved[(i, j)])));
+                    out.extend((0..r).map(|j| sd[i] * (g_root[(i, 1 + j)] + on * solved[(i, j)] / spread[i])));
                 }
             }
         }

@@ -123,6 +123,8 @@ pub struct Stochastic<'a> {
     scratch: Scratch,
     /// A block of standard normals and its number.
     block: (usize, Vec<f64>),
+    /// The order of the blocks of rows in a pass, and its number.
+    order: (usize, Vec<usize>),
 }
 
 const WINDOW: usize = 100;
@@ -162,6 +164,7 @@ impl<'a> Stochastic<'a> {
             windows: Vec::new(),
             scratch: Scratch::default(),
             block: (0, Vec::new()),
+            order: (0, Vec::new()),
             chart,
             x,
         })
@@ -200,18 +203,17 @@ impl<'a> Stochastic<'a> {
         self.block.1[at * draws * w..(at + 1) * draws * w].to_vec()
     }
 
-    fn batch(&self) -> Batch {
+    fn batch(&mut self) -> Batch {
         let n = self.evaluator.program().num_rows;
         let Some(size) = self.settings.batch_size.filter(|b| *b < n) else { return Batch { rows: 0..n, scale: 1.0 } };
         let count = n.div_ceil(size);
-        // One pass visits every block once, in an order of its own.
+        // One pass visits every block of the shuffled rows once, in an order of its own.
         let (pass, at) = (self.step / count, self.step % count);
-        let mut order: Vec<usize> = (0..count).collect();
-        let mut state = derive_seed(self.settings.search.seed, 7_000_000 + pass as u64);
-        for i in (1..count).rev() {
-            state = derive_seed(state, 1);
-            order.swap(i, (state % (i as u64 + 1)) as usize);
+        if self.order.0 != pass || self.order.1.is_empty() {
+            let seed = derive_seed(self.settings.search.seed, 7_000_000 + pass as u64);
+            self.order = (pass, crate::lower::permutation(count, seed));
         }
+        let order = &self.order.1;
         let start = order[at] * size;
         let rows = start..(start + size).min(n);
         // Every batch is as likely as any other, so each stands for as many as there are, a shorter last one too.

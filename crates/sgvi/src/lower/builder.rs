@@ -23,6 +23,8 @@ pub(crate) struct Builder {
     local: Vec<bool>,
     /// Values that nothing reads yet, by their buffers.
     pub(super) pending: HashMap<usize, Pending>,
+    /// Whether every value is computed as soon as it is written, for programs that read values by other ways than operations.
+    pub(super) eager: bool,
     /// Whether steps take batches of the rows, so that nothing may be summed over all of them beforehand.
     pub(super) in_batches: bool,
 }

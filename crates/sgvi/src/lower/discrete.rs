@@ -344,7 +344,7 @@ impl Lowering<'_> {
             self.b.sum_to(&sum, &rows_shape)
         };
         let plate_label = (self.b.label(plate, 0), self.graph.axis(plate).size);
-        let scattered = self.b.scatter(&reduced, plate_label, Arc::new(codes.all().to_vec()));
+        let scattered = self.b.scatter(&reduced, plate_label, Arc::new(self.in_order(codes.all(), 1)));
         Ok(relabel(&scattered, label, e.label.0))
     }
 

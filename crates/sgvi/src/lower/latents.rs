@@ -196,6 +196,7 @@ impl Lowering<'_> {
         let fill = self.coordinates(v, support, missing, missing, shape.clone());
         let output = Value { source: Source::Latent(self.b.buffer(&shape, true, false)), shape };
         let coordinates = self.place(v, &fill);
+        [&lower, &upper].into_iter().for_each(|v| self.b.settle(v));
         self.b.push(Box::new(ScalarTransform { kind, coordinates, lower, upper, output: output.clone() }), false);
         let mut next = 0;
         let positions = numbers

@@ -139,7 +139,7 @@ impl Builder {
 
     /// A sum, difference, product or quotient that is a linear predictor again.
     pub(super) fn linear_binary(&mut self, operator: BinaryOperator, left: &Value, right: &Value) -> Option<Value> {
-        if left.shape.union(&right.shape) != ROWS || (left.is_data() && right.is_data()) {
+        if self.eager || left.shape.union(&right.shape) != ROWS || (left.is_data() && right.is_data()) {
             return None;
         }
         let pieces = match operator {
@@ -223,14 +223,14 @@ impl Builder {
 
     /// x·β of a design matrix and a vector.
     pub(super) fn linear_product(&mut self, x: &Value, beta: &Value, width: usize) -> Option<Value> {
-        let numbers = self.numbers(x).filter(|_| self.is_global(beta))?;
+        let numbers = self.numbers(x).filter(|_| !self.eager && self.is_global(beta))?;
         let part = Coefficients { value: beta.clone(), width, factor: 1.0 };
         Some(self.pend(Pending::Linear(vec![Piece::Columns(Columns::Numbers(numbers), part)])))
     }
 
     /// An element of a vector for each row.
     pub(super) fn linear_look_up(&mut self, base: &Value, codes: &Arc<Vec<u32>>) -> Option<Value> {
-        if base.shape.rows || base.shape.axes.len() != 1 || !self.is_global(base) {
+        if self.eager || base.shape.rows || base.shape.axes.len() != 1 || !self.is_global(base) {
             return None;
         }
         let look_up = LookUp { base: base.clone(), codes: Arc::clone(codes), multiplier: None, factor: 1.0 };
@@ -241,7 +241,7 @@ impl Builder {
     pub(super) fn row_density(&mut self, kernel: Kernel, arguments: &[&Value], skip_missing: bool) -> Option<Value> {
         let fits = |v: &&Value| v.shape == ROWS || v.shape == Shape::default() && (v.is_data() || self.is_global(v));
         let latent = arguments.iter().any(|a| !a.is_data());
-        if !arguments.iter().all(fits) || !latent || !arguments.iter().any(|a| a.shape.rows) {
+        if self.eager || !arguments.iter().all(fits) || !latent || !arguments.iter().any(|a| a.shape.rows) {
             return None;
         }
         let arguments = arguments.iter().map(|a| (*a).clone()).collect();

@@ -10,6 +10,7 @@ mod latents;
 mod linear;
 mod nodes;
 mod predictive;
+mod shuffle;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use discrete::Enumerated;
 pub(crate) use discrete::is_discrete;
 pub use latents::{Latent, Support};
 pub(crate) use predictive::{Drawn, PredictiveProgram, PredictiveSettings, joint_rows};
+pub(crate) use shuffle::permutation;
 
 /// Which aspect of a node's value is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -108,6 +110,8 @@ struct Lowering<'a> {
     pending: Vec<Factor>,
     latents: Vec<Latent>,
     weights: Option<Arc<Vec<f64>>>,
+    /// The data row behind each of the program's rows, where they are shuffled.
+    order: Option<Vec<usize>>,
     is_point: Vec<bool>,
     owner: Vec<usize>,
     start: Vec<f64>,
@@ -145,6 +149,7 @@ impl Model {
     /// What this engine cannot treat, naming the variable; data that cannot be read.
     pub fn new(graph: &Graph) -> Result<Self, SgviError> {
         let mut lowering = Lowering::new(graph)?;
+        lowering.shuffle();
         lowering.add_latents()?;
         for v in 0..graph.variables.len() {
             lowering.add_density(VariableId(v))?;
@@ -193,6 +198,7 @@ impl<'a> Lowering<'a> {
             pending: Vec::new(),
             latents: Vec::new(),
             weights,
+            order: None,
             is_point: Vec::new(),
             owner: Vec::new(),
             start: Vec::new(),
@@ -240,6 +246,7 @@ impl<'a> Lowering<'a> {
             }
             _ => tensor.values.clone(),
         };
+        let values = if rows.is_some() { self.in_order(&values, shape.inner()) } else { values };
         self.b.data(shape, values)
     }
 
@@ -253,7 +260,7 @@ impl<'a> Lowering<'a> {
             }
             Some(Observation::Levels { column, axis }) => {
                 let codes = graph.data.codes(column, graph.axis(axis))?;
-                let values = codes.all().iter().map(|c| code_number(*c)).collect();
+                let values = self.in_order(codes.all(), 1).into_iter().map(code_number).collect();
                 Some(self.b.data(Shape { rows: true, axes: Vec::new() }, values))
             }
             Some(Observation::LevelsBlock { block, axis }) => {
@@ -262,8 +269,8 @@ impl<'a> Lowering<'a> {
                 let mut values = vec![0.0; n * columns.len()];
                 for (j, column) in columns.iter().enumerate() {
                     let codes = graph.data.codes(*column, graph.axis(axis))?;
-                    for (r, code) in codes.all().iter().enumerate() {
-                        values[r * columns.len() + j] = code_number(*code);
+                    for (r, code) in self.in_order(codes.all(), 1).into_iter().enumerate() {
+                        values[r * columns.len() + j] = code_number(code);
                     }
                 }
                 let plates = graph.variable(v).plates.clone();

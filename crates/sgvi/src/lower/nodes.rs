@@ -147,7 +147,7 @@ impl Lowering<'_> {
             }
             .into());
         }
-        Ok(Arc::new(codes.all().to_vec()))
+        Ok(Arc::new(self.in_order(codes.all(), 1)))
     }
 
     fn index(

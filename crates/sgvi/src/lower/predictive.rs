@@ -78,6 +78,7 @@ impl PredictiveProgram {
     /// Variables that cannot be drawn, and data that cannot be read.
     pub(crate) fn new(graph: &Graph, settings: &PredictiveSettings, densities: bool) -> Result<Self, SgviError> {
         let mut l = Lowering::new(graph)?;
+        l.b.eager = true;
         l.weights = None;
         l.predictive = Some(Predictive { settings: settings.clone(), densities, ..Predictive::default() });
         if densities {
