@@ -28,6 +28,7 @@ COMPARISONS = {
     "ridge": ("ridge", "run"),
     "conjugate": ("conjugate", "run"),
     "stochastic": ("stochastic", "run"),
+    "accuracy": ("accuracy", "run"),
     "networks": ("networks", "run"),
 }
 PEERS = ("numpy", "scipy", "scikit-learn", "hmmlearn", "gensim", "bayespy", "jax", "numpyro")

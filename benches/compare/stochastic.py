@@ -1,6 +1,5 @@
-"""sgvi against NumPyro: steps per second on logistic regression, and time to the same ELBO on eight schools."""
+"""sgvi against NumPyro: steps per second on logistic regression."""
 
-import shutil
 import time
 
 import jax
@@ -33,7 +32,7 @@ def logistic(x, y):
 
 
 def compiled(model, guide, draws, *arguments):
-    """A state, and the compiled function that takes a number of steps."""
+    """A state, the compiled function that takes a number of steps, and the one that takes a step at a call."""
     svi = SVI(model, guide, numpyro.optim.Adam(0.01), Trace_ELBO(num_particles=draws))
     state = svi.init(jax.random.PRNGKey(0), *arguments)
 
@@ -41,8 +40,12 @@ def compiled(model, guide, draws, *arguments):
     def advance(state, steps):
         return jax.lax.fori_loop(0, steps, lambda _, s: svi.update(s, *arguments)[0], state)
 
-    state = jax.block_until_ready(advance(state, 2))
-    return svi, state, advance
+    @jax.jit
+    def update(state):
+        return svi.update(state, *arguments)[0]
+
+    state = jax.block_until_ready(update(advance(state, 2)))
+    return state, advance, update
 
 
 def steps_per_second(model, family, draws, steps):
@@ -64,22 +67,39 @@ def run(context):
                 dtype = jnp.float64 if precision == "f64" else jnp.float32
                 data = (x.astype(dtype), y.astype(dtype))
                 jax.config.update("jax_enable_x64", precision == "f64")
-                _, state, advance = compiled(logistic, GUIDES[family](logistic), draws, *data)
+                state, advance, update = compiled(logistic, GUIDES[family](logistic), draws, *data)
 
                 def peer(state=state, advance=advance):
                     begin = time.perf_counter()
                     jax.block_until_ready(advance(state, steps))
                     return steps / (time.perf_counter() - begin)
 
-                mine, theirs = alternate(
-                    context.repetitions, lambda: steps_per_second(model, family, draws, steps), peer
+                def by_call(state=state, update=update):
+                    begin = time.perf_counter()
+                    for _ in range(steps):
+                        state = update(state)
+                    jax.block_until_ready(state)
+                    return steps / (time.perf_counter() - begin)
+
+                mine, theirs, called = alternate(
+                    context.repetitions, lambda: steps_per_second(model, family, draws, steps), peer, by_call
                 )
                 jax.config.update("jax_enable_x64", True)
+                name_ = f"Logistic regression, N = {rows}, D = {inputs}, {draws} draws a step, {family}"
                 yield Result(
-                    f"Logistic regression, N = {rows}, D = {inputs}, {draws} draws a step, {family}",
+                    name_,
                     "steps per second",
                     mine,
-                    f"NumPyro SVI, compiled ({precision})",
+                    f"NumPyro SVI, one compiled step a call ({precision})",
+                    called,
+                    lower_is_better=False,
+                    fair="Fair for the loop that NumPyro's documentation shows; Python's share of a call is in the peer's time.",
+                )
+                yield Result(
+                    name_,
+                    "steps per second",
+                    mine,
+                    f"NumPyro SVI, all steps in one compiled loop ({precision})",
                     theirs,
                     lower_is_better=False,
                     target=target if precision == "f32" else None,
@@ -89,54 +109,3 @@ def run(context):
                         + (" NumPyro's default f32 does half the work of ours." if precision == "f32" else "")
                     ),
                 )
-    yield from eight_schools(context)
-
-
-def schools(effect, error):
-    mu = numpyro.sample("mu", dist.Normal(0.0, 5.0))
-    tau = numpyro.sample("tau", dist.HalfCauchy(5.0))
-    z = numpyro.sample("z", dist.Normal(0.0, 1.0).expand([8]).to_event(1))
-    numpyro.sample("y", dist.Normal(mu + tau * z, error), obs=effect)
-
-
-def eight_schools(context):
-    """Time until the ELBO is within 0.05 nats of the best full-rank Gaussian's, −31.538."""
-    level = -31.538 - 0.05
-    effect = jnp.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
-    error = jnp.array([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
-    guide = AutoMultivariateNormal(schools)
-    svi, start, advance = compiled(schools, guide, 10, effect, error)
-    judge = Trace_ELBO(num_particles=20_000)
-    elbo = jax.jit(lambda p: -judge.loss(jax.random.PRNGKey(1), p, schools, guide, effect, error))
-
-    def peer():
-        state, seconds, steps = start, 0.0, 0
-        while float(elbo(svi.get_params(state))) < level:
-            begin = time.perf_counter()
-            state = jax.block_until_ready(advance(state, 250))
-            seconds += time.perf_counter() - begin
-            steps += 250
-            if steps > 100_000:
-                raise RuntimeError(f"NumPyro did not reach {level} within {steps} steps")
-        return seconds, steps
-
-    source = context.root / "models" / "eight-schools.toml"
-    model = context.folder / source.name
-    shutil.copy(source, model)
-    mine, theirs = alternate(context.repetitions, lambda: ours.run("sgvi", model), peer)
-    reached = [r.summary["elbo"] for r in mine]
-    if min(reached) < level:
-        raise RuntimeError(f"sgvi ended at {min(reached)}, below {level}")
-    yield Result(
-        "Eight schools (non-centred), full rank: time to an ELBO of −31.588 (the best is −31.538)",
-        "s",
-        [r.summary["seconds"] for r in mine],
-        "NumPyro SVI, compiled (Adam 0.01, 10 draws)",
-        [seconds for seconds, _ in theirs],
-        target=10.0,
-        fair=(
-            "In the peer's favour: ours runs in default settings to its own stopping rule, the peer is stopped from outside "
-            "as soon as its ELBO over 20 000 draws is there, every 250 steps, compilation and judging left out."
-        ),
-        notes={"our_elbo": reached, "our_iterations": [r.summary["iterations"] for r in mine], "their_steps": [s for _, s in theirs]},
-    )
