@@ -65,8 +65,13 @@ pub struct Prediction {
     pub log_density: Option<Vec<f64>>,
 }
 
-/// The model with the parameters of its observed row-level variables as named expressions (`y.mean`, `y.rate`, …), so that
-/// a prediction reports them.
+/// The model with its observed row-level variables and their parameters as named expressions (`y`, `y.mean`, `y.rate`, …), so
+/// that a prediction reports them.
+///
+/// An expression with the name of an observed variable is that variable's predictive distribution: the mean and standard
+/// deviation of a new value, its own noise and the uncertainty of all that it depends on included. They are exact under q
+/// for normal variables (also of joint variables, and as mixtures), Student's t, Poisson and Bernoulli variables by rate and
+/// probability; others are left out.
 ///
 /// Only parameters that are sums of products of variables can be reported; the others are left out.
 #[must_use]
@@ -78,6 +83,11 @@ pub fn with_predictors(graph: &Graph) -> Graph {
             continue;
         }
         let name = variable.name.clone();
+        if let Some((_, node)) = variable.distribution.parameters().into_iter().next() {
+            let span = graph.node(node).span.clone();
+            graph.expressions.push(NamedExpression { name: name.clone(), node, span });
+        }
+        let variable = graph.variable(v);
         for (key, node) in variable.distribution.parameters() {
             let reported = matches!(key, "mean" | "rate" | "logit" | "probit" | "probability");
             let rows = graph.rows.is_some_and(|r| graph.node(node).axes.contains(&r));
@@ -120,10 +130,10 @@ impl Ascent {
     ///
     /// As [`Ascent::for_rows`].
     pub fn predict(&self, data: &Data) -> Result<Prediction, PredictError> {
-        let total = total_rows(&self.engine.lowered.graph)?;
         let other = self.for_rows(data)?;
         let engine = &other.engine;
         let graph = &engine.lowered.graph;
+        let total = total_rows(graph)?;
         let num_rows = data.num_rows();
         let chunks = || (0..num_rows).step_by(CHUNK).map(|start| start..(start + CHUNK).min(num_rows));
         let mut variables = Vec::new();
@@ -163,7 +173,7 @@ impl Ascent {
     }
 }
 
-/// Number of rows of the fit, repeated rows counted.
+/// Number of rows, repeated rows counted.
 fn total_rows(graph: &Graph) -> Result<f64, DataError> {
     let Some(counts) = graph.counts else { return Ok(graph.data.num_rows() as f64) };
     let mut values = vec![0.0; graph.data.num_rows()];

@@ -77,7 +77,7 @@ pub(crate) enum Source {
         /// The factor.
         factor: FactorId,
         /// Which power of the variable.
-        power: usize,
+        power: i32,
     },
     /// Data that depend on the row (index into [`Program::data`]).
     Data(usize),

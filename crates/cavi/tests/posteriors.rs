@@ -206,3 +206,25 @@ fn a_chain_may_begin_at_a_given_state_and_ends_at_the_same_optimum() {
         common::close("sds", &levels(&at_start).sds, &levels(&at_prior).sds, 1e-4);
     }
 }
+
+/// `initial` is the mean of every family, of a pair that of its location; a prior alone does not depend on it.
+#[test]
+fn every_family_can_start_somewhere() {
+    for (keys, initial) in [
+        ("distribution = \"normal-gamma\"\nmean = 1.0\nmean_precision = 2.0\nshape = 3.0\nrate = 4.0", "0.5"),
+        (
+            "distribution = \"normal-wishart\"\ndimension = 2\nmean = [1.0, 2.0]\nmean_precision = 2.0\n\
+             degrees_of_freedom = 4.0\nscale = 1.0",
+            "[0.0, 1.0]",
+        ),
+        (
+            "distribution = \"wishart\"\ndimension = 2\ndegrees_of_freedom = 4.0\nscale = 1.0",
+            "[[1.0, 0.0], [0.0, 2.0]]",
+        ),
+        ("distribution = \"categorical\"\nprobabilities = [0.2, 0.8]", "[0.5, 0.5]"),
+        ("distribution = \"dirichlet\"\ndimension = 2\nconcentration = 2.0", "[0.3, 0.7]"),
+    ] {
+        let (elbo, _) = fit(&format!("[variables.v]\n{keys}\ninitial = {initial}\n"));
+        assert!(elbo.abs() < 1e-10, "{keys}: {elbo}");
+    }
+}

@@ -279,6 +279,34 @@ impl Engine {
                     *s = value.max(1e-300).ln();
                 }
             }
+            Family::NormalGamma => {
+                // τ, τμ, τμ²: the location moves, its spread stays.
+                for (i, value) in initial.iter().enumerate() {
+                    let (tau, location) = (statistics[0][i], statistics[2][i]);
+                    statistics[3][i] += tau * value * value - location * location / tau;
+                    statistics[2][i] = tau * value;
+                }
+            }
+            Family::NormalWishart(d) => {
+                for (e, value) in initial.chunks_exact(d).enumerate() {
+                    let precision = statistics[0][e * d * d..(e + 1) * d * d].to_vec();
+                    let product = |x: &[f64]| -> Vec<f64> {
+                        precision.chunks_exact(d).map(|row| row.iter().zip(x).map(|(p, x)| p * x).sum()).collect()
+                    };
+                    let square = |x: &[f64]| -> f64 { product(x).iter().zip(x).map(|(p, x)| p * x).sum() };
+                    let location = &statistics[2][e * d..(e + 1) * d];
+                    let before = match vi_families::matrix::inverse_and_log_determinant(&precision, d) {
+                        Ok((inverse, _)) => inverse
+                            .chunks_exact(d)
+                            .zip(location)
+                            .map(|(row, l)| l * row.iter().zip(location).map(|(r, l)| r * l).sum::<f64>())
+                            .sum(),
+                        Err(_) => 0.0,
+                    };
+                    statistics[3][e] += square(value) - before;
+                    statistics[2][e * d..(e + 1) * d].copy_from_slice(&product(value));
+                }
+            }
             _ => statistics[0].copy_from_slice(initial),
         }
         if factor.local {

@@ -8,7 +8,7 @@ use super::rows::ChunkData;
 use super::{Attempt, Engine, Start};
 use crate::error::CaviError;
 use crate::factor::{Family, update};
-use crate::lower::Derived;
+use crate::lower::{Derived, lower_for_rows};
 use crate::plan::plan;
 use crate::program::{AxisIndex, FactorId, Operand, ROWS, Source};
 use vi_model::data::Data;
@@ -27,14 +27,14 @@ impl Engine {
     ///
     /// When the rows cannot be read: a value that is no element of a plate, a missing covariate, …
     pub(crate) fn with_rows(&self, data: Data) -> Result<Self, CaviError> {
-        let rows = data.num_rows();
-        let mut lowered = (*self.lowered).clone();
-        lowered.graph.data = Arc::new(data);
-        lowered.program.num_rows = rows;
-        lowered.program.labels[ROWS].size = rows;
-        if let Some(axis) = lowered.graph.rows {
-            lowered.graph.axes[axis.0].size = rows;
+        let mut graph = self.lowered.graph.clone();
+        // Without what lowering has added.
+        graph.variables.truncate(self.lowered.program.owners.len());
+        if let Some(axis) = graph.rows {
+            graph.axes[axis.0].size = data.num_rows();
         }
+        graph.data = Arc::new(data);
+        let mut lowered = lower_for_rows(&self.lowered, &graph)?;
         let plan = plan(&mut lowered)?;
         let mut engine = Self::new(lowered, plan)?;
         // Rows that depend on each other start where a fit would start them; the global factors are those of the fit.
@@ -43,12 +43,12 @@ impl Engine {
         } else {
             None
         };
-        for f in 0..self.lowered.program.factors.len() {
-            if !self.lowered.program.factors[f].local {
-                engine.statistics[f].clone_from(&self.statistics[f]);
-                engine.natural[f].clone_from(&self.natural[f]);
-                engine.entropy[f] = self.entropy[f];
-            }
+        for (f, fitted) in self.lowered.program.factors.iter().enumerate().filter(|(_, factor)| !factor.local) {
+            let new = &engine.lowered.program.factors;
+            let Some(g) = new.iter().position(|factor| !factor.local && factor.name == fitted.name) else { continue };
+            engine.statistics[g].clone_from(&self.statistics[f]);
+            engine.natural[g].clone_from(&self.natural[f]);
+            engine.entropy[g] = self.entropy[f];
         }
         engine.settle(start.as_ref())?;
         Ok(engine)

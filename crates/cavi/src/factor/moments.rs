@@ -1,33 +1,43 @@
-//! Moments E[x], E[x²], … of single elements whose families have other statistics, for reporting.
+//! Moments E[x], E[x²], E[1/x], … of single elements whose families have other statistics, for reporting and prediction.
 
 use super::Family;
 
-/// Shape of one element's moment: of vectors the second has two axes, of matrices four.
-pub(crate) fn moment_shape(family: Family, power: usize) -> Vec<usize> {
+/// Shape of one element's moment: of vectors the second has two axes, of matrices four. A joint variable's powers 1 and 2
+/// are those of its location, −1 is the expected inverse of its precision.
+pub(crate) fn moment_shape(family: Family, power: i32) -> Vec<usize> {
+    let copies = power.unsigned_abs() as usize;
     match family {
-        Family::Dirichlet(k) | Family::StickBreaking(k) => vec![k; power],
-        Family::Wishart(d) => vec![d; 2 * power],
+        Family::Dirichlet(k) | Family::StickBreaking(k) => vec![k; copies],
+        Family::Wishart(d) => vec![d; 2 * copies],
+        Family::NormalWishart(d) => vec![d; if power == 1 { 1 } else { 2 }],
         _ => vec![],
     }
 }
 
-/// E[xᵖ] of one element from its natural parameters and statistics (of vectors E[xxᵀ] for p = 2).
+/// E[xᵖ] of one element from its natural parameters and statistics (of vectors E[xxᵀ] for p = 2, of matrices E[X⁻¹] for −1).
 ///
 /// A moment that does not exist is infinite; one that is not known is not a number.
-pub(crate) fn moment(family: Family, point: bool, natural: &[&[f64]], statistics: &[&[f64]], power: usize) -> Vec<f64> {
-    let product = |factor: &dyn Fn(f64) -> f64| vec![(0..power).map(|i| factor(i as f64)).product()];
-    let value = |x: f64| vec![x.powi(power as i32)];
+pub(crate) fn moment(family: Family, point: bool, natural: &[&[f64]], statistics: &[&[f64]], power: i32) -> Vec<f64> {
+    let copies = power.unsigned_abs() as usize;
+    let product = |factor: &dyn Fn(f64) -> f64| vec![(0..copies).map(|i| factor(i as f64)).product()];
+    let value = |x: f64| vec![x.powi(power)];
     match family {
         Family::Gamma if point => value(statistics[0][0]),
         Family::InverseGamma if point => value(1.0 / statistics[0][0]),
         Family::Beta if point => value(statistics[0][0].exp()),
         Family::Gamma => {
             let (shape, rate) = (natural[1][0] + 1.0, -natural[0][0]);
-            product(&|i| (shape + i) / rate)
+            match power {
+                1.. => product(&|i| (shape + i) / rate),
+                _ if shape > copies as f64 => product(&|i| rate / (shape - 1.0 - i)),
+                _ => vec![f64::INFINITY],
+            }
         }
+        Family::NormalGamma => vec![normal_gamma_moment(point, natural, statistics, power)],
+        Family::NormalWishart(d) => normal_wishart_moment(d, point, natural, statistics, power),
         Family::InverseGamma => {
             let (shape, scale) = (-natural[1][0] - 1.0, -natural[0][0]);
-            if shape > power as f64 { product(&|i| scale / (shape - 1.0 - i)) } else { vec![f64::INFINITY] }
+            if shape > copies as f64 { product(&|i| scale / (shape - 1.0 - i)) } else { vec![f64::INFINITY] }
         }
         Family::Beta => {
             let (a, b) = (natural[0][0] + 1.0, natural[1][0] + 1.0);
@@ -45,7 +55,7 @@ pub(crate) fn moment(family: Family, point: bool, natural: &[&[f64]], statistics
         }
         Family::Dirichlet(_) | Family::StickBreaking(_) if point => {
             let mode: Vec<f64> = statistics[0].iter().map(|l| l.exp()).collect();
-            outer(&mode, power)
+            outer(&mode, copies)
         }
         Family::Dirichlet(_) => {
             let alpha: Vec<f64> = natural[0].iter().map(|n| n + 1.0).collect();
@@ -53,11 +63,11 @@ pub(crate) fn moment(family: Family, point: bool, natural: &[&[f64]], statistics
             if power == 1 {
                 return alpha.iter().map(|a| a / total).collect();
             }
-            pairs(alpha.len(), power, |i, j| {
+            pairs(alpha.len(), copies, |i, j| {
                 alpha[i] * (alpha[j] + f64::from(u8::from(i == j))) / (total * (total + 1.0))
             })
         }
-        Family::StickBreaking(k) => stick_moments(k, &super::stick_parameters(natural), power),
+        Family::StickBreaking(k) => stick_moments(k, &super::stick_parameters(natural), copies),
         Family::Wishart(d) => {
             let mean = statistics[0];
             if power == 1 {
@@ -65,6 +75,9 @@ pub(crate) fn moment(family: Family, point: bool, natural: &[&[f64]], statistics
             }
             // cov(Λ_ij, Λ_kl) = ν (W_ik W_jl + W_il W_jk) with νW the mean.
             let degrees = if point { f64::INFINITY } else { 2.0 * natural[1][0] + d as f64 + 1.0 };
+            if power == -1 {
+                return expected_inverse(mean, d, degrees);
+            }
             let at = |i: usize, j: usize| mean[i * d + j];
             let mut all = Vec::with_capacity(d * d * d * d);
             for (i, j) in (0..d * d).map(|e| (e / d, e % d)) {
@@ -75,6 +88,48 @@ pub(crate) fn moment(family: Family, point: bool, natural: &[&[f64]], statistics
             if power == 2 { all } else { vec![f64::NAN; moment_shape(family, power).iter().product()] }
         }
         _ => vec![f64::NAN; moment_shape(family, power).iter().product()],
+    }
+}
+
+/// E[Λ⁻¹] = W⁻¹/(ν − d − 1) of Λ ~ W(W, ν) with mean νW; a point has infinite ν.
+fn expected_inverse(mean: &[f64], d: usize, degrees: f64) -> Vec<f64> {
+    let factor = if degrees.is_infinite() { 1.0 } else { degrees / (degrees - d as f64 - 1.0) };
+    match vi_families::matrix::inverse_and_log_determinant(mean, d) {
+        Ok((inverse, _)) if factor > 0.0 => inverse.iter().map(|x| x * factor).collect(),
+        _ => vec![f64::INFINITY; d * d],
+    }
+}
+
+/// E[μ], E[μ²] = m² + E[1/τ]/κ, and E[1/τ] of a normal-gamma.
+fn normal_gamma_moment(point: bool, natural: &[&[f64]], statistics: &[&[f64]], power: i32) -> f64 {
+    let (mean, inverse, kappa) = if point {
+        (statistics[2][0] / statistics[0][0], 1.0 / statistics[0][0], f64::INFINITY)
+    } else {
+        let (shape, rate, mean, kappa) = super::normal_gamma_parameters(natural);
+        (mean, if shape > 1.0 { rate / (shape - 1.0) } else { f64::INFINITY }, kappa)
+    };
+    match power {
+        1 => mean,
+        2 => mean * mean + inverse / kappa,
+        -1 => inverse,
+        _ => f64::NAN,
+    }
+}
+
+/// E[μ], E[μμᵀ] = mmᵀ + E[Λ⁻¹]/κ, and E[Λ⁻¹] of a normal-wishart.
+fn normal_wishart_moment(d: usize, point: bool, natural: &[&[f64]], statistics: &[&[f64]], power: i32) -> Vec<f64> {
+    let kappa = -2.0 * natural[3][0];
+    let mean: Vec<f64> = natural[2].iter().map(|h| h / kappa).collect();
+    if power == 1 {
+        return mean;
+    }
+    let degrees = if point { f64::INFINITY } else { 2.0 * natural[1][0] + d as f64 };
+    let inverse = expected_inverse(statistics[0], d, degrees);
+    let share = if point { 0.0 } else { 1.0 / kappa };
+    match power {
+        -1 => inverse,
+        2 => (0..d * d).map(|e| mean[e / d] * mean[e % d] + share * inverse[e]).collect(),
+        _ => vec![f64::NAN; d * d],
     }
 }
 

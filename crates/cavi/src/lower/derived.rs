@@ -16,7 +16,7 @@ use crate::program::{AxisIndex, FactorId, Operand, Source};
 const HIGHEST: usize = 4;
 
 /// Products whose sum is a moment, each with its coefficient.
-type Products = Vec<(f64, Vec<Operand>)>;
+pub(super) type Products = Vec<(f64, Vec<Operand>)>;
 
 /// A derived quantity f = g + data: mean and variance as products of moments, for reporting.
 #[derive(Debug, Clone)]
@@ -44,10 +44,15 @@ impl Lowering {
     pub(super) fn derived(&mut self) -> Result<Vec<Derived>, CaviError> {
         let mut all = Vec::new();
         for expression in self.graph.expressions.clone() {
-            match self.derive(&expression) {
+            let variable = self.graph.variable_named(&expression.name);
+            let derived = match variable {
+                Some(v) => self.predictive(v, &expression),
+                None => self.derive(&expression),
+            };
+            match derived {
                 Ok(derived) => all.push(derived),
-                // Parameters of observed variables (`y.mean`) are no expressions of the file: they are left out.
-                Err(_) if expression.name.contains('.') => {}
+                // Observed variables and their parameters (`y`, `y.mean`) are no expressions of the file: they are left out.
+                Err(_) if variable.is_some() || expression.name.contains('.') => {}
                 Err(error) => return Err(error),
             }
         }
@@ -71,7 +76,7 @@ impl Lowering {
     }
 
     /// E[f], E[g] and E[g²] of a sum of products, g being its random part.
-    fn expected(
+    pub(super) fn expected(
         &mut self,
         scope: &Scope,
         sum: &[Monomial],
@@ -113,7 +118,7 @@ impl Lowering {
     }
 
     /// The products added since there were `start` of them.
-    fn collected(&mut self, start: usize) -> Products {
+    pub(super) fn collected(&mut self, start: usize) -> Products {
         self.program.terms.split_off(start).into_iter().map(|t| (t.coefficient, t.operands)).collect()
     }
 
@@ -177,7 +182,7 @@ impl Lowering {
                 if atoms.len() <= HIGHEST && atoms.iter().all(|a| a.index == atoms[0].index) =>
             {
                 let mut operand = self.first_moment(&atoms[0])?;
-                operand.source = Source::Moment { factor, power: atoms.len() };
+                operand.source = Source::Moment { factor, power: atoms.len() as i32 };
                 Ok(plain(vec![operand]))
             }
             _ => Err(self.unknown_moment(factor, expression)),

@@ -302,22 +302,7 @@ impl Lowering {
         scope: &mut Scope,
     ) -> Result<AxisIndex, CaviError> {
         let node = self.graph.node(gate).clone();
-        let (variable, plates) = match node.kind {
-            NodeKind::Variable(v) => (v, index.to_vec()),
-            NodeKind::Index { base, position, index: IndexSource::Column(column) } => {
-                let NodeKind::Variable(v) = self.graph.node(base).kind else {
-                    return Err(self.gate_refusal(&node.span));
-                };
-                let axes = self.graph.node(base).axes.clone();
-                let others: Vec<AxisId> =
-                    axes.iter().enumerate().filter(|(p, _)| *p != position).map(|(_, a)| *a).collect();
-                let mut plates =
-                    Self::inherit(&node.axes, index, &others).ok_or_else(|| self.gate_refusal(&node.span))?;
-                plates.insert(position, AxisIndex::codes(self.codes(column, axes[position])));
-                (v, plates)
-            }
-            _ => return Err(self.gate_refusal(&node.span)),
-        };
+        let (variable, plates) = self.gate_plates(gate, index.to_vec())?;
         if let Some(known) = scope.gates.iter().find(|g| g.variable == variable && g.plates == plates) {
             return Ok(AxisIndex::label(known.label));
         }
@@ -339,6 +324,24 @@ impl Lowering {
         operand.index.push(AxisIndex::label(label));
         scope.gates.push(Gate { variable, plates, label, operand });
         Ok(AxisIndex::label(label))
+    }
+
+    /// The categorical variable of a gate and how its plates are addressed, look-ups by columns undone.
+    fn gate_plates(&mut self, gate: NodeId, index: Vec<AxisIndex>) -> Result<(VariableId, Vec<AxisIndex>), CaviError> {
+        let node = self.graph.node(gate).clone();
+        match node.kind {
+            NodeKind::Variable(v) => Ok((v, index)),
+            NodeKind::Index { base, position, index: IndexSource::Column(column) } => {
+                let axes = self.graph.node(base).axes.clone();
+                let others: Vec<AxisId> =
+                    axes.iter().enumerate().filter(|(p, _)| *p != position).map(|(_, a)| *a).collect();
+                let mut plates =
+                    Self::inherit(&node.axes, &index, &others).ok_or_else(|| self.gate_refusal(&node.span))?;
+                plates.insert(position, AxisIndex::codes(self.codes(column, axes[position])));
+                self.gate_plates(base, plates)
+            }
+            _ => Err(self.gate_refusal(&node.span)),
+        }
     }
 
     fn gate_refusal(&self, span: &std::ops::Range<usize>) -> CaviError {

@@ -195,7 +195,11 @@ impl Lowering {
     fn initial_values(&self, v: VariableId) -> Result<Option<Vec<f64>>, CaviError> {
         let variable = self.graph.variable(v);
         let Some(initial) = &variable.initial else { return Ok(None) };
-        let axes: Vec<_> = self.graph.value_axes(v).into_iter().filter(|a| Some(*a) != self.graph.rows).collect();
+        let mut axes: Vec<_> = self.graph.value_axes(v).into_iter().filter(|a| Some(*a) != self.graph.rows).collect();
+        // The mean of a category is its probabilities.
+        if let Distribution::Categorical { range, .. } = variable.distribution {
+            axes.push(range);
+        }
         if initial.axes.iter().any(|a| !axes.contains(a)) {
             let span = variable.key_spans.get("initial").cloned().unwrap_or_else(|| variable.span.clone());
             return Err(self.refusal(

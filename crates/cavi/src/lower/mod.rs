@@ -11,6 +11,7 @@ mod missing;
 mod normal;
 mod operand;
 mod positive;
+mod predictive;
 mod scales;
 mod shift;
 mod simplex;
@@ -39,6 +40,8 @@ pub(crate) struct Lowered {
     pub(crate) factor_of: BTreeMap<VariableId, FactorId>,
     /// Named expressions that can be reported.
     pub(crate) derived: Vec<Derived>,
+    /// Locations measured from the mean of their data.
+    shifts: shift::Shifts,
     /// Whether the ELBO is that of the Jaakkola–Jordan bound.
     pub(crate) bounded: bool,
 }
@@ -79,6 +82,20 @@ pub(super) struct Lowering {
 ///
 /// Refuses, naming both variables, any pair that has no conjugate update.
 pub(crate) fn lower(graph: &Graph) -> Result<Lowered, CaviError> {
+    lower_moved(graph, None)
+}
+
+/// Lowers the model of a fit for other rows: which values are missing may differ, the locations stay where the fit has
+/// measured them from.
+///
+/// # Errors
+///
+/// As [`lower`].
+pub(crate) fn lower_for_rows(fitted: &Lowered, graph: &Graph) -> Result<Lowered, CaviError> {
+    lower_moved(graph, Some(fitted.shifts.clone()))
+}
+
+fn lower_moved(graph: &Graph, shifts: Option<shift::Shifts>) -> Result<Lowered, CaviError> {
     let mut lowering = Lowering {
         graph: graph.clone(),
         program: Program::default(),
@@ -97,7 +114,10 @@ pub(crate) fn lower(graph: &Graph) -> Result<Lowered, CaviError> {
     lowering.program.owners = graph.variables.iter().map(|v| v.name.clone()).collect();
     lowering.find_clamped()?;
     lowering.find_missing_parents()?;
-    lowering.find_shifts()?;
+    match shifts {
+        Some(shifts) => lowering.shifts = shifts,
+        None => lowering.find_shifts()?,
+    }
     lowering.make_factors()?;
     for v in 0..graph.variables.len() {
         lowering.density(VariableId(v))?;
@@ -110,6 +130,7 @@ pub(crate) fn lower(graph: &Graph) -> Result<Lowered, CaviError> {
         graph: lowering.graph,
         factor_of: lowering.factor_of,
         derived,
+        shifts: lowering.shifts,
         bounded: lowering.bounded,
     })
 }

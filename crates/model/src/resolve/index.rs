@@ -194,6 +194,9 @@ impl Resolver<'_> {
                 };
                 let others: Vec<usize> = fitting.iter().copied().filter(|i| !own(i)).collect();
                 let fitting = if others.is_empty() { fitting } else { others };
+                let fixed: Vec<usize> =
+                    fitting.iter().copied().filter(|i| !matches!(kind(i), AxisKind::Block(_))).collect();
+                let fitting = if fixed.is_empty() { fitting } else { fixed };
                 let one_axis = fitting.windows(2).all(|w| slots[w[0]].axis == slots[w[1]].axis);
                 fitting.first().copied().filter(|_| one_axis)
             }),

@@ -1,0 +1,228 @@
+//! Mean and second moment of a new value of an observed variable: what its parameters leave uncertain, and its own noise.
+//!
+//! Var[y] = Var[E[y | θ, z]] + E[Var[y | θ, z]], both under q; for gates the categories are part of the first.
+
+use vi_model::diagnostic::Diagnostic;
+use vi_model::graph::{
+    Distribution, NamedExpression, NodeId, NodeKind, PrecisionOrSd, Probability, Spread, SpreadForm, VariableId,
+};
+
+use super::derived::{Derived, Products};
+use super::expression::AtomKind;
+use super::{Lowering, Scope};
+use crate::error::CaviError;
+use crate::factor::Family;
+use crate::program::{AxisIndex, Operand, Source, Transform};
+
+impl Lowering {
+    /// The predictive distribution of an observed variable.
+    ///
+    /// # Errors
+    ///
+    /// For distributions whose predictive moments are not known in closed form.
+    pub(super) fn predictive(&mut self, v: VariableId, expression: &NamedExpression) -> Result<Derived, CaviError> {
+        let mut scope = self.scope(v);
+        let (axes, index) = (scope.axes.clone(), scope.value.clone());
+        self.reporting = true;
+        let products = match self.graph.variable(v).distribution.clone() {
+            Distribution::Normal { mean, spread, form } => {
+                let (node, power) = match spread {
+                    Spread::Precision(node) => (node, -1),
+                    Spread::Variance(node) | Spread::Covariance(node) => (node, 1),
+                    Spread::StandardDeviation(node) => (node, 2),
+                };
+                self.around_mean(v, expression, &mut scope, mean, |this, scope| match form {
+                    SpreadForm::Matrix => this.diagonal_noise(v, node, power, scope),
+                    _ => this.noise(v, node, power, scope),
+                })
+            }
+            Distribution::StudentT { degrees_of_freedom, mean, spread } => {
+                let (node, power) = match spread {
+                    PrecisionOrSd::Precision(node) => (node, -1),
+                    PrecisionOrSd::StandardDeviation(node) => (node, 2),
+                };
+                let wider = match self.graph.node(degrees_of_freedom).kind {
+                    NodeKind::Number(nu) if nu > 2.0 => nu / (nu - 2.0),
+                    _ => f64::INFINITY,
+                };
+                self.around_mean(v, expression, &mut scope, mean, |this, scope| {
+                    let (coefficient, operands) = this.noise(v, node, power, scope)?;
+                    Ok((wider * coefficient, operands))
+                })
+            }
+            Distribution::NormalJoint { parameters } => self.around_joint(v, &mut scope, parameters),
+            Distribution::Poisson { rate, log: false } => {
+                // Var[y | λ] = λ.
+                self.parameter_moments(v, expression, &mut scope, rate).map(|[mean, random, mut second]| {
+                    second.extend(mean.iter().cloned());
+                    [mean, random, second]
+                })
+            }
+            Distribution::Bernoulli { probability: Probability::Probability(node) } => {
+                // y² = y.
+                self.parameter_moments(v, expression, &mut scope, node)
+                    .map(|[mean, _, _]| [mean.clone(), mean.clone(), mean])
+            }
+            _ => Err(self.no_prediction(v)),
+        };
+        self.reporting = false;
+        let [mean, random_mean, second] = products?;
+        Ok(Derived { name: expression.name.clone(), axes, mean, random_mean, second, index })
+    }
+
+    /// E[f], E[g] and E[g²] of a parameter f with random part g.
+    fn parameter_moments(
+        &mut self,
+        v: VariableId,
+        expression: &NamedExpression,
+        scope: &mut Scope,
+        node: NodeId,
+    ) -> Result<[Products; 3], CaviError> {
+        let index = self.parameter_index(v, scope, node)?;
+        let sum = self.expand(node, &index, scope)?;
+        let mut open = scope.clone();
+        open.axes.clear();
+        open.value.clear();
+        self.expected(&open, &sum, expression)
+    }
+
+    /// A mean with noise around it.
+    fn around_mean(
+        &mut self,
+        v: VariableId,
+        expression: &NamedExpression,
+        scope: &mut Scope,
+        mean: NodeId,
+        noise: impl Fn(&mut Self, &mut Scope) -> Result<(f64, Vec<Operand>), CaviError>,
+    ) -> Result<[Products; 3], CaviError> {
+        let [mean, random, mut second] = self.parameter_moments(v, expression, scope, mean)?;
+        let (coefficient, operands) = noise(self, scope)?;
+        second.extend(self.gated(scope, coefficient, operands));
+        Ok([mean, random, second])
+    }
+
+    /// A product with its gates.
+    fn gated(&mut self, scope: &Scope, coefficient: f64, operands: Vec<Operand>) -> Products {
+        let mut open = scope.clone();
+        open.axes.clear();
+        open.value.clear();
+        let start = self.program.terms.len();
+        self.add_term(&open, coefficient, operands, &[]);
+        self.collected(start)
+    }
+
+    /// E[wᵖ] of a positive parameter w.
+    fn noise(
+        &mut self,
+        v: VariableId,
+        node: NodeId,
+        power: i32,
+        scope: &mut Scope,
+    ) -> Result<(f64, Vec<Operand>), CaviError> {
+        let index = self.parameter_index(v, scope, node)?;
+        let sum = self.expand(node, &index, scope)?;
+        let [monomial] = sum.as_slice() else { return Err(self.no_prediction(v)) };
+        let mut operands = Vec::new();
+        for atom in &monomial.atoms {
+            match atom.kind {
+                AtomKind::Data(data) => {
+                    let transform = if power < 0 { Transform::Reciprocal } else { Transform::Identity };
+                    let operand = self.data_operand(data, &atom.index, transform)?;
+                    operands.extend(std::iter::repeat_n(operand, power.unsigned_abs() as usize));
+                }
+                AtomKind::Variable(w) => {
+                    let factor = self.factor(w);
+                    let known = matches!(
+                        (self.program.factors[factor].family, power),
+                        (Family::Gamma, -1) | (Family::InverseGamma, 1)
+                    );
+                    if !known {
+                        return Err(self.no_prediction(v));
+                    }
+                    let span = self.graph.variable(w).span.clone();
+                    let plain = self.variable_operand(w, &atom.index, 0, &span)?;
+                    operands.push(Operand { source: Source::Moment { factor, power }, ..plain });
+                }
+                AtomKind::Absent(_) | AtomKind::Factor(_) => return Err(self.no_prediction(v)),
+            }
+        }
+        Ok((monomial.coefficient.powi(power), operands))
+    }
+
+    /// The diagonal of a covariance matrix, or of the expected inverse of a precision matrix.
+    fn diagonal_noise(
+        &mut self,
+        v: VariableId,
+        node: NodeId,
+        power: i32,
+        scope: &mut Scope,
+    ) -> Result<(f64, Vec<Operand>), CaviError> {
+        let (Some(dimension), Some(last)) = (self.graph.variable(v).dimension, scope.value.last().cloned()) else {
+            return Err(self.no_prediction(v));
+        };
+        let (mut axes, mut indices) = (scope.axes.clone(), scope.value.clone());
+        axes.push(dimension);
+        indices.push(last);
+        let index = Self::inherit(&axes, &indices, &self.graph.node(node).axes).ok_or_else(|| self.no_prediction(v))?;
+        let atom = self.single(v, "precision", node, &index, scope)?;
+        let operand = match atom.kind {
+            AtomKind::Variable(w) if power < 0 => {
+                let span = self.graph.variable(w).span.clone();
+                let plain = self.variable_operand(w, &atom.index, 0, &span)?;
+                Operand { source: Source::Moment { factor: self.factor(w), power: -1 }, ..plain }
+            }
+            AtomKind::Data(data) if power > 0 => self.data_operand(data, &atom.index, Transform::Identity)?,
+            AtomKind::Data(_) => self.matrix_operands(v, "precision", &atom, true)?.0,
+            _ => return Err(self.no_prediction(v)),
+        };
+        Ok((1.0, vec![operand]))
+    }
+
+    /// A value around the location of a joint variable.
+    fn around_joint(
+        &mut self,
+        v: VariableId,
+        scope: &mut Scope,
+        parameters: NodeId,
+    ) -> Result<[Products; 3], CaviError> {
+        // The location is moved back below: here the pair stands as it is.
+        self.reporting = false;
+        let index = self.parameter_index(v, scope, parameters)?;
+        let joint = self.single(v, "parameters", parameters, &index, scope)?;
+        self.reporting = true;
+        let AtomKind::Variable(w) = joint.kind else { return Err(self.no_prediction(v)) };
+        let (factor, span) = (self.factor(w), self.graph.variable(w).span.clone());
+        let dimension: Vec<AxisIndex> = match self.graph.variable(w).dimension {
+            Some(_) => scope.value.last().cloned().into_iter().collect(),
+            None => vec![],
+        };
+        let moment = |this: &mut Self, power: i32, copies: usize| -> Result<Products, CaviError> {
+            let index: Vec<AxisIndex> =
+                joint.index.iter().cloned().chain(std::iter::repeat_n(&dimension, copies).flatten().cloned()).collect();
+            let plain = this.variable_operand(w, &index, 0, &span)?;
+            Ok(this.gated(scope, 1.0, vec![Operand { source: Source::Moment { factor, power }, ..plain }]))
+        };
+        let random = moment(self, 1, 1)?;
+        let mut second = moment(self, 2, 2)?;
+        second.extend(moment(self, -1, 2)?);
+        let mut mean = random.clone();
+        if let Some(shift) = self.shifts.location.get(&w).copied() {
+            let own = joint.index.iter().chain(&dimension).cloned().collect::<Vec<_>>();
+            let index = Self::inherit(&self.graph.value_axes(w), &own, &self.graph.node(shift).axes)
+                .ok_or_else(|| self.no_prediction(v))?;
+            mean.push((1.0, vec![self.data_operand(shift, &index, Transform::Identity)?]));
+        }
+        Ok([mean, random, second])
+    }
+
+    fn no_prediction(&self, v: VariableId) -> CaviError {
+        let variable = self.graph.variable(v);
+        self.refusal(
+            Diagnostic::new(
+                "no-prediction",
+                format!("the moments of a new value of `{}` are not known", variable.name),
+            )
+            .at(variable.span.clone(), "this variable"),
+        )
+    }
+}

@@ -1,0 +1,185 @@
+//! Predictive means and standard deviations of new rows: the noise of the value and all uncertainty of its parameters.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use cavi::{Ascent, Prediction, with_predictors};
+use common::{close, load, mean, parameter, sd};
+use vi_model::data::{Cells, Data};
+
+/// Fits a model and predicts rows with these columns.
+fn predicted(model: &str, columns: &[(&str, &[f64])]) -> (Ascent, Prediction) {
+    let graph = with_predictors(&load(model));
+    let ascent = cavi::fit(&graph).unwrap_or_else(|error| panic!("{error}")).algorithm;
+    let columns = columns.iter().map(|(name, values)| ((*name).to_owned(), Cells::Numbers(values.to_vec()))).collect();
+    let prediction = ascent.predict(&Data::from_columns(columns).expect("columns")).expect("a prediction");
+    (ascent, prediction)
+}
+
+/// Means and sds of an expression.
+fn column<'a>(prediction: &'a Prediction, name: &str) -> (&'a [f64], &'a [f64]) {
+    let found = prediction.expressions.iter().find(|e| e.name == name);
+    found.map(|e| (e.means.as_slice(), e.sds.as_slice())).unwrap_or_else(|| panic!("no {name}"))
+}
+
+#[test]
+fn a_regression_adds_its_noise() {
+    let (ascent, prediction) = predicted(
+        r#"
+[data.values]
+y = [1.0, 2.0, 3.5]
+t = [0.0, 1.0, 2.0]
+
+[plates]
+n = "rows"
+
+[variables.a]
+distribution = "normal"
+mean = 0.0
+sd = 2.0
+
+[variables.tau]
+distribution = "gamma"
+shape = 3.0
+rate = 2.0
+
+[variables.x]
+plates = ["n"]
+distribution = "normal"
+mean = "a * t"
+precision = "tau"
+observed = "y"
+"#,
+        &[("t", &[0.5, 3.0])],
+    );
+    let (means, sds) = column(&prediction, "x");
+    let (a, s) = (mean(&ascent, "a")[0], sd(&ascent, "a")[0]);
+    // E[1/τ] = rate/(shape − 1).
+    let noise = parameter(&ascent, "tau", "rate")[0] / (parameter(&ascent, "tau", "shape")[0] - 1.0);
+    close("mean", means, &[0.5 * a, 3.0 * a], 1e-12);
+    let expected: Vec<f64> = [0.5, 3.0].iter().map(|t| (t * t * s * s + noise).sqrt()).collect();
+    close("sd", sds, &expected, 1e-10);
+}
+
+#[test]
+fn a_mixture_without_its_value_has_the_moments_of_all_components() {
+    let (ascent, prediction) = predicted(
+        r#"
+[data.values]
+y = [1000.0, 1000.5, 1001.0, 1010.0, 1010.5, 1011.0, 1012.0]
+
+[plates]
+n = "rows"
+k = 2
+
+[variables.pi]
+distribution = "dirichlet"
+dimension = "k"
+concentration = 1.0
+
+[variables.z]
+plates = ["n"]
+distribution = "categorical"
+probabilities = "pi"
+
+[variables.g]
+plates = ["k"]
+distribution = "normal-gamma"
+mean = 1000.0
+mean_precision = 0.01
+shape = 2.0
+rate = 1.0
+
+[variables.x]
+plates = ["n"]
+distribution = "normal"
+parameters = "g[z]"
+observed = "y"
+
+[inference]
+restarts = 5
+"#,
+        &[("y", &[f64::NAN, 1000.5])],
+    );
+    let of = |key: &str| parameter(&ascent, "g", key);
+    let (m, kappa, shape, rate) = (of("mean"), of("mean_precision"), of("shape"), of("rate"));
+    // Without a value the category has the weights exp E[log π], normalised.
+    let z = &prediction.variables.iter().find(|(name, _)| name == "z").expect("z").1;
+    let digamma = vi_families::special::digamma;
+    let weights: Vec<f64> = parameter(&ascent, "pi", "concentration").iter().map(|a| digamma(*a).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let weights: Vec<f64> = weights.iter().map(|w| w / total).collect();
+    close("weights", &z.means[..2], &weights, 1e-10);
+    assert!(z.means[2].min(z.means[3]) < 1e-6, "the second row has a value: {:?}", z.means);
+    // Each component is a t with variance rate/(shape − 1)·(1 + 1/κ).
+    let expected: f64 = weights.iter().zip(&m).map(|(w, m)| w * m).sum();
+    let variance: f64 = (0..2)
+        .map(|k| weights[k] * ((m[k] - expected).powi(2) + rate[k] / (shape[k] - 1.0) * (1.0 + 1.0 / kappa[k])))
+        .sum();
+    let (means, sds) = column(&prediction, "x");
+    close("mean", &means[..1], &[expected], 1e-12);
+    close("sd", &sds[..1], &[variance.sqrt()], 1e-8);
+}
+
+#[test]
+fn counts_and_heavy_tails() {
+    let (ascent, prediction) = predicted(
+        r#"
+[data.values]
+c = [3, 4, 1]
+e = [1.0, 2.0, 0.5]
+b = [1, 0, 1]
+s = [0.5, 1.5, -1.0]
+
+[plates]
+n = "rows"
+
+[variables.rate]
+distribution = "gamma"
+shape = 2.0
+rate = 1.0
+
+[variables.count]
+plates = ["n"]
+distribution = "poisson"
+rate = "rate * e"
+observed = "c"
+
+[variables.p]
+distribution = "beta"
+alpha = 1.0
+beta = 1.0
+
+[variables.hit]
+plates = ["n"]
+distribution = "bernoulli"
+probability = "p"
+observed = "b"
+
+[variables.m]
+distribution = "normal"
+mean = 0.0
+sd = 3.0
+
+[variables.value]
+plates = ["n"]
+distribution = "student-t"
+degrees_of_freedom = 5.0
+mean = "m"
+sd = 2.0
+observed = "s"
+"#,
+        &[("e", &[2.0])],
+    );
+    // Gamma(10, 4.5): a negative binomial.
+    let (means, sds) = column(&prediction, "count");
+    close("count", means, &[20.0 / 4.5], 1e-12);
+    close("sd of the count", sds, &[(20.0_f64 / 4.5 + 40.0 / 20.25).sqrt()], 1e-12);
+    let (means, sds) = column(&prediction, "hit");
+    close("hit", means, &[0.6], 1e-12);
+    close("sd of the hit", sds, &[0.24_f64.sqrt()], 1e-12);
+    let (means, sds) = column(&prediction, "value");
+    let s = sd(&ascent, "m")[0];
+    close("value", means, &mean(&ascent, "m"), 1e-12);
+    close("sd of the value", sds, &[(s * s + 4.0 * 5.0 / 3.0).sqrt()], 1e-10);
+}
