@@ -14,6 +14,9 @@ use crate::error::CaviError;
 
 /// Iterations of the first round.
 const FIRST_ROUND: usize = 8;
+/// Relative difference of ELBOs that are taken for equal.
+const AGREEMENT: f64 = 1e-8;
+
 /// The seed and the kind of the start that a restart begins from.
 ///
 /// # Errors
@@ -70,6 +73,11 @@ pub(crate) fn choose(
         // Stable: the first of equals.
         alive.sort_by(|a, b| b.0.total_cmp(&a.0));
         alive.truncate(half);
+        // Starts that have come to the same need not run on.
+        let agree = |(last, first): (f64, f64)| first - last <= AGREEMENT * first.abs();
+        if alive.last().map(|a| a.0).zip(alive.first().map(|a| a.0)).is_some_and(agree) {
+            alive.truncate(1);
+        }
         running = alive.into_iter().map(|(_, state)| state).collect();
         iterations *= 2;
     }

@@ -21,8 +21,10 @@ use crate::program::{Factor, FactorId, Program, Source, Step};
 const SAMPLE_ROWS: usize = 8192;
 /// Most starts that compete in a restart.
 const MOST_STARTS: usize = 8;
-/// Rows × categories that all competing starts together may have: larger models run each start on its own.
-const LARGEST: usize = 400_000;
+/// Products of an iteration of all competing starts together: larger models run each start on its own.
+const LARGEST: usize = 28_000_000;
+/// What a probability costs besides the products that it comes from, in products.
+const PROBABILITY: usize = 64;
 /// Lloyd steps after k-means++ where they are made.
 const LLOYD_STEPS: usize = 10;
 
@@ -79,12 +81,27 @@ pub(crate) fn competing_starts(program: &Program, plan: &Plan, inference: &Infer
     if !auto || !batch || !(0..program.factors.len()).any(|f| begins_apart(program, plan, f, &nothing)) {
         return 1;
     }
-    let categories = |f: &Factor| match f.family {
-        Family::Categorical(k) | Family::MarkovChain(k) => k * if f.local { f.elements() } else { 1 },
+    let cost = |(f, factor): (FactorId, &Factor)| match factor.family {
+        Family::Categorical(k) | Family::MarkovChain(k) => {
+            let elements = if factor.local { factor.elements() } else { 1 };
+            k * (elements * PROBABILITY + features(program, plan, f))
+        }
         _ => 0,
     };
-    let size = program.num_rows * program.factors.iter().map(categories).sum::<usize>();
+    let size = program.num_rows * program.factors.iter().enumerate().map(cost).sum::<usize>();
     (LARGEST / size.max(1)).clamp(1, MOST_STARTS)
+}
+
+/// Numbers of a row that are multiplied with each category of a gate.
+fn features(program: &Program, plan: &Plan, f: FactorId) -> usize {
+    let own = |source: Source| matches!(source, Source::Statistic { factor, .. } if factor == f);
+    let groups = plan.groups.iter().filter(|g| g.operands.iter().any(|o| own(o.source)));
+    groups
+        .map(|g| {
+            let others = g.operands.iter().filter(|o| !own(o.source));
+            others.flat_map(|o| program.shape(o.source)).product::<usize>()
+        })
+        .sum()
 }
 
 /// Whether a gate has to be told where its categories begin, or they might stay alike.

@@ -30,6 +30,9 @@ pub(super) struct Sighting {
     pub(super) others: Vec<usize>,
 }
 
+/// A data array and the levels of the other look-ups by their axes: where the coordinates of an observation begin.
+type Place = (Option<usize>, Vec<(usize, u32)>);
+
 /// What a profile is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
@@ -94,7 +97,7 @@ impl Engine {
         if rows.saturating_mul(widths.iter().sum()) > MOST_OBSERVATIONS {
             return Ok(None);
         }
-        let mut places: HashMap<(Option<usize>, Vec<(usize, u32)>), u32> = HashMap::new();
+        let mut places: HashMap<Place, u32> = HashMap::new();
         let mut width = 0_u32;
         let mut observations: Vec<(u32, u32, f64, f64)> = Vec::new();
         let mut units = 0;

@@ -1,0 +1,94 @@
+//! Small discrete models whose factors are exact: the ELBO is the evidence, summed over every assignment.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use common::{close, fit};
+
+/// log Σ over all assignments of `states` values to `length` places of the probability that `joint` gives in logarithms.
+fn enumerate(states: usize, length: u32, joint: impl Fn(&[usize]) -> f64) -> f64 {
+    let all = (0..states.pow(length)).map(|code| {
+        let path: Vec<usize> = (0..length).map(|t| code / states.pow(t) % states).collect();
+        joint(&path)
+    });
+    let values: Vec<f64> = all.collect();
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    largest + values.iter().map(|v| (v - largest).exp()).sum::<f64>().ln()
+}
+
+fn log_normal(x: f64, mean: f64, sd: f64) -> f64 {
+    -0.5 * ((x - mean) / sd).powi(2) - sd.ln() - 0.5 * (2.0 * std::f64::consts::PI).ln()
+}
+
+#[test]
+fn a_chain_with_known_parameters_has_the_evidence_of_all_its_paths() {
+    let (elbo, ascent) = fit(r#"
+        [data.values]
+        y = [0.3, 1.9, "", 2.2, 4.1, 3.7]
+        c = [0, 1, 1, 2, 0, 2]
+        first = { axes = ["state"], values = [0.5, 0.3, 0.2] }
+        centre = { axes = ["state"], values = [0.0, 2.0, 4.0] }
+        symbol_of = { axes = ["state", "symbol"], values = [[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8]] }
+        [plates]
+        time = "rows"
+        state = 3
+        symbol = 3
+        [variables.z]
+        plates = ["time"]
+        distribution = "markov-chain"
+        initial = "first"
+        transition = [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.0, 0.4, 0.6]]
+        [variables.x]
+        plates = ["time"]
+        distribution = "normal"
+        mean = "centre[z]"
+        sd = 0.9
+        observed = "y"
+        [variables.s]
+        plates = ["time"]
+        distribution = "categorical"
+        probabilities = "symbol_of[z]"
+        observed = "c"
+        "#);
+    let y = [Some(0.3), Some(1.9), None, Some(2.2), Some(4.1), Some(3.7)];
+    let c = [0, 1, 1, 2, 0, 2];
+    let emission: [[f64; 3]; 3] = [[0.6, 0.3, 0.1], [0.2, 0.5, 0.3], [0.1, 0.1, 0.8]];
+    let transition: [[f64; 3]; 3] = [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.0, 0.4, 0.6]];
+    let first: [f64; 3] = [0.5, 0.3, 0.2];
+    let joint = |path: &[usize]| {
+        let mut sum = first[path[0]].ln() + path.windows(2).map(|w| transition[w[0]][w[1]].ln()).sum::<f64>();
+        for (t, &z) in path.iter().enumerate() {
+            sum += emission[z][c[t]].ln() + y[t].map_or(0.0, |y| log_normal(y, 2.0 * z as f64, 0.9));
+        }
+        sum
+    };
+    close("elbo", &[elbo], &[enumerate(3, 6, joint)], 1e-12);
+    assert_eq!(ascent.elbo_terms().len(), 3);
+}
+
+#[test]
+fn one_gate_over_all_rows_has_the_evidence_of_its_categories() {
+    let (elbo, _) = fit(r#"
+        [data.values]
+        y = [0.3, 1.9, 0.7, 1.2]
+        weight = { axes = ["kind"], values = [0.25, 0.75] }
+        centre = { axes = ["kind"], values = [0.0, 2.0] }
+        [plates]
+        row = "rows"
+        kind = 2
+        [variables.z]
+        distribution = "categorical"
+        probabilities = "weight"
+        [variables.x]
+        plates = ["row"]
+        distribution = "normal"
+        mean = "centre[z]"
+        sd = 1.5
+        observed = "y"
+        "#);
+    let weight: [f64; 2] = [0.25, 0.75];
+    let joint = |z: &[usize]| {
+        weight[z[0]].ln() + [0.3, 1.9, 0.7, 1.2].iter().map(|y| log_normal(*y, 2.0 * z[0] as f64, 1.5)).sum::<f64>()
+    };
+    close("elbo", &[elbo], &[enumerate(2, 1, joint)], 1e-12);
+}
