@@ -187,6 +187,10 @@ fn row_energy(engine: &Engine, count: usize, codes: &[&[u32]], workspace: &Works
     for (group, coefficient) in engine.plan.groups.iter().zip(&engine.coefficients).filter(|(g, _)| g.dynamic) {
         let inputs: Vec<&[f64]> =
             (0..group.operands.len()).map(|o| engine.operand(group, o, &rows, workspace)).collect();
+        // Second moments of a chain whose rows share one precision are not kept; no other statistic is in their products.
+        if inputs.iter().any(|i| i.is_empty()) {
+            continue;
+        }
         let mut summary = vec![0.0; group.size()];
         group.summary.run(count, codes, &inputs, 1.0, None, &mut summary);
         for (s, c) in summary.iter().zip(coefficient) {
