@@ -11,6 +11,7 @@ mod likelihood;
 mod metric;
 pub mod model;
 pub mod part;
+mod pass;
 mod posterior;
 pub mod program;
 mod report;
@@ -19,6 +20,7 @@ pub mod settings;
 mod spread;
 pub mod trainer;
 pub mod training;
+mod transform;
 pub mod weights;
 
 pub use bound::{Bound, Totals};
