@@ -72,7 +72,8 @@ def main():
         title = "# `sgvi` against long NUTS runs, full-rank, default settings\n\n"
         note = (
             "\n\n`pass`: every mean within 0.1 reference sd and every sd within 10 %; `said`: not so, and the verdict is not\n"
-            "`good`. `numbers` is how many means and sds are compared, the next two columns are\nthe largest differences; the time is that of the processors over the whole process.\n"
+            "`good`. `numbers` is how many means and sds are compared, the next two columns are\n"
+            "the largest differences; the time is that of the processors over the whole process.\n"
         )
         arguments.write.write_text(title + text + note)
     return 1 if failures else 0
