@@ -321,9 +321,9 @@ pub struct Observed {
     pub parameters: Vec<SlotId>,
 }
 
-/// A normal whose mean is affine in amortised variables: x ~ N(m + J·(z − E[z]), s²) with J the same in every row.
+/// A normal whose mean is affine in amortised variables: x ~ N(m + J·(z − E\[z\]), s²) with J the same in every row.
 ///
-/// E_q[log N(x; m(z), s)] = log N(x; m(E[z]), s) − ½ Σ_p Var_q(m_p(z)) / s_p², the same for the divergence of an amortised
+/// E_q\[log N(x; m(z), s)\] = log N(x; m(E\[z\]), s) − ½ Σ_p Var_q(m_p(z)) / s_p², the same for the divergence of an amortised
 /// variable whose prior's mean it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spread {
