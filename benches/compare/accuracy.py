@@ -167,6 +167,7 @@ class Peer:
         self.guide = (AutoNormal if problem.family == "mean-field" else AutoMultivariateNormal)(problem.model)
         data = tuple(jnp.asarray(d) for d in problem.data)
         self.svi = SVI(problem.model, self.guide, numpyro.optim.Adam(rate), Trace_ELBO(num_particles=particles))
+        self.longest = 0.0  # seconds of a run that did not get there
         self.start = self.svi.init(jax.random.PRNGKey(0), *data)
 
         @jax.jit
@@ -186,6 +187,7 @@ class Peer:
             steps += EVERY
             if self.problem.peer(self.guide, self.svi.get_params(state)) >= level:
                 return seconds, steps
+        self.longest = max(self.longest, seconds)
         return float("inf"), steps
 
 
@@ -211,14 +213,14 @@ def run(context):
             longest = 2.0 * min((t[0][0] for t in trials.values()), default=float("inf"))
             trials[rate, particles] = (peer.run(level, longest), peer)
         (seconds, steps), fastest = min(trials.values(), key=lambda t: t[0][0])
-        if seconds == float("inf"):
-            raise RuntimeError(f"NumPyro did not reach {level} on {problem.title} within {MOST_STEPS} steps")
+        reached = seconds < float("inf")
 
         def mine(problem=problem):
             return ours.run("sgvi", problem.file, "--family", problem.family)
 
-        def theirs(fastest=fastest, level=level):
-            return fastest.run(level)[0]
+        def theirs(fastest=fastest, level=level, reached=reached):
+            # Where no trial got there, the shortest time of those that made all steps is a lower bound.
+            return fastest.run(level)[0] if reached else min(peer.longest for _, peer in trials.values())
 
         runs, times = alternate(context.repetitions, mine, theirs)
         common = {
@@ -230,7 +232,8 @@ def run(context):
             "our_iterations_needed": needed,
             "our_iterations": best.summary["iterations"],
         }
-        label = f"NumPyro SVI, compiled (Adam {fastest.rate}, {fastest.particles} draws, f64: the fastest of {len(trials)})"
+        chosen = f"Adam {fastest.rate}, {fastest.particles} draws, f64: the fastest of {len(trials)}"
+        label = f"NumPyro SVI, compiled ({chosen if reached else f'the best of {len(trials)} settings, {MOST_STEPS} steps'})"
         yield Result(
             f"{problem.title}: time to within {MARGIN} nats of the best ELBO",
             "s",
@@ -243,6 +246,7 @@ def run(context):
                 "its learning rate and number of draws are the fastest of eight for this problem, and its compilation is left out."
             ),
             notes=common,
+            peer_reached=reached,
         )
         yield Result(
             f"{problem.title}: the same, ours to its own stopping rule",
@@ -252,4 +256,5 @@ def run(context):
             times,
             fair="In the peer's favour: ours decides by itself when to stop, the peer is told.",
             notes=common,
+            peer_reached=reached,
         )

@@ -95,6 +95,12 @@ def main():
     default = ROOT / "benches" / "runs" / name if arguments.scale == 1.0 else Path(tempfile.mkdtemp(prefix="peers-"))
     output = arguments.output or default
     output.mkdir(parents=True, exist_ok=True)
+    earlier = output / "results.json"
+    if set(arguments.only) != set(COMPARISONS) and earlier.exists():
+        # A part measured again takes the place of that part; the rest stays, each result with its commit.
+        kept = json.loads(earlier.read_text(encoding="utf-8"))
+        record["results"] = [r for r in kept["results"] if r["comparison"] not in arguments.only]
+        record["not_run"] = {name: why for name, why in kept["not_run"].items() if name not in arguments.only}
     for chosen in arguments.only:
         module, function = COMPARISONS[chosen]
         begin = time.perf_counter()
@@ -105,7 +111,7 @@ def main():
             context = Context(Path(folder), arguments.scale, arguments.repetitions)
             try:
                 for result in getattr(importlib.import_module(module), function)(context):
-                    record["results"].append({"comparison": chosen, **result.as_json(), "load_after": os.getloadavg()[0]})
+                    record["results"].append({"comparison": chosen, **result.as_json(), "load_after": os.getloadavg()[0], "commit": about["commit"]})
                     print(report.line(record["results"][-1]), flush=True)
             except (RuntimeError, subprocess.CalledProcessError) as error:
                 record["not_run"][chosen] = str(error)

@@ -32,11 +32,12 @@ def figures(result):
     if not result["peer"]:
         return " · ".join(number(v) for v in result["ours"]) + f" {result['unit']}", ""
     mine, theirs = (seconds(statistics.median(result[side]), result["unit"]) for side in ("ours", "theirs"))
-    return mine if result["reached"] else f"not reached in {mine}", theirs
+    told = [text if result.get(key, True) else f"not reached in {text}" for text, key in ((mine, "reached"), (theirs, "peer_reached"))]
+    return told[0], told[1]
 
 
 def verdict(result):
-    ratio = "" if result["ratio"] is None else f"{'' if result['reached'] else '< '}{number(result['ratio'])} ×"
+    ratio = "" if result["ratio"] is None else f"{'< ' if not result['reached'] else '' if result.get('peer_reached', True) else '> '}{number(result['ratio'])} ×"
     if result["target"] is None or result["ratio"] is None:
         return ratio, ""
     return ratio, f"{number(result['target'])} × {'met' if result['meets_target'] else 'missed'}"

@@ -15,6 +15,7 @@ class Result:
     target: float | None = None  # of the ratio
     fair: str = ""  # one sentence
     reached: bool = True  # false where ours never got where the peer did: its numbers are then lower bounds
+    peer_reached: bool = True  # false where the peer never got where ours did: its numbers are then lower bounds
     notes: dict = dataclasses.field(default_factory=dict)  # raw numbers beside
 
     def ratio(self):
