@@ -63,6 +63,11 @@ impl Engine {
                 .map(|entropy| total * entropy)
                 .map_err(|e| self.broken(f, rows.start, e));
         }
+        if let (Family::NormalVector(d), false) = (factor.family, factor.point) {
+            let [mean, second, ..] = &mut statistics[..] else { return Ok(0.0) };
+            return factorisations_by_pattern(d, &natural[0], &natural[1], mean, second, |i| weight(i / elements))
+                .map_err(|(i, e)| self.broken(f, rows.start + i / elements, e));
+        }
         let mut own_arrays: Vec<ChunksExact<'_, f64>> =
             natural.iter().enumerate().map(|(s, n)| n.chunks_exact(factor.family.statistic_size(s).max(1))).collect();
         let mut expected_arrays: Vec<ChunksExactMut<'_, f64>> = statistics
@@ -97,6 +102,88 @@ impl Engine {
             reason: error.0,
         }
     }
+}
+
+/// Factorisations that are remembered within a chunk.
+const MOST_PATTERNS: usize = 32;
+
+/// A precision matrix J as the coefficient of xxᵀ, its Cholesky factor, its inverse, and the entropy of N(·, J⁻¹).
+#[derive(Default)]
+struct Factorisation {
+    quadratic: Vec<f64>,
+    lower: Vec<f64>,
+    covariance: Vec<f64>,
+    entropy: f64,
+}
+
+impl Factorisation {
+    /// Takes the place of what was there.
+    fn set(&mut self, d: usize, quadratic: &[f64]) -> Result<(), NaturalError> {
+        self.quadratic.clear();
+        self.quadratic.extend_from_slice(quadratic);
+        self.lower.resize(d * d, 0.0);
+        self.covariance.resize(d * d, 0.0);
+        for i in 0..d {
+            for j in 0..d {
+                self.lower[i * d + j] = -(quadratic[i * d + j] + quadratic[j * d + i]);
+            }
+        }
+        matrix::cholesky_in_place(&mut self.lower, d)
+            .map_err(|_| NaturalError::new("a precision matrix that is not positive definite"))?;
+        matrix::cholesky_inverse_into(&self.lower, d, &mut self.covariance);
+        let log_two_pi_e = (2.0 * std::f64::consts::PI).ln() + 1.0;
+        self.entropy = 0.5 * (d as f64 * log_two_pi_e - matrix::cholesky_log_determinant(&self.lower, d));
+        Ok(())
+    }
+}
+
+/// Gaussians whose precisions repeat, as those of rows with the same missing cells do: equal ones are factorised once.
+///
+/// Returns the sum of the entropies, each with its weight, or the place of the first without a distribution.
+fn factorisations_by_pattern(
+    d: usize,
+    linear: &[f64],
+    quadratic: &[f64],
+    mean: &mut [f64],
+    second: &mut [f64],
+    weight: impl Fn(usize) -> f64,
+) -> Result<f64, (usize, NaturalError)> {
+    let mut known: Vec<Factorisation> = Vec::new();
+    let mut oldest = MOST_PATTERNS - 1;
+    let mut entropy = 0.0;
+    let rows = linear.chunks_exact(d).zip(quadratic.chunks_exact(d * d));
+    let targets = mean.chunks_exact_mut(d).zip(second.chunks_exact_mut(d * d));
+    for (i, ((linear, quadratic), (mean, second))) in rows.zip(targets).enumerate() {
+        let place = match known.iter().position(|f| f.quadratic == quadratic) {
+            Some(place) => place,
+            None => {
+                let place = if known.len() < MOST_PATTERNS {
+                    known.push(Factorisation::default());
+                    known.len() - 1
+                } else {
+                    oldest = (oldest + 1) % MOST_PATTERNS;
+                    oldest
+                };
+                known[place].set(d, quadratic).map_err(|e| (i, e))?;
+                place
+            }
+        };
+        let factorisation = &known[place];
+        mean.copy_from_slice(linear);
+        matrix::cholesky_solve(&factorisation.lower, d, mean);
+        if mean.iter().any(|m| !m.is_finite()) {
+            return Err((i, NaturalError::new("a mean that is not finite")));
+        }
+        for (row, (second, covariance)) in
+            second.chunks_exact_mut(d).zip(factorisation.covariance.chunks_exact(d)).enumerate()
+        {
+            for ((s, c), m) in second.iter_mut().zip(covariance).zip(mean.iter()) {
+                *s = c + mean[row] * m;
+            }
+        }
+        entropy += weight(i) * factorisation.entropy;
+    }
+    Ok(entropy)
 }
 
 /// Gaussians with one precision for all rows: J = −2 · (coefficient of xxᵀ) is inverted once, means are a matrix product.
@@ -135,4 +222,53 @@ fn shared_covariance(
     }
     let log_two_pi_e = (2.0 * std::f64::consts::PI).ln() + 1.0;
     Ok(0.5 * (d as f64 * log_two_pi_e - matrix::cholesky_log_determinant(&lower, d)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn precisions_that_repeat_give_what_each_row_gives() {
+        // Forty different precisions, more than are remembered, in runs and again after others.
+        let (d, count) = (2, 200);
+        let mut linear = Vec::new();
+        let mut quadratic = Vec::new();
+        for row in 0..count {
+            let pattern = f64::from((row / 3 + row % 2) % 40);
+            linear.extend([f64::from(row) - 90.0, 3.0]);
+            quadratic.extend([-0.5 - 0.1 * pattern, -0.2, -0.2, -1.5]);
+        }
+        let (mut mean, mut second) = (vec![0.0; 400], vec![0.0; 800]);
+        let weight = |row: usize| 1.0 + row as f64;
+        let entropy =
+            factorisations_by_pattern(d, &linear, &quadratic, &mut mean, &mut second, weight).unwrap_or(f64::NAN);
+        let mut expected = 0.0;
+        for row in 0..count as usize {
+            // J = −2 · (coefficient of xxᵀ), inverted by Cramer's rule.
+            let [a, b, c] = [-2.0 * quadratic[4 * row], -2.0 * quadratic[4 * row + 1], -2.0 * quadratic[4 * row + 3]];
+            let determinant = a * c - b * b;
+            let covariance = [c / determinant, -b / determinant, -b / determinant, a / determinant];
+            let m: Vec<f64> = (0..2)
+                .map(|i| covariance[2 * i] * linear[2 * row] + covariance[2 * i + 1] * linear[2 * row + 1])
+                .collect();
+            for i in 0..2 {
+                assert!((mean[2 * row + i] - m[i]).abs() < 1e-11 * (1.0 + m[i].abs()));
+                for j in 0..2 {
+                    let moment = covariance[2 * i + j] + m[i] * m[j];
+                    assert!((second[4 * row + 2 * i + j] - moment).abs() < 1e-10 * (1.0 + moment.abs()));
+                }
+            }
+            expected += weight(row) * ((2.0 * std::f64::consts::PI).ln() + 1.0 - 0.5 * determinant.ln());
+        }
+        assert!((entropy - expected).abs() < 1e-9 * expected.abs(), "{entropy} {expected}");
+    }
+
+    #[test]
+    fn a_precision_that_is_not_positive_is_named_by_its_place() {
+        let quadratic = [-1.0, 1.0];
+        let (mut mean, mut second) = ([0.0; 2], [0.0; 2]);
+        let result = factorisations_by_pattern(1, &[1.0, 1.0], &quadratic, &mut mean, &mut second, |_| 1.0);
+        assert!(matches!(result, Err((1, _))));
+    }
 }
