@@ -183,3 +183,60 @@ observed = "s"
     close("value", means, &mean(&ascent, "m"), 1e-12);
     close("sd of the value", sds, &[(s * s + 4.0 * 5.0 / 3.0).sqrt()], 1e-10);
 }
+
+#[test]
+fn moments_that_do_not_exist_count_only_where_they_have_weight() {
+    let model = |categories: usize, values: &str| {
+        format!(
+            r#"
+[data.values]
+y = {values}
+
+[plates]
+n = "rows"
+k = {categories}
+
+[variables.pi]
+distribution = "dirichlet"
+dimension = "k"
+concentration = 0.001
+
+[variables.z]
+plates = ["n"]
+distribution = "categorical"
+probabilities = "pi"
+
+[variables.m]
+plates = ["k"]
+distribution = "normal"
+mean = 0.0
+sd = 10.0
+
+[variables.tau]
+plates = ["k"]
+distribution = "gamma"
+shape = 0.4
+rate = 0.1
+
+[variables.x]
+plates = ["n"]
+distribution = "normal"
+mean = "m[z]"
+precision = "tau[z]"
+observed = "y"
+"#
+        )
+    };
+    // A component without rows keeps shape 0.4, at which E[1/τ] is infinite; the weight of it is zero.
+    let values = "[1.0, 1.5, 0.8, 1.2, 0.9, 1.1]";
+    let (ascent, prediction) = predicted(&model(3, values), &[("y", &[1.0])]);
+    let (_, sds) = column(&prediction, "x");
+    let (shapes, rates) = (parameter(&ascent, "tau", "shape"), parameter(&ascent, "tau", "rate"));
+    let used = (0..3).find(|&k| shapes[k] > 3.0).expect("one component has all rows");
+    assert!((0..3).all(|k| k == used || shapes[k] < 1.0), "{shapes:?}");
+    let expected = (sd(&ascent, "m")[used].powi(2) + rates[used] / (shapes[used] - 1.0)).sqrt();
+    close("sd", sds, &[expected], 1e-8);
+    // One row alone leaves shape 0.9.
+    let (_, prediction) = predicted(&model(1, "[1.0]"), &[("y", &[1.0])]);
+    assert_eq!(column(&prediction, "x").1, [f64::INFINITY]);
+}

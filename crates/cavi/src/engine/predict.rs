@@ -90,7 +90,11 @@ impl Engine {
     ) -> Result<(Vec<f64>, Vec<f64>), CaviError> {
         let sum = |products| self.derived_rows(products, &derived.index, &derived.axes, rows.clone());
         let (means, random, seconds) = (sum(&derived.mean)?, sum(&derived.random_mean)?, sum(&derived.second)?);
-        let sds = random.iter().zip(&seconds).map(|(m, s)| (s - m * m).max(0.0).sqrt()).collect();
+        let sds = random
+            .iter()
+            .zip(&seconds)
+            .map(|(m, s)| if s.is_finite() { (s - m * m).max(0.0).sqrt() } else { f64::INFINITY })
+            .collect();
         Ok((means, sds))
     }
 
@@ -115,6 +119,8 @@ impl Engine {
         let output =
             Operand { source: Source::Summary(usize::MAX), index: order.iter().map(|&i| index[i].clone()).collect() };
         let mut out = vec![0.0; rows.len() * shape.iter().product::<usize>()];
+        // The weight of moments that do not exist: where it is more than rounding, nor does the sum.
+        let mut without = vec![0.0; out.len()];
         let codes = self.reader.codes(rows.clone());
         for (coefficient, operands) in products {
             let inputs: Vec<&Operand> = operands.iter().collect();
@@ -123,11 +129,25 @@ impl Engine {
             };
             let row_level = |o: &Operand| matches!(o.source, Source::Summary(_)) || program.is_row_level(o);
             let nest = crate::plan::contraction(program, &inputs, Some(&output), Some(ROWS), &shapes, &row_level);
-            let moments: Vec<Option<Vec<f64>>> = operands.iter().map(|o| self.moments(o, Some(&workspace))).collect();
-            let own = operands.iter().zip(&moments);
-            let arrays: Vec<&[f64]> =
-                own.map(|(o, m)| m.as_deref().unwrap_or_else(|| self.any_array(o, &rows, &workspace))).collect();
-            nest.run(rows.len(), &codes, &arrays, *coefficient, None, &mut out);
+            let mut moments: Vec<Option<Vec<f64>>> =
+                operands.iter().map(|o| self.moments(o, Some(&workspace))).collect();
+            let absent: Vec<Option<Vec<f64>>> =
+                moments.iter_mut().map(|m| m.as_mut().and_then(take_infinite)).collect();
+            let run = |moments: &[Option<Vec<f64>>], coefficient: f64, out: &mut [f64]| {
+                let own = operands.iter().zip(moments);
+                let arrays: Vec<&[f64]> =
+                    own.map(|(o, m)| m.as_deref().unwrap_or_else(|| self.any_array(o, &rows, &workspace))).collect();
+                nest.run(rows.len(), &codes, &arrays, coefficient, None, out);
+            };
+            run(&moments, *coefficient, &mut out);
+            for (position, indicator) in absent.into_iter().enumerate().filter(|(_, indicator)| indicator.is_some()) {
+                let kept = std::mem::replace(&mut moments[position], indicator);
+                run(&moments, 1.0, &mut without);
+                moments[position] = kept;
+            }
+        }
+        for (value, _) in out.iter_mut().zip(&without).filter(|(_, weight)| weight.abs() > f64::EPSILON) {
+            *value = f64::INFINITY;
         }
         Ok(out)
     }
@@ -256,4 +276,11 @@ impl Engine {
             Source::Summary(_) | Source::Moment { .. } => &[],
         }
     }
+}
+
+/// Takes infinite values out of an array, zero in their place; returns where they were, as ones, if there were any.
+fn take_infinite(values: &mut Vec<f64>) -> Option<Vec<f64>> {
+    let indicator: Vec<f64> = values.iter().map(|v| f64::from(u8::from(v.is_infinite()))).collect();
+    values.iter_mut().filter(|v| v.is_infinite()).for_each(|v| *v = 0.0);
+    indicator.contains(&1.0).then_some(indicator)
 }
