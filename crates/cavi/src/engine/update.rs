@@ -197,16 +197,9 @@ fn shared_covariance(
     second: &mut [f64],
 ) -> Result<f64, NaturalError> {
     let count = linear.len() / d;
-    let mut lower = vec![0.0; d * d];
-    for i in 0..d {
-        for j in 0..d {
-            lower[i * d + j] = -(quadratic[i * d + j] + quadratic[j * d + i]);
-        }
-    }
-    matrix::cholesky_in_place(&mut lower, d)
-        .map_err(|_| NaturalError::new("a precision matrix that is not positive definite"))?;
-    let mut covariance = vec![0.0; d * d];
-    matrix::cholesky_inverse_into(&lower, d, &mut covariance);
+    let mut factorisation = Factorisation::default();
+    factorisation.set(d, quadratic)?;
+    let Factorisation { covariance, entropy, .. } = factorisation;
     mean.fill(0.0);
     product(linear, &covariance, count, d, d, 1.0, mean);
     if mean.iter().any(|m| !m.is_finite()) {
@@ -220,8 +213,7 @@ fn shared_covariance(
             }
         }
     }
-    let log_two_pi_e = (2.0 * std::f64::consts::PI).ln() + 1.0;
-    Ok(0.5 * (d as f64 * log_two_pi_e - matrix::cholesky_log_determinant(&lower, d)))
+    Ok(entropy)
 }
 
 #[cfg(test)]
