@@ -132,7 +132,7 @@ impl Engine {
             let mut moments: Vec<Option<Vec<f64>>> =
                 operands.iter().map(|o| self.moments(o, Some(&workspace))).collect();
             let absent: Vec<Option<Vec<f64>>> =
-                moments.iter_mut().map(|m| m.as_mut().and_then(take_infinite)).collect();
+                moments.iter_mut().map(|m| m.as_deref_mut().and_then(take_infinite)).collect();
             let run = |moments: &[Option<Vec<f64>>], coefficient: f64, out: &mut [f64]| {
                 let own = operands.iter().zip(moments);
                 let arrays: Vec<&[f64]> =
@@ -279,7 +279,7 @@ impl Engine {
 }
 
 /// Takes infinite values out of an array, zero in their place; returns where they were, as ones, if there were any.
-fn take_infinite(values: &mut Vec<f64>) -> Option<Vec<f64>> {
+fn take_infinite(values: &mut [f64]) -> Option<Vec<f64>> {
     let indicator: Vec<f64> = values.iter().map(|v| f64::from(u8::from(v.is_infinite()))).collect();
     values.iter_mut().filter(|v| v.is_infinite()).for_each(|v| *v = 0.0);
     indicator.contains(&1.0).then_some(indicator)
