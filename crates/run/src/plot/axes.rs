@@ -1,11 +1,22 @@
 //! Axes: ranges, ticks, labels and the frame of a panel.
 
+use super::canvas::{Canvas, PlotError, pixels, stroke, text_style, units};
 use super::colour::{FRAME, GRID, INK, MUTED};
 use super::font::Font;
-use super::scene::{Anchor, Area, Picture, Point, Shape, Text};
+use super::scene::{Anchor, Area, Picture, Point, Shape};
+use plotters::chart::ChartBuilder;
+use plotters::coord::CoordTranslate;
+use plotters::coord::cartesian::Cartesian2d;
+use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
+use plotters::drawing::{DrawingArea, IntoDrawingArea};
+use plotters::element::Rectangle;
+use std::ops::Range;
 
 const TICK_SIZE: f64 = 10.5;
 const LABEL_SIZE: f64 = 11.5;
+const TITLE_SIZE: f64 = 12.5;
+/// About how many ticks a vertical axis has.
+const Y_TICKS: usize = 6;
 
 /// The range of one axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,10 +71,13 @@ impl Axis {
 
     /// About `count` round values within the range, with their labels.
     pub(super) fn ticks(&self, count: usize) -> Vec<(f64, String)> {
+        if count == 0 {
+            return Vec::new();
+        }
         if self.logarithmic {
             return self.decades(count);
         }
-        let step = round_step((self.high - self.low) / count.max(1) as f64);
+        let step = round_step((self.high - self.low) / count as f64);
         let step = if self.whole { step.max(1.0) } else { step };
         let largest = self.low.abs().max(self.high.abs());
         let first = (self.low / step - 1e-9).ceil() as i64;
@@ -73,7 +87,7 @@ impl Axis {
 
     fn decades(&self, count: usize) -> Vec<(f64, String)> {
         let (first, last) = (self.low.log10().round() as i64, self.high.log10().round() as i64);
-        let every = ((last - first) as usize).div_ceil(count.max(1)).max(1);
+        let every = ((last - first) as usize).div_ceil(count).max(1);
         (first..=last).step_by(every).map(|power| (10f64.powi(power as i32), power_of_ten(power))).collect()
     }
 }
@@ -131,12 +145,32 @@ fn power_of_ten(power: i64) -> String {
     }
 }
 
-/// A panel: its area and what its axes show.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Frame {
-    pub(super) area: Area,
-    pub(super) x: Axis,
-    pub(super) y: Axis,
+impl Ranged for Axis {
+    type FormatOption = NoDefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        let (from, to) = (f64::from(limit.0), f64::from(limit.1));
+        (from + self.share(*value) * (to - from)).round() as i32
+    }
+
+    /// The ticks; there are none between them.
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        if hint.weight().allow_light_points() {
+            return Vec::new();
+        }
+        self.ticks(hint.max_num_points()).into_iter().map(|(value, _)| value).collect()
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.low..self.high
+    }
+}
+
+impl ValueFormatter<f64> for Axis {
+    fn format(value: &f64) -> String {
+        value.to_string().replace('-', "−")
+    }
 }
 
 /// The words around a panel.
@@ -147,73 +181,107 @@ pub(super) struct Labels<'a> {
     pub(super) y: &'a str,
 }
 
-impl Frame {
-    /// A panel that fills `outer`, with room for ticks and labels.
-    pub(super) fn within(outer: Area, x: Axis, y: Axis, labels: &Labels<'_>) -> Self {
+/// What is drawn on within a panel, in the units of its axes.
+pub(super) type PanelArea<'p> = DrawingArea<Canvas<'p>, Cartesian2d<Axis, Axis>>;
+
+/// A panel with its axes, drawn.
+#[derive(Clone)]
+pub(super) struct Panel {
+    /// What the axes enclose, in pixels.
+    pub(super) area: Area,
+    coordinates: Cartesian2d<Axis, Axis>,
+}
+
+impl Panel {
+    /// Draws a panel that fills `outer` with its grid, frame, ticks and labels.
+    pub(super) fn new(
+        picture: &mut Picture,
+        outer: Area,
+        x: Axis,
+        y: Axis,
+        labels: &Labels<'_>,
+    ) -> Result<Self, PlotError> {
         let font = Font::new();
-        let widest = y.ticks(6).iter().map(|(_, text)| font.width(text, TICK_SIZE)).fold(0.0, f64::max);
-        let left = widest + 10.0 + if labels.y.is_empty() { 0.0 } else { 20.0 };
+        let widest = y.ticks(Y_TICKS).iter().map(|(_, text)| font.width(text, TICK_SIZE)).fold(0.0, f64::max);
+        let left = widest + 12.0 + if labels.y.is_empty() { 0.0 } else { 20.0 };
+        Self::with_rows(picture, outer, x, y, labels, left, Y_TICKS)
+    }
+
+    /// Draws a panel whose vertical axis has no ticks but `left` pixels at its left for what the rows are.
+    pub(super) fn of_rows(
+        picture: &mut Picture,
+        outer: Area,
+        x: Axis,
+        y: Axis,
+        labels: &Labels<'_>,
+        left: f64,
+    ) -> Result<Self, PlotError> {
+        Self::with_rows(picture, outer, x, y, labels, left, 0)
+    }
+
+    fn with_rows(
+        picture: &mut Picture,
+        outer: Area,
+        x: Axis,
+        y: Axis,
+        labels: &Labels<'_>,
+        left: f64,
+        y_ticks: usize,
+    ) -> Result<Self, PlotError> {
         let top = if labels.title.is_empty() { 8.0 } else { 28.0 };
         let bottom = if labels.x.is_empty() { 24.0 } else { 42.0 };
-        let area = Area {
-            x: outer.x + left,
-            y: outer.y + top,
-            width: (outer.width - left - 10.0).max(10.0),
-            height: (outer.height - top - bottom).max(10.0),
-        };
-        Self { area, x, y }
-    }
-
-    /// Where a pair of values lies.
-    pub(super) fn point(&self, x: f64, y: f64) -> Point {
-        (self.area.x + self.x.share(x) * self.area.width, self.area.bottom() - self.y.share(y) * self.area.height)
-    }
-
-    /// Draws grid, frame, ticks and labels; what follows is clipped to the panel.
-    pub(super) fn draw(&self, picture: &mut Picture, labels: &Labels<'_>) {
-        self.draw_grid(picture, labels, true);
-    }
-
-    /// The same with a grid along the horizontal axis only.
-    pub(super) fn draw_columns(&self, picture: &mut Picture, labels: &Labels<'_>) {
-        self.draw_grid(picture, labels, false);
-    }
-
-    fn draw_grid(&self, picture: &mut Picture, labels: &Labels<'_>, rows: bool) {
-        picture.clip(None);
-        let area = self.area;
-        let count_x = ((area.width / 90.0) as usize).clamp(2, 10);
-        for (value, text) in self.x.ticks(count_x) {
-            let x = self.point(value, self.y.low).0;
-            picture.line(vec![(x, area.y), (x, area.bottom())], GRID, 1.0);
-            picture.text((x, area.bottom() + 16.0), text, TICK_SIZE, Anchor::Middle, MUTED);
-        }
-        if rows {
-            for (value, text) in self.y.ticks(6) {
-                let y = self.point(self.x.low, value).1;
-                picture.line(vec![(area.x, y), (area.right(), y)], GRID, 1.0);
-                picture.text((area.x - 7.0, y + 3.8), text, TICK_SIZE, Anchor::End, MUTED);
+        let x_ticks = (((outer.width - left - 10.0) / 90.0) as usize).clamp(2, 10);
+        let label_of = |ticks: Vec<(f64, String)>| {
+            move |value: &f64| {
+                ticks.iter().find(|(at, _)| at == value).map_or_else(String::new, |(_, text)| text.clone())
             }
+        };
+        let (x_label, y_label) = (label_of(x.ticks(x_ticks)), label_of(y.ticks(y_ticks)));
+
+        let root = Canvas::new(picture, None).into_drawing_area();
+        let root = root.shrink((units(outer.x), units(outer.y)), (units(outer.width), units(outer.height)));
+        root.draw_text(labels.title, &text_style(INK, TITLE_SIZE), (units(left), units(top - 10.0 - TITLE_SIZE)))?;
+        let mut chart = ChartBuilder::on(&root)
+            .margin_top(units(top))
+            .margin_right(units(10.0))
+            .x_label_area_size(units(bottom))
+            .y_label_area_size(units(left))
+            .build_cartesian_2d(x, y)?;
+        let mut mesh = chart.configure_mesh();
+        mesh.x_labels(x_ticks).y_labels(y_ticks).x_label_formatter(&x_label).y_label_formatter(&y_label);
+        mesh.label_style(text_style(MUTED, TICK_SIZE)).axis_desc_style(text_style(INK, LABEL_SIZE));
+        mesh.bold_line_style(stroke(GRID, 1.0)).axis_style(stroke(FRAME, 1.0)).set_all_tick_mark_size(units(3.5));
+        if !labels.x.is_empty() {
+            mesh.x_desc(labels.x);
         }
-        picture.outline(area, FRAME, 1.0);
-        if !labels.title.is_empty() {
-            picture.text((area.x, area.y - 10.0), labels.title, 12.5, Anchor::Start, INK);
-        }
-        let middle = (area.x + area.width / 2.0, area.bottom() + 34.0);
-        picture.text(middle, labels.x, LABEL_SIZE, Anchor::Middle, INK);
         if !labels.y.is_empty() {
-            let font = Font::new();
-            let widest = self.y.ticks(6).iter().map(|(_, text)| font.width(text, TICK_SIZE)).fold(0.0, f64::max);
-            picture.add(Shape::Text(Text {
-                at: (area.x - widest - 16.0, area.y + area.height / 2.0),
-                text: labels.y.to_owned(),
-                size: LABEL_SIZE,
-                anchor: Anchor::Middle,
-                colour: INK,
-                upward: true,
-            }));
+            mesh.y_desc(labels.y);
         }
-        picture.clip(Some(area));
+        mesh.draw()?;
+        let plotting_area = chart.plotting_area();
+        let (across, down) = plotting_area.get_pixel_range();
+        let area = Area {
+            x: pixels(across.start),
+            y: pixels(down.start),
+            width: pixels(across.end - across.start),
+            height: pixels(down.end - down.start),
+        };
+        root.strip_coord_spec().draw(&Rectangle::new(
+            [(across.start, down.start), (across.end, down.end)].map(|(x, y)| (x - units(outer.x), y - units(outer.y))),
+            stroke(FRAME, 1.0),
+        ))?;
+        Ok(Self { area, coordinates: plotting_area.as_coord_spec().clone() })
+    }
+
+    /// What draws within the panel; it cuts off what reaches out of it.
+    pub(super) fn on<'p>(&self, picture: &'p mut Picture) -> PanelArea<'p> {
+        Canvas::new(picture, Some(self.area)).into_drawing_area().apply_coord_spec(self.coordinates.clone())
+    }
+
+    /// Where a pair of values lies, in pixels.
+    pub(super) fn point(&self, x: f64, y: f64) -> Point {
+        let (x, y) = self.coordinates.translate(&(x, y));
+        (pixels(x), pixels(y))
     }
 }
 

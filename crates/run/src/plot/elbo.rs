@@ -1,9 +1,11 @@
 //! The convergence curve: the ELBO of every restart, and a closer look at its end.
 
-use super::axes::{Axis, Frame, Labels};
+use super::axes::{Axis, Labels, Panel, PanelArea};
+use super::canvas::{PlotError, fill, stroke, units};
 use super::colour::{ACCENT, Colour, INK, MUTED};
-use super::scene::{Anchor, Area, Picture, Point, Shape};
+use super::scene::{Anchor, Area, Picture, Point};
 use crate::record::{Record, TracePoint};
+use plotters::element::{Circle, PathElement, Polygon};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 380.0;
@@ -54,13 +56,14 @@ fn thinned(points: &[Point]) -> Vec<Point> {
 }
 
 /// Draws curves as lines, single points as dots, the last curve bold.
-fn draw_curves(picture: &mut Picture, frame: &Frame, curves: &[Vec<Point>]) {
+fn draw_curves(area: &PanelArea<'_>, curves: &[Vec<Point>]) -> Result<(), PlotError> {
     for (index, curve) in curves.iter().enumerate() {
         let best = index + 1 == curves.len();
-        let points: Vec<Point> = thinned(curve).into_iter().map(|(x, y)| frame.point(x, y)).collect();
+        let points = thinned(curve);
         let colour = if best { ACCENT } else { THIN };
+        let dot = |point: Point, radius: f64| area.draw(&Circle::new(point, units(radius), fill(colour)));
         if let [point] = points[..] {
-            picture.add(Shape::Circle { center: point, radius: if best { 3.5 } else { 2.0 }, fill: colour });
+            dot(point, if best { 3.5 } else { 2.0 })?;
         } else {
             let width = if !best {
                 1.0
@@ -69,19 +72,17 @@ fn draw_curves(picture: &mut Picture, frame: &Frame, curves: &[Vec<Point>]) {
             } else {
                 2.2
             };
-            picture.line(points.clone(), colour, width);
             if best && points.len() <= 40 {
-                for point in points {
-                    picture.add(Shape::Circle { center: point, radius: 2.6, fill: colour });
-                }
+                points.iter().try_for_each(|&point| dot(point, 2.6))?;
             }
+            area.draw(&PathElement::new(points, stroke(colour, width)))?;
         }
     }
-    picture.clip(None);
+    Ok(())
 }
 
 /// The ELBO over the iterations. The lowest values of the first iterations are cut where they would flatten the rest.
-fn overview(picture: &mut Picture, area: Area, curves: &[Curve]) {
+fn overview(picture: &mut Picture, area: Area, curves: &[Curve]) -> Result<(), PlotError> {
     let values = || curves.iter().flatten().map(|point| point.1);
     let mut y = Axis::of(values(), 0.06);
     let mut sorted: Vec<f64> = values().filter(|value| value.is_finite()).collect();
@@ -95,20 +96,20 @@ fn overview(picture: &mut Picture, area: Area, curves: &[Curve]) {
     }
     let x = Axis::of_counts(curves.iter().flatten().map(|point| point.0), 0.03);
     let labels = Labels { title: "ELBO", x: "iteration", y: "ELBO (nats)" };
-    let frame = Frame::within(area, x, y, &labels);
-    frame.draw(picture, &labels);
+    let panel = Panel::new(picture, area, x, y, &labels)?;
     let lines: Vec<Vec<Point>> =
         curves.iter().map(|curve| curve.iter().map(|point| (point.0, point.1)).collect()).collect();
-    draw_curves(picture, &frame, &lines);
+    draw_curves(&panel.on(picture), &lines)?;
     if curves.len() > 1 {
         let text = format!("best of {} restarts in blue", curves.len());
-        let at = (frame.area.right() - 8.0, frame.area.bottom() - 10.0);
+        let at = (panel.area.right() - 8.0, panel.area.bottom() - 10.0);
         picture.text(at, text, 10.5, Anchor::End, MUTED);
     }
+    Ok(())
 }
 
 /// How far each iteration is below the best ELBO reached, on a logarithmic axis: a straight line is linear convergence.
-fn distance(picture: &mut Picture, area: Area, curves: &[Curve], best: f64) {
+fn distance(picture: &mut Picture, area: Area, curves: &[Curve], best: f64) -> Result<(), PlotError> {
     let smallest = f64::EPSILON * best.abs().max(1.0);
     let lines: Vec<Vec<Point>> = curves
         .iter()
@@ -117,13 +118,12 @@ fn distance(picture: &mut Picture, area: Area, curves: &[Curve], best: f64) {
     let y = Axis::logarithmic(lines.iter().flatten().map(|point| point.1));
     let x = Axis::of_counts(curves.iter().flatten().map(|point| point.0), 0.03);
     let labels = Labels { title: "Distance to the best ELBO", x: "iteration", y: "best − ELBO (nats)" };
-    let frame = Frame::within(area, x, y, &labels);
-    frame.draw(picture, &labels);
-    draw_curves(picture, &frame, &lines);
+    let panel = Panel::new(picture, area, x, y, &labels)?;
+    draw_curves(&panel.on(picture), &lines)
 }
 
 /// The last half of the best restart, with a band of two standard errors and the mean of stretches.
-fn last_half(picture: &mut Picture, area: Area, curve: &Curve) {
+fn last_half(picture: &mut Picture, area: Area, curve: &Curve) -> Result<(), PlotError> {
     let last = &curve[curve.len() / 2..];
     let mut sorted: Vec<f64> = last.iter().map(|point| point.1).collect();
     sorted.sort_by(f64::total_cmp);
@@ -131,11 +131,10 @@ fn last_half(picture: &mut Picture, area: Area, curve: &Curve) {
     let y = Axis::of(sorted[cut..sorted.len() - cut].iter().copied(), 0.15);
     let x = Axis::of_counts(last.iter().map(|point| point.0), 0.0);
     let labels = Labels { title: "Last half, with its running mean", x: "iteration", y: "ELBO (nats)" };
-    let frame = Frame::within(area, x, y, &labels);
-    frame.draw(picture, &labels);
+    let panel = Panel::new(picture, area, x, y, &labels)?;
     let raw: Vec<Point> = last.iter().map(|point| (point.0, point.1)).collect();
-    let points = thinned(&raw).into_iter().map(|(x, y)| frame.point(x, y)).collect();
-    picture.line(points, THIN, 0.9);
+    let area = panel.on(picture);
+    area.draw(&PathElement::new(thinned(&raw), stroke(THIN, 0.9)))?;
     let stretch = last.len().div_ceil(40);
     let means: Vec<(f64, f64, f64)> = last
         .chunks(stretch)
@@ -146,15 +145,13 @@ fn last_half(picture: &mut Picture, area: Area, curve: &Curve) {
         })
         .collect();
     let edge = |sign: f64| means.iter().map(move |mean| (mean.0, mean.1 + sign * 2.0 * mean.2));
-    let band: Vec<Point> =
-        edge(1.0).chain(edge(-1.0).collect::<Vec<_>>().into_iter().rev()).map(|(x, y)| frame.point(x, y)).collect();
-    picture.add(Shape::Polygon { points: band, fill: ACCENT.with_opacity(0.2) });
-    let line: Vec<Point> = means.iter().map(|mean| frame.point(mean.0, mean.1)).collect();
+    let band: Vec<Point> = edge(1.0).chain(edge(-1.0).collect::<Vec<_>>().into_iter().rev()).collect();
+    area.draw(&Polygon::new(band, fill(ACCENT.with_opacity(0.2))))?;
+    let line: Vec<Point> = means.iter().map(|mean| (mean.0, mean.1)).collect();
     if let [point] = line[..] {
-        picture.add(Shape::Circle { center: point, radius: 3.5, fill: ACCENT });
+        area.draw(&Circle::new(point, units(3.5), fill(ACCENT)))?;
     }
-    picture.line(line, ACCENT, 2.0);
-    picture.clip(None);
+    area.draw(&PathElement::new(line, stroke(ACCENT, 2.0)))
 }
 
 /// Whether the ELBO never falls, apart from rounding.
@@ -166,7 +163,10 @@ fn is_monotone(curve: &Curve) -> bool {
 /// the best one on a logarithmic axis, elsewhere the last half with its running mean.
 #[must_use]
 pub fn elbo_picture(record: &Record) -> Picture {
-    let mut picture = Picture::new(WIDTH, HEIGHT);
+    Picture::drawn(WIDTH, HEIGHT, |picture| draw(picture, record))
+}
+
+fn draw(picture: &mut Picture, record: &Record) -> Result<(), PlotError> {
     let curves = curves(record);
     let model = std::path::Path::new(&record.model).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     picture.text((18.0, 26.0), model.unwrap_or_default(), 15.0, Anchor::Start, INK);
@@ -177,16 +177,15 @@ pub fn elbo_picture(record: &Record) -> Picture {
     let panel = |x: f64| Area { x, y: 40.0, width: WIDTH / 2.0 - 18.0, height: HEIGHT - 48.0 };
     let Some(best_curve) = curves.last().filter(|curve| !curve.is_empty()) else {
         picture.text((WIDTH / 2.0, HEIGHT / 2.0), "no iteration was completed", 12.0, Anchor::Middle, MUTED);
-        return picture;
+        return Ok(());
     };
-    overview(&mut picture, panel(10.0), &curves);
+    overview(picture, panel(10.0), &curves)?;
     if record.has_standard_errors() || !is_monotone(best_curve) {
-        last_half(&mut picture, panel(WIDTH / 2.0 + 4.0), best_curve);
+        last_half(picture, panel(WIDTH / 2.0 + 4.0), best_curve)
     } else {
         let best = curves.iter().flatten().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
-        distance(&mut picture, panel(WIDTH / 2.0 + 4.0), &curves, best);
+        distance(picture, panel(WIDTH / 2.0 + 4.0), &curves, best)
     }
-    picture
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! Named estimates with their uncertainty: a dot, a thick line of one and a thin line of two standard deviations.
 
-use super::axes::{Axis, Frame, Labels};
+use super::axes::{Axis, Labels, Panel};
+use super::canvas::{PlotError, fill, stroke, units};
 use super::colour::{ACCENT, INK, MUTED};
 use super::font::Font;
-use super::scene::{Anchor, Area, Picture, Shape};
+use super::scene::{Anchor, Area, Picture};
+use plotters::element::{Circle, PathElement};
 
 /// What a chart of estimates shows.
 #[derive(Debug, Clone, Default)]
@@ -25,41 +27,42 @@ const ROW: f64 = 18.0;
 /// A chart of estimates below each other.
 #[must_use]
 pub fn intervals(chart: &Intervals<'_>) -> Picture {
+    let height = (chart.means.len() as f64 * ROW + 74.0).max(120.0);
+    Picture::drawn(640.0, height + 14.0, |picture| draw(picture, chart, height))
+}
+
+fn draw(picture: &mut Picture, chart: &Intervals<'_>, height: f64) -> Result<(), PlotError> {
     let font = Font::new();
     let count = chart.means.len();
-    let panel = Area { x: 10.0, y: 8.0, width: 624.0, height: (count as f64 * ROW + 74.0).max(120.0) };
-    let mut picture = Picture::new(640.0, panel.height + 14.0);
+    let outer = Area { x: 10.0, y: 8.0, width: 624.0, height };
     let sd = |index: usize| chart.sds.get(index).copied().filter(|sd| sd.is_finite()).unwrap_or(0.0);
     let ends = chart.means.iter().enumerate().flat_map(|(i, mean)| [mean - 2.0 * sd(i), mean + 2.0 * sd(i)]);
     let x = Axis::of(ends, 0.05);
-    let names = chart.names.iter().map(|name| font.width(name, 10.5)).fold(0.0, f64::max).min(220.0);
-    let area = Area {
-        x: panel.x + names + 14.0,
-        y: panel.y + 28.0,
-        width: panel.width - names - 24.0,
-        height: panel.height - 74.0,
-    };
     let y = Axis { low: 0.0, high: count.max(1) as f64, logarithmic: false, whole: true };
-    let frame = Frame { area, x, y };
+    let names = chart.names.iter().map(|name| font.width(name, 10.5)).fold(0.0, f64::max).min(220.0);
     let labels = Labels { title: chart.title, x: chart.x_label, y: "" };
-    frame.draw_columns(&mut picture, &labels);
-    if frame.x.low < 0.0 && frame.x.high > 0.0 {
-        let zero = frame.point(0.0, 0.0).0;
-        picture.line(vec![(zero, area.y), (zero, area.bottom())], MUTED, 1.2);
+    let panel = Panel::of_rows(picture, outer, x, y, &labels, names + 14.0)?;
+    let area = panel.on(picture);
+    let draw_line = |from: (f64, f64), to: (f64, f64), colour, width| {
+        area.draw(&PathElement::new(vec![from, to], stroke(colour, width)))
+    };
+    if x.low < 0.0 && x.high > 0.0 {
+        draw_line((0.0, y.low), (0.0, y.high), MUTED, 1.2)?;
     }
-    for (index, mean) in chart.means.iter().enumerate().filter(|(_, mean)| mean.is_finite()) {
-        let at = |value: f64| frame.point(value, count as f64 - index as f64 - 0.5);
+    let row = |index: usize| count as f64 - index as f64 - 0.5;
+    for (index, &mean) in chart.means.iter().enumerate().filter(|(_, mean)| mean.is_finite()) {
+        let at = |value: f64| (value, row(index));
         let sd = sd(index);
-        picture.line(vec![at(mean - 2.0 * sd), at(mean + 2.0 * sd)], ACCENT.with_opacity(0.7), 1.3);
-        picture.line(vec![at(mean - sd), at(mean + sd)], ACCENT, 3.2);
-        picture.add(Shape::Circle { center: at(*mean), radius: 3.6, fill: ACCENT });
+        draw_line(at(mean - 2.0 * sd), at(mean + 2.0 * sd), ACCENT.with_opacity(0.7), 1.3)?;
+        draw_line(at(mean - sd), at(mean + sd), ACCENT, 3.2)?;
+        area.draw(&Circle::new(at(mean), units(3.6), fill(ACCENT)))?;
     }
-    picture.clip(None);
+    drop(area);
     for (index, name) in chart.names.iter().enumerate().take(count) {
-        let y = area.y + (index as f64 + 0.5) * area.height / count.max(1) as f64 + 3.6;
-        picture.text((area.x - 8.0, y), name.as_str(), 10.5, Anchor::End, INK);
+        let baseline = panel.point(x.low, row(index)).1 + 3.6;
+        picture.text((panel.area.x - 8.0, baseline), name.as_str(), 10.5, Anchor::End, INK);
     }
-    picture
+    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod axes;
 mod bars;
+mod canvas;
 mod colour;
 mod elbo;
 mod font;

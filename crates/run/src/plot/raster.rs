@@ -5,7 +5,7 @@ use super::font::Font;
 use super::scene::{Anchor, Area, Picture, Shape, Text};
 use tiny_skia::{
     Color, FillRule, FilterQuality, IntSize, LineCap, LineJoin, Mask, Paint, Path, PathBuilder, Pixmap, PixmapPaint,
-    Rect, Stroke, StrokeDash, Transform,
+    Rect, Stroke, Transform,
 };
 
 /// The paint of a colour.
@@ -92,12 +92,11 @@ impl Canvas {
     fn draw(&mut self, shape: &Shape, mask: Option<&Mask>) {
         let transform = self.transform;
         match shape {
-            Shape::Line { points, colour, width, dash } => {
+            Shape::Line { points, colour, width } => {
                 let stroke = Stroke {
                     width: *width as f32,
                     line_join: LineJoin::Round,
                     line_cap: LineCap::Butt,
-                    dash: dash.and_then(|dash| StrokeDash::new(vec![dash as f32; 2], 0.0)),
                     ..Stroke::default()
                 };
                 if let Some(path) = polyline(points, false) {

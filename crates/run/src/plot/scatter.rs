@@ -1,8 +1,10 @@
 //! Points in the plane with their classes, and ellipses of Gaussian components.
 
-use super::axes::{Axis, Frame, Labels, legend};
+use super::axes::{Axis, Labels, Panel, legend};
+use super::canvas::{PlotError, fill, stroke, units};
 use super::colour::{ACCENT, class_colour};
-use super::scene::{Area, Picture, Point, Shape};
+use super::scene::{Area, Picture, Point};
+use plotters::element::{Circle, DashedPathElement, PathElement, Polygon};
 
 /// The contour of a two-dimensional Gaussian.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,7 +56,10 @@ pub struct Scatter<'a> {
 /// A scatter plot with class colours and ellipses.
 #[must_use]
 pub fn scatter(chart: &Scatter<'_>) -> Picture {
-    let mut picture = Picture::new(640.0, 520.0);
+    Picture::drawn(640.0, 520.0, |picture| draw(picture, chart))
+}
+
+fn draw(picture: &mut Picture, chart: &Scatter<'_>) -> Result<(), PlotError> {
     let contours: Vec<(usize, Vec<Point>, Vec<Point>)> =
         chart.ellipses.iter().map(|ellipse| (ellipse.class, ellipse.contour(1.0), ellipse.contour(2.0))).collect();
     let points: Vec<Point> = chart.points.chunks_exact(2).map(|point| (point[0], point[1])).collect();
@@ -66,30 +71,30 @@ pub fn scatter(chart: &Scatter<'_>) -> Picture {
     let labels = Labels { title: chart.title, x: chart.x_label, y: chart.y_label };
     let has_legend = !chart.class_names.is_empty();
     let outer = Area { x: 10.0, y: 8.0, width: 624.0, height: if has_legend { 484.0 } else { 506.0 } };
-    let frame = Frame::within(outer, x, y, &labels);
-    frame.draw(&mut picture, &labels);
-    let place = |line: &[Point]| line.iter().map(|&(x, y)| frame.point(x, y)).collect::<Vec<_>>();
+    let panel = Panel::new(picture, outer, x, y, &labels)?;
+    let area = panel.on(picture);
     for (class, _, outer) in &contours {
-        picture.add(Shape::Polygon { points: place(outer), fill: class_colour(*class).with_opacity(0.10) });
+        area.draw(&Polygon::new(outer.clone(), fill(class_colour(*class).with_opacity(0.10))))?;
     }
     let (radius, opacity) = match points.len() {
         0..=500 => (3.4, 0.75),
         501..=5000 => (2.2, 0.6),
         _ => (1.4, 0.4),
     };
-    for (index, &(x, y)) in points.iter().enumerate().filter(|(_, (x, y))| x.is_finite() && y.is_finite()) {
+    for (index, &point) in points.iter().enumerate().filter(|(_, (x, y))| x.is_finite() && y.is_finite()) {
         let colour = chart.classes.get(index).map_or(ACCENT, |&class| class_colour(class));
-        picture.add(Shape::Circle { center: frame.point(x, y), radius, fill: colour.with_opacity(opacity) });
+        area.draw(&Circle::new(point, units(radius), fill(colour.with_opacity(opacity))))?;
     }
-    for (class, inner, outer) in &contours {
-        let colour = class_colour(*class);
-        picture.line(place(inner), colour, 2.0);
-        picture.add(Shape::Line { points: place(outer), colour, width: 1.3, dash: Some(5.0) });
+    for (class, inner, outer) in contours {
+        let colour = class_colour(class);
+        area.draw(&PathElement::new(inner, stroke(colour, 2.0)))?;
+        area.draw(&DashedPathElement::new(outer, units(5.0), units(5.0), stroke(colour, 1.3)))?;
     }
+    drop(area);
     let entries: Vec<_> =
         chart.class_names.iter().enumerate().map(|(class, name)| (class_colour(class), name.clone())).collect();
-    legend(&mut picture, (frame.area.x, 510.0), frame.area.right(), &entries);
-    picture
+    legend(picture, (panel.area.x, 510.0), panel.area.right(), &entries);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! A picture as a list of shapes, which the SVG writer and the rasteriser both draw.
 
+use super::canvas::PlotError;
 use super::colour::Colour;
 
 /// A point in pixels, from the upper left corner.
@@ -33,6 +34,12 @@ impl Area {
     pub(super) fn bottom(&self) -> f64 {
         self.y + self.height
     }
+
+    /// Its corners, the first one again at the end.
+    pub(super) fn corners(&self) -> Vec<Point> {
+        let (left, top, right, bottom) = (self.x, self.y, self.right(), self.bottom());
+        vec![(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    }
 }
 
 /// A run of text in one line.
@@ -56,7 +63,6 @@ pub(super) enum Shape {
         points: Vec<Point>,
         colour: Colour,
         width: f64,
-        dash: Option<f64>,
     },
     Polygon {
         points: Vec<Point>,
@@ -88,12 +94,21 @@ pub struct Picture {
     /// Each shape with the area outside of which nothing of it is drawn.
     pub(super) shapes: Vec<(Option<Area>, Shape)>,
     clip: Option<Area>,
+    /// Why it is not complete.
+    failure: Option<String>,
 }
 
 impl Picture {
     /// An empty picture of so many pixels.
     pub(super) fn new(width: f64, height: f64) -> Self {
-        Self { width, height, shapes: Vec::new(), clip: None }
+        Self { width, height, shapes: Vec::new(), clip: None, failure: None }
+    }
+
+    /// A picture of so many pixels as `draw` makes it; where that fails, writing the picture says why.
+    pub(super) fn drawn(width: f64, height: f64, draw: impl FnOnce(&mut Self) -> Result<(), PlotError>) -> Self {
+        let mut picture = Self::new(width, height);
+        picture.failure = draw(&mut picture).err().map(|error| error.to_string());
+        picture
     }
 
     /// Draws only within `area` from now on.
@@ -106,7 +121,7 @@ impl Picture {
     }
 
     pub(super) fn line(&mut self, points: Vec<Point>, colour: Colour, width: f64) {
-        self.add(Shape::Line { points, colour, width, dash: None });
+        self.add(Shape::Line { points, colour, width });
     }
 
     pub(super) fn text(&mut self, at: Point, text: impl Into<String>, size: f64, anchor: Anchor, colour: Colour) {
@@ -115,8 +130,7 @@ impl Picture {
 
     /// The outline of a rectangle.
     pub(super) fn outline(&mut self, area: Area, colour: Colour, width: f64) {
-        let (left, top, right, bottom) = (area.x, area.y, area.right(), area.bottom());
-        self.line(vec![(left, top), (right, top), (right, bottom), (left, bottom), (left, top)], colour, width);
+        self.line(area.corners(), colour, width);
     }
 
     /// The picture as an SVG document.
@@ -128,8 +142,11 @@ impl Picture {
     /// The picture as a PNG file of twice its nominal size.
     ///
     /// # Errors
-    /// A reason, when it is too large to be drawn.
+    /// A reason, when it is too large to be drawn or a part of it could not be.
     pub fn png(&self) -> Result<Vec<u8>, String> {
+        if let Some(failure) = &self.failure {
+            return Err(failure.clone());
+        }
         super::raster::png(self, 2.0)
     }
 }

@@ -1,8 +1,10 @@
 //! Lines with bands over time or another ordered axis, with points and coloured stretches.
 
-use super::axes::{Axis, Frame, Labels, legend};
+use super::axes::{Axis, Labels, Panel, PanelArea, legend};
+use super::canvas::{PlotError, fill, stroke, units};
 use super::colour::{Colour, INK, MUTED, class_colour};
-use super::scene::{Area, Picture, Point, Shape};
+use super::scene::{Area, Picture, Point};
+use plotters::element::{Circle, PathElement, Polygon, Rectangle};
 
 /// The uncertainty around a line.
 #[derive(Debug, Clone, Copy)]
@@ -62,37 +64,39 @@ fn stretches(values: &[f64]) -> Vec<std::ops::Range<usize>> {
 }
 
 /// Colours the background by the state; neighbouring positions meet halfway.
-fn draw_states(picture: &mut Picture, frame: &Frame, chart: &SeriesChart<'_>) {
+fn draw_states(area: &PanelArea<'_>, chart: &SeriesChart<'_>, least_width: f64) -> Result<(), PlotError> {
+    let heights = area.get_y_range();
     let count = chart.states.len().min(chart.x.len());
     let mut first = 0;
     for end in 1..=count {
         if end < count && chart.states[end] == chart.states[first] {
             continue;
         }
-        let edge = |left: usize, right: usize| frame.point((chart.x[left] + chart.x[right]) / 2.0, frame.y.low).0;
+        let edge = |left: usize, right: usize| (chart.x[left] + chart.x[right]) / 2.0;
         let left = if first == 0 { edge(0, 0) } else { edge(first - 1, first) };
         let right = if end == count { edge(end - 1, end - 1) } else { edge(end - 1, end) };
-        let area = Area { x: left, y: frame.area.y, width: (right - left).max(0.5), height: frame.area.height };
-        let fill = class_colour(chart.states[first]).with_opacity(0.16);
-        picture.add(Shape::Rectangle { area, fill });
+        let corners = [(left, heights.end), (right.max(left + least_width), heights.start)];
+        area.draw(&Rectangle::new(corners, fill(class_colour(chart.states[first]).with_opacity(0.16))))?;
         first = end;
     }
+    Ok(())
 }
 
-fn draw_series(picture: &mut Picture, frame: &Frame, x: &[f64], series: &Series<'_>, colour: Colour) {
-    let at = |index: usize, value: f64| frame.point(x.get(index).copied().unwrap_or(f64::NAN), value);
+fn draw_series(area: &PanelArea<'_>, x: &[f64], series: &Series<'_>, colour: Colour) -> Result<(), PlotError> {
+    let at = |index: usize, value: f64| (x.get(index).copied().unwrap_or(f64::NAN), value);
     if let Some(band) = series.band {
         let finite: Vec<f64> = band.lower.iter().zip(band.upper).map(|(lower, upper)| lower + upper).collect();
         for range in stretches(&finite) {
             let upper = range.clone().map(|index| at(index, band.upper[index]));
             let lower = range.rev().map(|index| at(index, band.lower[index]));
-            picture.add(Shape::Polygon { points: upper.chain(lower).collect(), fill: colour.with_opacity(0.22) });
+            area.draw(&Polygon::new(upper.chain(lower).collect::<Vec<Point>>(), fill(colour.with_opacity(0.22))))?;
         }
     }
     for range in stretches(series.values) {
         let points: Vec<Point> = range.map(|index| at(index, series.values[index])).collect();
-        picture.line(points, colour, 1.8);
+        area.draw(&PathElement::new(points, stroke(colour, 1.8)))?;
     }
+    Ok(())
 }
 
 /// The colour of a line; over coloured states the lines take other colours than the states.
@@ -107,7 +111,10 @@ fn line_colour(index: usize, over_states: bool) -> Colour {
 /// A chart of lines with bands.
 #[must_use]
 pub fn series_chart(chart: &SeriesChart<'_>) -> Picture {
-    let mut picture = Picture::new(880.0, 400.0);
+    Picture::drawn(880.0, 400.0, |picture| draw(picture, chart))
+}
+
+fn draw(picture: &mut Picture, chart: &SeriesChart<'_>) -> Result<(), PlotError> {
     let in_series = chart.series.iter().flat_map(|series| {
         let band = series.band.into_iter().flat_map(|band| band.lower.iter().chain(band.upper));
         series.values.iter().chain(band)
@@ -123,18 +130,19 @@ pub fn series_chart(chart: &SeriesChart<'_>) -> Picture {
         .map(|(index, series)| (line_colour(index, !chart.states.is_empty()), series.name.to_owned()))
         .collect();
     let outer = Area { x: 10.0, y: 8.0, width: 864.0, height: if names.is_empty() { 388.0 } else { 366.0 } };
-    let frame = Frame::within(outer, x, y, &labels);
-    frame.draw(&mut picture, &labels);
-    draw_states(&mut picture, &frame, chart);
+    let panel = Panel::new(picture, outer, x, y, &labels)?;
+    let area = panel.on(picture);
+    draw_states(&area, chart, 0.5 * (x.high - x.low) / panel.area.width)?;
     let radius = if chart.observations.len() > 1000 { 1.2 } else { 2.2 };
     for (&x, &value) in chart.x.iter().zip(chart.observations).filter(|(_, value)| value.is_finite()) {
-        picture.add(Shape::Circle { center: frame.point(x, value), radius, fill: MUTED.with_opacity(0.6) });
+        area.draw(&Circle::new((x, value), units(radius), fill(MUTED.with_opacity(0.6))))?;
     }
     for (index, series) in chart.series.iter().enumerate() {
-        draw_series(&mut picture, &frame, chart.x, series, line_colour(index, !chart.states.is_empty()));
+        draw_series(&area, chart.x, series, line_colour(index, !chart.states.is_empty()))?;
     }
-    legend(&mut picture, (frame.area.x, 392.0), frame.area.right(), &names);
-    picture
+    drop(area);
+    legend(picture, (panel.area.x, 392.0), panel.area.right(), &names);
+    Ok(())
 }
 
 #[cfg(test)]

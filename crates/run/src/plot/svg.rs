@@ -72,15 +72,12 @@ fn text_element(text: &Text) -> String {
 
 fn element(shape: &Shape) -> String {
     match shape {
-        Shape::Line { points: line, colour, width, dash } => {
-            let dash = dash.map(|dash| format!(" stroke-dasharray=\"{}\"", number(dash))).unwrap_or_default();
-            format!(
-                "<polyline points=\"{}\" fill=\"none\" {} stroke-width=\"{}\" stroke-linejoin=\"round\"{dash}/>",
-                points(line),
-                paint("stroke", *colour),
-                number(*width)
-            )
-        }
+        Shape::Line { points: line, colour, width } => format!(
+            "<polyline points=\"{}\" fill=\"none\" {} stroke-width=\"{}\" stroke-linejoin=\"round\"/>",
+            points(line),
+            paint("stroke", *colour),
+            number(*width)
+        ),
         Shape::Polygon { points: corners, fill } => {
             format!("<polygon points=\"{}\" {}/>", points(corners), paint("fill", *fill))
         }
