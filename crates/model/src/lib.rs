@@ -3,6 +3,7 @@
 mod builder;
 mod check;
 pub mod data;
+mod depiction;
 mod describe;
 pub mod diagnostic;
 pub mod evaluate;
@@ -20,6 +21,7 @@ pub mod support;
 pub mod tensor;
 
 pub use builder::{ModelBuilder, VariableBuilder};
+pub use depiction::Depiction;
 pub use load::{load, load_str, parse_str};
 pub use reference::reference_markdown;
 pub use schema::schema;

@@ -5,10 +5,9 @@
 
 mod rows;
 mod sample;
-mod tables;
 
-use vi_model::graph::{Distribution, IndexSource, NodeKind, VariableId};
-use vi_run::plot::Picture;
+use vi_model::graph::{Axis, Distribution, Graph, IndexSource, NodeKind, VariableId};
+use vi_run::plot::{NamedAxis, Picture, posterior_pictures};
 
 use crate::error::CaviError;
 use crate::fit::Ascent;
@@ -63,11 +62,22 @@ pub(crate) fn pictures(ascent: &Ascent) -> Result<Vec<Named>, CaviError> {
         }
     }
     for (name, entry) in ascent.posterior() {
-        for (kind, picture) in tables::tables(graph, &name, &entry) {
+        let Some(depiction) = graph.depiction(&name, &entry.plates) else { continue };
+        let axes: Vec<NamedAxis> = depiction.axes.iter().map(|&axis| named_axis(graph, graph.axis(axis))).collect();
+        for (kind, picture) in posterior_pictures(&name, &entry, &axes, depiction.is_simplex) {
             add(format!("{kind}-{name}"), Some(picture));
         }
     }
     Ok(drawn)
+}
+
+/// An axis as pictures name it.
+fn named_axis(graph: &Graph, axis: &Axis) -> NamedAxis {
+    NamedAxis {
+        label: axis.label().to_owned(),
+        elements: graph.data.element_names(axis),
+        image: graph.data.square_image(axis).map(|side| (side, side)),
+    }
 }
 
 /// Observed variables of the rows with a latent one-per-row category that gates them.

@@ -2,6 +2,7 @@
 
 mod gradients;
 mod networks;
+mod pictures;
 mod predict;
 mod run;
 mod sample;

@@ -9,6 +9,7 @@ use vi_run::output::{OutputError, RunDirectory};
 use vi_run::record::{REFUSED, Record};
 
 use super::networks;
+use super::pictures::write_pictures;
 use super::{Outcome, apply, load, print_failure, refuse};
 use crate::amortized;
 use crate::amortized::compile::is_amortized;
@@ -126,6 +127,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                     fit::save::SaveError::Output(error) => output(error),
                 })?;
         }
+        if !shared.output.no_plot {
+            write_pictures(&graph, &record, &mut directory).map_err(output)?;
+        }
         conclude(&record, &mut directory, &shared.output).map_err(output)
     };
     match shared.threads {
@@ -191,6 +195,9 @@ fn run_amortized(graph: &Graph, name: &str, arguments: &Arguments, interruption:
             if !fit.record.extra.contains_key("interrupted") {
                 // The run is whole: nothing is left to go on with.
                 let _ = std::fs::remove_file(&path);
+            }
+            if !shared.output.no_plot {
+                write_pictures(graph, &fit.record, &mut directory).map_err(output)?;
             }
             conclude(&fit.record, &mut directory, &shared.output).map_err(output)
         }
