@@ -297,7 +297,9 @@ impl Ascent {
             | Family::PartialNormal(_)
             | Family::JaakkolaJordan
             | Family::MarkovChain(_)
-            | Family::GaussianMarkovChain(_) => return None,
+            | Family::GaussianMarkovChain(_)
+            | Family::MarkovSteps(_)
+            | Family::GaussianSteps(_) => return None,
         }
         if variable.point {
             put("value", &tail, mean.clone());
@@ -404,8 +406,8 @@ pub(crate) fn distribution_of(family: Family, point: bool) -> &'static str {
         Family::Categorical(_) => "categorical",
         Family::Bernoulli => "bernoulli",
         Family::Poisson => "poisson",
-        Family::MarkovChain(_) => "markov-chain",
-        Family::GaussianMarkovChain(_) => "gaussian-markov-chain",
+        Family::MarkovChain(_) | Family::MarkovSteps(_) => "markov-chain",
+        Family::GaussianMarkovChain(_) | Family::GaussianSteps(_) => "gaussian-markov-chain",
         Family::JaakkolaJordan => "point",
     }
 }

@@ -235,6 +235,13 @@ pub(crate) enum RowData {
         /// 0 at the code and 1 elsewhere instead.
         different: bool,
     },
+    /// Whether a row begins a sequence of a chain (1) or follows another row of it (0), or the opposite.
+    FirstRow {
+        /// The column whose change begins a sequence.
+        sequence: Option<ColumnId>,
+        /// 1 where a row follows another instead.
+        different: bool,
+    },
     /// Known covariances without the missing coordinates of the row's observed vector: the precision of the others with
     /// zeros elsewhere `[rows, …, d, d]`, or its log determinant `[rows, …]`.
     Marginal {

@@ -108,7 +108,8 @@ impl Ascent {
         }
         let rows = rows.start..rows.end.min(self.engine.lowered.program.num_rows);
         let statistics = self.engine.rows_of(f, rows.clone())?;
-        let is_categorical = matches!(factor.family, Family::Categorical(_) | Family::MarkovChain(_));
+        let is_categorical =
+            matches!(factor.family, Family::Categorical(_) | Family::MarkovChain(_) | Family::MarkovSteps(_));
         let (means, sds) = if is_categorical {
             let probabilities = statistics.into_iter().next().unwrap_or_default();
             let sds = probabilities.iter().map(|p| (p * (1.0 - p)).max(0.0).sqrt()).collect();
@@ -181,10 +182,12 @@ impl Ascent {
         }
         let elements = factor.elements();
         let columns = match factor.family {
-            Family::Categorical(k) | Family::MarkovChain(k) if elements == 1 => match self.levels(v) {
-                Some(levels) => LocalColumns::Probabilities { levels },
-                None => LocalColumns::numbered_levels(k),
-            },
+            Family::Categorical(k) | Family::MarkovChain(k) | Family::MarkovSteps(k) if elements == 1 => {
+                match self.levels(v) {
+                    Some(levels) => LocalColumns::Probabilities { levels },
+                    None => LocalColumns::numbered_levels(k),
+                }
+            }
             Family::Categorical(k) => LocalColumns::numbered_levels(k * elements),
             family => match elements * coordinates(family, factor, v) {
                 1 if graph.variable(v).dimension.is_none() => LocalColumns::Scalar,
@@ -198,7 +201,9 @@ impl Ascent {
             let range: Range<usize> = at..(at + engine.plan.chunk).min(rows);
             let statistics = engine.rows_of(f, range.clone())?;
             match factor.family {
-                Family::Categorical(_) | Family::MarkovChain(_) => writer.write_probabilities(&statistics[0])?,
+                Family::Categorical(_) | Family::MarkovChain(_) | Family::MarkovSteps(_) => {
+                    writer.write_probabilities(&statistics[0])?
+                }
                 family => {
                     let (means, sds) = moments(family, &statistics, factor, v);
                     writer.write_moments(&means, &sds)?;
@@ -243,9 +248,11 @@ fn coordinates(family: Family, factor: &Factor, v: VariableId) -> usize {
         Family::NormalVector(d) => {
             factor.members.iter().find(|m| m.variable == Some(v)).map_or(d, |m| m.coordinates.len())
         }
-        Family::GaussianMarkovChain(d) | Family::Dirichlet(d) | Family::StickBreaking(d) | Family::NormalWishart(d) => {
-            d
-        }
+        Family::GaussianSteps(d)
+        | Family::GaussianMarkovChain(d)
+        | Family::Dirichlet(d)
+        | Family::StickBreaking(d)
+        | Family::NormalWishart(d) => d,
         Family::Wishart(d) => d * d,
         _ => 1,
     }
@@ -267,7 +274,10 @@ fn moments(family: Family, statistics: &[Vec<f64>], factor: &Factor, v: Variable
         }
     }
     match family {
-        Family::NormalVector(d) | Family::GaussianMarkovChain(d) | Family::PartialNormal(d) => {
+        Family::NormalVector(d)
+        | Family::GaussianMarkovChain(d)
+        | Family::GaussianSteps(d)
+        | Family::PartialNormal(d) => {
             let coordinates = factor
                 .members
                 .iter()

@@ -107,13 +107,22 @@ impl Distribution {
                 },
             ],
             Self::MarkovChain { initial, transition, .. } => vec![("initial", *initial), ("transition", *transition)],
-            Self::GaussianMarkovChain { initial_mean, initial_precision, transition, innovation_precision, .. } => {
-                vec![
+            Self::GaussianMarkovChain {
+                initial_mean,
+                initial_precision,
+                transition,
+                innovation_precision,
+                offset,
+                ..
+            } => {
+                let mut parameters = vec![
                     ("initial_mean", *initial_mean),
                     ("initial_precision", *initial_precision),
                     ("transition", *transition),
                     ("innovation_precision", *innovation_precision),
-                ]
+                ];
+                parameters.extend(offset.map(|node| ("offset", node)));
+                parameters
             }
             Self::HalfNormal { sd } => vec![("sd", *sd)],
             Self::HalfCauchy { scale } => vec![("scale", *scale)],

@@ -317,6 +317,8 @@ pub enum Distribution {
         transition: NodeId,
         innovation_precision: NodeId,
         innovation_form: SpreadForm,
+        /// Added to the mean of every state that follows another.
+        offset: Option<NodeId>,
         sequence: Option<ColumnId>,
     },
     HalfNormal {

@@ -17,6 +17,7 @@ pub mod gaussian_shared;
 #[cfg(test)]
 mod gaussian_tests;
 mod lanes;
+pub mod steps;
 mod sum;
 
 use thiserror::Error;

@@ -92,7 +92,7 @@ impl<'a> Notation<'a> {
                     }
                 }
             }
-            if !found && !matches!(family, Family::MarkovChain(_) | Family::GaussianMarkovChain(_)) {
+            if !found && !family.is_chain() {
                 lines.push((family.statistic_name(s, &program.factors[f].name), Vec::new()));
             }
         }
@@ -229,14 +229,18 @@ impl<'a> Notation<'a> {
             indexed(&factor.name, &all)
         };
         match (factor.family, s) {
-            (Family::NormalVector(_) | Family::PartialNormal(_) | Family::GaussianMarkovChain(_), 1)
-                if inner.len() == 2 =>
-            {
+            (
+                Family::NormalVector(_)
+                | Family::PartialNormal(_)
+                | Family::GaussianMarkovChain(_)
+                | Family::GaussianSteps(_),
+                1,
+            ) if inner.len() == 2 => {
                 format!("{}·{}", along(&inner[..1]), along(&inner[1..]))
             }
             (Family::Categorical(_), 0) => format!("[{x} = {}]", inner.join(", ")),
-            (Family::MarkovChain(_), 0) => format!("[{x} = {}]", inner.join(", ")),
-            (Family::MarkovChain(_), 1) if inner.len() == 2 => {
+            (Family::MarkovChain(_) | Family::MarkovSteps(_), 0) => format!("[{x} = {}]", inner.join(", ")),
+            (Family::MarkovChain(_) | Family::MarkovSteps(_), 1) if inner.len() == 2 => {
                 format!("[{x} before = {}]·[{x} = {}]", inner[0], inner[1])
             }
             (Family::MarkovChain(_), 2) => format!("[{x} first = {}]", inner.join(", ")),
@@ -247,6 +251,9 @@ impl<'a> Notation<'a> {
             (Family::NormalWishart(_), 0) | (Family::StickBreaking(_), 1 | 2) => {
                 indexed(&factor.family.statistic_name(s, &x), &inner)
             }
+            (Family::GaussianSteps(_), 2) => indexed(&format!("{x}′"), &inner),
+            (Family::GaussianSteps(_), 3) => indexed(&format!("({x}′ {x}′ᵀ)"), &inner),
+            (Family::GaussianSteps(_), 4) => indexed(&format!("({x} {x}′ᵀ)"), &inner),
             (Family::GaussianMarkovChain(_), 2) => indexed(&format!("(Σ {x} {x}ᵀ)"), &inner),
             (Family::GaussianMarkovChain(_), 3) => indexed(&format!("(Σ {x}′ {x}′ᵀ)"), &inner),
             (Family::GaussianMarkovChain(_), 4) => indexed(&format!("(Σ {x} {x}′ᵀ)"), &inner),
@@ -348,6 +355,10 @@ impl<'a> Notation<'a> {
             RowData::CodeIs { codes, different, .. } => {
                 let sign = if *different { "≠" } else { "=" };
                 format!("[{} {sign} {}]", self.codes_text(*codes), inner.join(", "))
+            }
+            RowData::FirstRow { different, .. } => {
+                let rows = if *different { "follows another" } else { "first" };
+                format!("[{rows}]")
             }
             RowData::Marginal { node, log_determinant, .. } => {
                 let precision = format!("Λ[{} present]", graph.expression_text(*node));

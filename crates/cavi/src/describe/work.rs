@@ -83,6 +83,9 @@ fn row_values(program: &Program, plan: &Plan, f: FactorId) -> usize {
 fn chain_values(program: &Program, plan: &Plan, f: FactorId) -> usize {
     match program.factors[f].family {
         Family::MarkovChain(k) => k + DiscreteChainScratch::values_per_row(k),
+        // Messages to a row and to the step into it beside the recursions.
+        Family::MarkovSteps(k) => k + k * k + DiscreteChainScratch::values_per_row(k),
+        Family::GaussianSteps(d) => d + 2 * d * d,
         // Messages to a row, and the gains.
         Family::GaussianMarkovChain(d) if !plan.shared_chain[f] => d + 2 * d * d,
         _ => 0,

@@ -18,7 +18,7 @@ use crate::program::FactorId;
 const PART: usize = 1 << 15;
 
 /// Σ p · log, where 0 · (−∞) = 0; in fixed parts, so that the sum does not depend on the number of threads.
-fn expected(probabilities: &[f64], logs: &[f64]) -> f64 {
+pub(super) fn expected(probabilities: &[f64], logs: &[f64]) -> f64 {
     let parts: Vec<f64> = probabilities
         .par_chunks(PART)
         .zip(logs.par_chunks(PART))
@@ -47,6 +47,22 @@ impl Engine {
                     return Ok(());
                 }
                 self.update_gaussian(f, d).map_err(|e| CaviError::Chain { factor: name, reason: e.to_string() })
+            }
+            Family::MarkovSteps(k) => {
+                if start.is_some_and(|s| s.assigns(f)) {
+                    self.steps_of_assignments(f, k);
+                    self.entropy[f] = 0.0;
+                    return Ok(());
+                }
+                self.update_markov_steps(f, k).map_err(|e| CaviError::Chain { factor: name, reason: e.to_string() })
+            }
+            Family::GaussianSteps(d) => {
+                if start.is_some_and(|s| s.assigns(f)) {
+                    self.steps_of_given_states(f, d);
+                    self.entropy[f] = 0.0;
+                    return Ok(());
+                }
+                self.update_gaussian_steps(f, d).map_err(|e| CaviError::Chain { factor: name, reason: e.to_string() })
             }
             _ => Ok(()),
         }

@@ -82,7 +82,7 @@ pub(crate) fn competing_starts(program: &Program, plan: &Plan, inference: &Infer
         return 1;
     }
     let cost = |(f, factor): (FactorId, &Factor)| match factor.family {
-        Family::Categorical(k) | Family::MarkovChain(k) => {
+        Family::Categorical(k) | Family::MarkovChain(k) | Family::MarkovSteps(k) => {
             let elements = if factor.local { factor.elements() } else { 1 };
             k * (elements * PROBABILITY + features(program, plan, f))
         }
@@ -111,7 +111,9 @@ pub(crate) fn begins_apart(program: &Program, plan: &Plan, f: FactorId, start: &
         return false;
     }
     match factor.family {
-        Family::Categorical(_) | Family::MarkovChain(_) if factor.local => gates_unknown(program, plan, f, start),
+        Family::Categorical(_) | Family::MarkovChain(_) | Family::MarkovSteps(_) if factor.local => {
+            gates_unknown(program, plan, f, start)
+        }
         Family::Categorical(_) => true,
         _ => false,
     }
@@ -165,7 +167,9 @@ impl Engine {
         let mut number = attempt.number;
         for f in gates {
             let factor = &self.lowered.program.factors[f];
-            let (Family::Categorical(k) | Family::MarkovChain(k)) = factor.family else { continue };
+            let (Family::Categorical(k) | Family::MarkovChain(k) | Family::MarkovSteps(k)) = factor.family else {
+                continue;
+            };
             if !begins_apart(&self.lowered.program, &self.plan, f, start) {
                 continue;
             }

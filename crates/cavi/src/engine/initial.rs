@@ -134,12 +134,27 @@ impl Engine {
             let vector = matches!(factor.family, Family::Normal | Family::NormalVector(_));
             if vector && factor.symmetric && !factor.local && attempt.initialization != Initialization::Prior {
                 self.perturb(f, &mut random);
+                if self.meets_steps(f) {
+                    start.held.push(f);
+                }
             }
         }
         if attempt.initialization != Initialization::Prior {
             self.assign_gates(&mut start, &mut random, attempt)?;
         }
         Ok(start)
+    }
+
+    /// Whether a factor stands in the transition of a chain: its partners there know nothing before the chain is first
+    /// updated, and must not pull it back to zero.
+    fn meets_steps(&self, f: FactorId) -> bool {
+        let factors = &self.lowered.program.factors;
+        self.lowered.program.terms.iter().any(|term| {
+            let has = |wanted: &dyn Fn(FactorId) -> bool| {
+                term.operands.iter().any(|o| matches!(o.source, Source::Statistic { factor, .. } if wanted(factor)))
+            };
+            has(&|g| g == f) && has(&|g| matches!(factors[g].family, Family::GaussianSteps(_)))
+        })
     }
 
     /// Global factors, parents first.
@@ -235,9 +250,9 @@ impl Engine {
             self.statistics[f].clone()
         };
         match factor.family {
-            Family::Normal | Family::NormalVector(_) | Family::GaussianMarkovChain(_) => {
+            Family::Normal | Family::NormalVector(_) | Family::GaussianMarkovChain(_) | Family::GaussianSteps(_) => {
                 let d = match factor.family {
-                    Family::NormalVector(d) | Family::GaussianMarkovChain(d) => d,
+                    Family::NormalVector(d) | Family::GaussianMarkovChain(d) | Family::GaussianSteps(d) => d,
                     _ => 1,
                 };
                 let [mean, second, ..] = &mut statistics[..] else { return };
@@ -348,6 +363,8 @@ fn unit_statistics(family: Family) -> Vec<Vec<f64>> {
             vec![vec![0.0; d], identity(d), vec![0.0; d], vec![0.0; d], vec![0.0]]
         }
         Family::JaakkolaJordan => vec![vec![0.125], vec![-std::f64::consts::LN_2]],
+        Family::MarkovSteps(k) => vec![vec![1.0 / k as f64; k], vec![1.0 / (k * k) as f64; k * k]],
+        Family::GaussianSteps(d) => vec![vec![0.0; d], identity(d), vec![0.0; d], identity(d), vec![0.0; d * d]],
         Family::GaussianMarkovChain(d) => {
             let mut unit = vec![vec![0.0; d], identity(d)];
             unit.resize(family.num_statistics(), vec![]);

@@ -15,6 +15,7 @@ mod moments;
 mod predict;
 mod profiles;
 mod rows;
+mod steps;
 mod update;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,8 @@ struct ChainBuffers {
     discrete_summary: DiscreteChainSummary,
     /// The rows' messages to a discrete chain.
     potentials: Vec<f64>,
+    /// Those of its steps, where these differ.
+    tables: Vec<f64>,
     gaussian: GaussianChainScratch,
     /// The rows' messages to a Gaussian chain whose precision changes from row to row.
     linear: Vec<f64>,

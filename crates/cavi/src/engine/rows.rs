@@ -5,10 +5,10 @@ use std::ops::Range;
 use vi_families::matrix::inverse_and_log_determinant;
 use vi_model::data::{Codes, ColumnId, MISSING_CODE};
 use vi_model::evaluate::DataEvaluator;
-use vi_model::graph::Tensor;
+use vi_model::graph::{AxisId, Tensor};
 
 use crate::error::CaviError;
-use crate::lower::Lowered;
+use crate::lower::{Lowered, sequence_starts};
 use crate::plan::Plan;
 use crate::program::{DataOperand, RowData};
 
@@ -28,6 +28,8 @@ pub(crate) struct RowReader {
     layouts: Vec<Vec<usize>>,
     codes: Vec<Codes>,
     block_codes: Vec<Vec<Codes>>,
+    /// First rows of the sequences that an operand tells apart.
+    first_rows: Vec<Vec<usize>>,
     pair_codes: Vec<Vec<u32>>,
     counts: Option<ColumnId>,
     data: std::sync::Arc<vi_model::data::Data>,
@@ -64,6 +66,7 @@ impl RowReader {
         let mut tensor_of = Vec::new();
         let mut layouts = Vec::new();
         let mut block_codes = Vec::new();
+        let mut first_rows = Vec::new();
         for operand in &program.data {
             let mut columns = Vec::new();
             match &operand.data {
@@ -75,7 +78,11 @@ impl RowReader {
                     tensor_of.push(Some(at));
                     // Positions of the layout's axes among the node's.
                     let own = &graph.node(*node).axes;
-                    layouts.push(axes.iter().map(|a| own.iter().position(|o| o == a).unwrap_or(0)).collect());
+                    let position = |(i, axis): (usize, &AxisId)| {
+                        let before = axes[..i].iter().filter(|a| *a == axis).count();
+                        own.iter().enumerate().filter(|(_, o)| *o == axis).nth(before).map_or(0, |(at, _)| at)
+                    };
+                    layouts.push(axes.iter().enumerate().map(position).collect());
                 }
                 RowData::OneHot { block, axis } => {
                     for column in &graph.data.block(*block).columns {
@@ -84,12 +91,16 @@ impl RowReader {
                     tensor_of.push(None);
                     layouts.push(vec![]);
                 }
-                RowData::SameCode { .. } | RowData::CodeIs { .. } => {
+                RowData::SameCode { .. } | RowData::CodeIs { .. } | RowData::FirstRow { .. } => {
                     tensor_of.push(None);
                     layouts.push(vec![]);
                 }
             }
             block_codes.push(columns);
+            first_rows.push(match operand.data {
+                RowData::FirstRow { sequence, .. } => sequence_starts(&graph.data, sequence, program.num_rows)?,
+                _ => Vec::new(),
+            });
         }
         let evaluator = DataEvaluator::new(graph, &nodes)?;
         let codes = program.codes.iter().map(|spec| spec.read(graph)).collect::<Result<Vec<_>, _>>()?;
@@ -100,6 +111,7 @@ impl RowReader {
             layouts,
             codes,
             block_codes,
+            first_rows,
             pair_codes: plan.pairs.iter().map(|p| p.row_to_pair.clone()).collect(),
             counts: program.counts,
             data: graph.data.clone(),
@@ -213,6 +225,11 @@ impl RowReader {
                 RowData::SameCode { left, right, different } => {
                     for (r, x) in array.iter_mut().enumerate() {
                         *x = f64::from(u8::from((codes[*left][r] == codes[*right][r]) != *different));
+                    }
+                }
+                RowData::FirstRow { different, .. } => {
+                    for (row, x) in rows.clone().zip(array.iter_mut()) {
+                        *x = f64::from(u8::from(self.first_rows[i].binary_search(&row).is_ok() != *different));
                     }
                 }
                 RowData::CodeIs { codes: which, size, different } => {

@@ -51,6 +51,11 @@ pub(crate) enum Family {
     MarkovChain(usize),
     /// x `[d]`, xxᵀ `[d, d]` of the rows; sums over the rows that follow another: x xᵀ, x_prev x_prevᵀ, x x_prevᵀ; over first rows: x, xxᵀ
     GaussianMarkovChain(usize),
+    /// A chain whose steps differ: one-hot of the rows `[k]`, of the row before and the row `[k, k]` (zero in first rows)
+    MarkovSteps(usize),
+    /// A chain whose steps differ: x `[d]`, xxᵀ `[d, d]` of the rows, and with the row before (zero in first rows) x_prev `[d]`,
+    /// x_prev x_prevᵀ, x x_prevᵀ `[d, d]`
+    GaussianSteps(usize),
 }
 
 impl Family {
@@ -60,7 +65,7 @@ impl Family {
             Self::Dirichlet(_) | Self::Categorical(_) | Self::Bernoulli | Self::Poisson => 1,
             Self::StickBreaking(_) | Self::TruncatedNormal | Self::MarkovChain(_) => 3,
             Self::NormalGamma | Self::NormalWishart(_) => 4,
-            Self::PartialNormal(_) => 5,
+            Self::PartialNormal(_) | Self::GaussianSteps(_) => 5,
             Self::GaussianMarkovChain(_) => 7,
             _ => 2,
         }
@@ -78,6 +83,10 @@ impl Family {
             (Self::MarkovChain(k), _) => vec![k, k],
             (Self::GaussianMarkovChain(d), 0 | 5) => vec![d],
             (Self::GaussianMarkovChain(d), _) => vec![d, d],
+            (Self::MarkovSteps(k), 0) => vec![k],
+            (Self::MarkovSteps(k), _) => vec![k, k],
+            (Self::GaussianSteps(d), 0 | 2) => vec![d],
+            (Self::GaussianSteps(d), _) => vec![d, d],
             _ => vec![],
         }
     }
@@ -96,7 +105,10 @@ impl Family {
 
     /// Whether it is a joint block over the rows.
     pub(crate) fn is_chain(self) -> bool {
-        matches!(self, Self::MarkovChain(_) | Self::GaussianMarkovChain(_))
+        matches!(
+            self,
+            Self::MarkovChain(_) | Self::GaussianMarkovChain(_) | Self::MarkovSteps(_) | Self::GaussianSteps(_)
+        )
     }
 
     /// Names of the statistics, for printing with the variable's name in place of `x`.
@@ -121,14 +133,18 @@ impl Family {
             (Self::Beta, _) => "log(1 − {x})",
             (Self::StickBreaking(_), 1) => "log {x}.v",
             (Self::StickBreaking(_), _) => "log(1 − {x}.v)",
-            (Self::Categorical(_) | Self::MarkovChain(_), 0) => "[{x} = k]",
+            (Self::Categorical(_) | Self::MarkovChain(_) | Self::MarkovSteps(_), 0) => "[{x} = k]",
+            (Self::MarkovSteps(_), _) => "[{x}′ = j][{x} = k]",
             (Self::MarkovChain(_), 1) => "Σ [{x}′ = j][{x} = k]",
             (Self::MarkovChain(_), _) => "Σ [{x}₁ = k]",
             (Self::JaakkolaJordan, 0) => "λ({x})",
             (Self::JaakkolaJordan, _) => "c({x})",
             (Self::TruncatedNormal, _) => "side({x})",
-            (Self::GaussianMarkovChain(_), 0) => "{x}",
-            (Self::GaussianMarkovChain(_), 1) => "{x}{x}ᵀ",
+            (Self::GaussianMarkovChain(_) | Self::GaussianSteps(_), 0) => "{x}",
+            (Self::GaussianMarkovChain(_) | Self::GaussianSteps(_), 1) => "{x}{x}ᵀ",
+            (Self::GaussianSteps(_), 2) => "{x}′",
+            (Self::GaussianSteps(_), 3) => "{x}′{x}′ᵀ",
+            (Self::GaussianSteps(_), _) => "{x}{x}′ᵀ",
             (Self::GaussianMarkovChain(_), 2) => "Σ {x}{x}ᵀ",
             (Self::GaussianMarkovChain(_), 3) => "Σ {x}′{x}′ᵀ",
             (Self::GaussianMarkovChain(_), 4) => "Σ {x}{x}′ᵀ",

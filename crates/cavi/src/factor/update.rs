@@ -135,7 +135,7 @@ pub(crate) fn update(
             statistics[1][0] = special::log_logistic(xi) - 0.5 * xi + lambda * squared;
             Ok(0.0)
         }
-        Family::MarkovChain(_) | Family::GaussianMarkovChain(_) => {
+        Family::MarkovChain(_) | Family::GaussianMarkovChain(_) | Family::MarkovSteps(_) | Family::GaussianSteps(_) => {
             Err(NaturalError::new("a chain has no update of single elements"))
         }
     }

@@ -41,7 +41,7 @@ impl Lowering {
                     self.graph.variable(v).name
                 ),
             )),
-            AtomKind::Factor(_) | AtomKind::Absent(_) => {
+            AtomKind::Factor(_) | AtomKind::Absent(_) | AtomKind::Previous(_) => {
                 Err(self.not_conjugate(v, "probability", "the probability must be a beta variable".into()))
             }
         }

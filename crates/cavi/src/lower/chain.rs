@@ -47,6 +47,9 @@ impl Lowering {
         else {
             return Ok(());
         };
+        if self.steps_differ(v) {
+            return self.markov_steps_density(v);
+        }
         let mut scope = self.summed_scope(v);
         let info = self.graph.axis(range).clone();
         let (first, from, to) = (
@@ -86,6 +89,7 @@ impl Lowering {
             innovation_precision,
             innovation_form,
             sequence,
+            ..
         } = self.graph.variable(v).distribution.clone()
         else {
             return Ok(());
@@ -96,6 +100,9 @@ impl Lowering {
                 "observed",
                 format!("the chain `{}` is observed itself", self.graph.variable(v).name),
             ));
+        }
+        if self.steps_differ(v) {
+            return self.gaussian_steps_density(v);
         }
         let starts = sequence_starts(&self.graph.data, sequence, self.program.num_rows)?;
         let first_rows = starts.len() as f64;

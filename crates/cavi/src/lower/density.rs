@@ -105,6 +105,9 @@ impl Lowering {
             AtomKind::Data(node) => self.data_operand(node, &atom.index, observed),
             AtomKind::Variable(v) => self.variable_operand(v, &atom.index, statistic, &span),
             AtomKind::Absent(node) => self.data_operand(node, &atom.index, Transform::Absent),
+            AtomKind::Previous(_) => {
+                Err(self.not_conjugate(child, "distribution", "a chain is no value of its own".into()))
+            }
             AtomKind::Factor(factor) => {
                 Ok(Operand { source: Source::Statistic { factor, statistic }, index: atom.index })
             }

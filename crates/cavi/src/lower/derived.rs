@@ -245,7 +245,11 @@ impl Lowering {
         let factor = self.factor(v);
         let own = matches!(
             self.program.factors[factor].family,
-            Family::Normal | Family::NormalVector(_) | Family::Bernoulli | Family::GaussianMarkovChain(_)
+            Family::Normal
+                | Family::NormalVector(_)
+                | Family::Bernoulli
+                | Family::GaussianMarkovChain(_)
+                | Family::GaussianSteps(_)
         );
         (self.reporting && !own).then_some(factor)
     }

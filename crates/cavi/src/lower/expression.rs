@@ -17,6 +17,8 @@ pub(super) enum AtomKind {
     Data(NodeId),
     /// 1 where an expression of data has no value.
     Absent(NodeId),
+    /// A chain in the row before.
+    Previous(VariableId),
     /// A factor that is no variable of the model; its index is that of its operands: rows, plates, dimension.
     Factor(FactorId),
 }

@@ -51,8 +51,12 @@ pub(super) fn parameters(distribution: &Distribution) -> Vec<NodeId> {
             },
         ],
         D::MarkovChain { initial, transition, .. } => vec![*initial, *transition],
-        D::GaussianMarkovChain { initial_mean, initial_precision, transition, innovation_precision, .. } => {
-            vec![*initial_mean, *initial_precision, *transition, *innovation_precision]
+        D::GaussianMarkovChain {
+            initial_mean, initial_precision, transition, innovation_precision, offset, ..
+        } => {
+            let mut nodes = vec![*initial_mean, *initial_precision, *transition, *innovation_precision];
+            nodes.extend(*offset);
+            nodes
         }
         _ => vec![],
     }
@@ -94,8 +98,17 @@ impl Lowering {
             Distribution::Bernoulli { .. } => Family::Bernoulli,
             Distribution::Poisson { .. } => Family::Poisson,
             Distribution::Categorical { range, .. } => Family::Categorical(self.graph.axis(*range).size),
-            Distribution::MarkovChain { range, .. } => Family::MarkovChain(self.graph.axis(*range).size),
-            Distribution::GaussianMarkovChain { .. } => Family::GaussianMarkovChain(size),
+            Distribution::MarkovChain { range, .. } => {
+                let states = self.graph.axis(*range).size;
+                if self.steps_differ(v) { Family::MarkovSteps(states) } else { Family::MarkovChain(states) }
+            }
+            Distribution::GaussianMarkovChain { .. } => {
+                if self.steps_differ(v) {
+                    Family::GaussianSteps(size)
+                } else {
+                    Family::GaussianMarkovChain(size)
+                }
+            }
             Distribution::Binomial { .. } | Distribution::Multinomial { .. } => {
                 return Err(self.refusal(
                     Diagnostic::new(

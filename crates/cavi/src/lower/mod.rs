@@ -15,6 +15,7 @@ mod predictive;
 mod scales;
 mod shift;
 mod simplex;
+mod steps;
 
 use std::collections::BTreeMap;
 

@@ -55,7 +55,13 @@ impl Lowering {
         let node = if key == "mean" { self.moved_mean(child, node) } else { node };
         let index = self.parameter_index(child, scope, node)?;
         let sum = self.expand(node, &index, scope)?;
-        for monomial in &sum {
+        self.check_multilinear(child, key, &sum)?;
+        Ok(sum)
+    }
+
+    /// Refuses products in which a factor stands twice, or one that is not normal.
+    pub(super) fn check_multilinear(&self, child: VariableId, key: &str, sum: &[Monomial]) -> Result<(), CaviError> {
+        for monomial in sum {
             let mut factors = Vec::new();
             for atom in &monomial.atoms {
                 let AtomKind::Variable(v) = atom.kind else { continue };
@@ -75,7 +81,11 @@ impl Lowering {
                 let family = self.program.factors[factor].family;
                 if !matches!(
                     family,
-                    Family::Normal | Family::NormalVector(_) | Family::Bernoulli | Family::GaussianMarkovChain(_)
+                    Family::Normal
+                        | Family::NormalVector(_)
+                        | Family::Bernoulli
+                        | Family::GaussianMarkovChain(_)
+                        | Family::GaussianSteps(_)
                 ) {
                     return Err(self.not_conjugate(
                         child,
@@ -88,7 +98,7 @@ impl Lowering {
                 }
             }
         }
-        Ok(sum)
+        Ok(())
     }
 
     pub(super) fn normal_density(
@@ -219,7 +229,7 @@ impl Lowering {
                 let log_determinant = self.variable_operand(v, &single.index[..plates], 1, &span)?;
                 Ok((matrix, log_determinant))
             }
-            AtomKind::Factor(_) | AtomKind::Absent(_) => {
+            AtomKind::Factor(_) | AtomKind::Absent(_) | AtomKind::Previous(_) => {
                 Err(self.not_conjugate(child, key, format!("the {key} is not a matrix")))
             }
             AtomKind::Data(node) => {
@@ -315,13 +325,17 @@ impl Lowering {
             AtomKind::Factor(factor) => {
                 Ok(Operand { source: Source::Statistic { factor, statistic: 0 }, index: atom.index.clone() })
             }
+            AtomKind::Previous(v) => {
+                let factor = self.factor(v);
+                Ok(Operand { source: Source::Statistic { factor, statistic: 2 }, index: atom.index.clone() })
+            }
         }
     }
 
     /// The factor that an atom belongs to.
     pub(super) fn atom_factor(&self, atom: &Atom) -> Option<usize> {
         match atom.kind {
-            AtomKind::Variable(v) => Some(self.factor(v)),
+            AtomKind::Variable(v) | AtomKind::Previous(v) => Some(self.factor(v)),
             AtomKind::Factor(factor) => Some(factor),
             AtomKind::Data(_) | AtomKind::Absent(_) => None,
         }

@@ -129,6 +129,17 @@ impl Lowering {
             index.extend(right.index.last().cloned());
             return Ok(Some(Operand { source: Source::Statistic { factor: *factor, statistic: 1 }, index }));
         }
+        // A chain with the row before: x_prev x_prevᵀ, x x_prevᵀ.
+        if let Some((v, statistic, mut index, last)) = match (&left.kind, &right.kind) {
+            (AtomKind::Previous(v), AtomKind::Previous(_)) => Some((*v, 3, left.index.clone(), right.index.last())),
+            (AtomKind::Variable(_), AtomKind::Previous(v)) => Some((*v, 4, left.index.clone(), right.index.last())),
+            (AtomKind::Previous(v), AtomKind::Variable(_)) => Some((*v, 4, right.index.clone(), left.index.last())),
+            _ => None,
+        } {
+            index = self.rows_first(&index);
+            index.extend(last.cloned());
+            return Ok(Some(Operand { source: Source::Statistic { factor: self.factor(v), statistic }, index }));
+        }
         let (AtomKind::Variable(v), AtomKind::Variable(w)) = (&left.kind, &right.kind) else { return Ok(None) };
         let factor = self.factor(*v);
         let source = Source::Statistic { factor, statistic: 1 };
@@ -286,6 +297,9 @@ impl RowData {
                 Self::Marginal { node: a, covariances: b, log_determinant: c, .. },
                 Self::Marginal { node: x, covariances: y, log_determinant: z, .. },
             ) => a == x && b == y && c == z,
+            (Self::FirstRow { sequence: a, different: b }, Self::FirstRow { sequence: x, different: y }) => {
+                a == x && b == y
+            }
             _ => false,
         }
     }

@@ -89,7 +89,7 @@ impl Lowering {
                     positive.expectation.push(value);
                     positive.logarithm.push((f64::from(exponent), log));
                 }
-                AtomKind::Factor(_) | AtomKind::Absent(_) => {
+                AtomKind::Factor(_) | AtomKind::Absent(_) | AtomKind::Previous(_) => {
                     let message = format!(
                         "the {key} of `{}` reads an observed variable with missing values: no conjugate update",
                         self.graph.variable(child).name

@@ -143,7 +143,7 @@ impl Lowering {
                     let plain = self.variable_operand(w, &atom.index, 0, &span)?;
                     operands.push(Operand { source: Source::Moment { factor, power }, ..plain });
                 }
-                AtomKind::Absent(_) | AtomKind::Factor(_) => return Err(self.no_prediction(v)),
+                AtomKind::Absent(_) | AtomKind::Factor(_) | AtomKind::Previous(_) => return Err(self.no_prediction(v)),
             }
         }
         Ok((monomial.coefficient.powi(power), operands))

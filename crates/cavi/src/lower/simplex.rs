@@ -112,7 +112,7 @@ impl Lowering {
                     self.graph.variable(v).name
                 ),
             )),
-            AtomKind::Factor(_) | AtomKind::Absent(_) => {
+            AtomKind::Factor(_) | AtomKind::Absent(_) | AtomKind::Previous(_) => {
                 Err(self.not_conjugate(v, key, format!("the {key} must be a dirichlet variable")))
             }
         }

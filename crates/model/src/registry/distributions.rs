@@ -226,10 +226,11 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
                 Domain::Positive,
                 "Precision of a step; one number, one per coordinate, or a matrix.",
             ),
+            parameter("offset", Domain::Real, "Added to the mean of every state that follows another: inputs, drift."),
             parameter("sequence", Domain::Name, "A column whose change starts a new chain."),
         ],
         forms: &[&[&["initial_mean"], &["initial_precision"], &["transition"], &["innovation_precision"]]],
-        optional: &["sequence"],
+        optional: &["offset", "sequence"],
         dimension: DimensionRule::Required,
         ..BASE
     },

@@ -152,6 +152,7 @@ impl Resolver<'_> {
                     transition: get("transition")?,
                     innovation_precision: innovation,
                     innovation_form: self.form(index, innovation),
+                    offset: optional("offset"),
                     sequence: self.sequence(index)?,
                 }
             }

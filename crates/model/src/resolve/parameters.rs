@@ -36,7 +36,7 @@ pub(super) fn shape(distribution: &str, key: &str) -> Shape {
         ("categorical" | "multinomial", _) => Shape::Range,
         ("markov-chain", "initial") => Shape::Range,
         ("markov-chain", "transition") => Shape::Transition,
-        ("gaussian-markov-chain", "initial_mean") => Shape::Vector,
+        ("gaussian-markov-chain", "initial_mean" | "offset") => Shape::Vector,
         ("gaussian-markov-chain", "initial_precision" | "innovation_precision") => Shape::Spread,
         ("gaussian-markov-chain", "transition") => Shape::Matrix,
         _ => Shape::Scalar,

@@ -163,13 +163,18 @@ pub(super) fn parameters(distribution: &Distribution) -> Vec<(&'static str, Node
             transition,
             innovation_precision,
             innovation_form,
+            offset,
             ..
-        } => vec![
-            one("initial_mean", initial_mean, Real),
-            ("initial_precision", *initial_precision, unless_matrix(*initial_form)),
-            one("transition", transition, Real),
-            ("innovation_precision", *innovation_precision, unless_matrix(*innovation_form)),
-        ],
+        } => {
+            let mut domains = vec![
+                one("initial_mean", initial_mean, Real),
+                ("initial_precision", *initial_precision, unless_matrix(*initial_form)),
+                one("transition", transition, Real),
+                ("innovation_precision", *innovation_precision, unless_matrix(*innovation_form)),
+            ];
+            domains.extend(offset.iter().map(|node| one("offset", node, Real)));
+            domains
+        }
         D::HalfNormal { sd } => vec![one("sd", sd, Positive)],
         D::HalfCauchy { scale } => vec![one("scale", scale, Positive)],
         D::HalfStudentT { degrees_of_freedom, scale } => {

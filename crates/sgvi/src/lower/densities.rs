@@ -457,6 +457,7 @@ impl Lowering<'_> {
             transition,
             innovation_precision,
             innovation_form,
+            offset,
             sequence,
         } = d
         else {
@@ -488,6 +489,13 @@ impl Lowering<'_> {
         } else {
             debug_assert!(axes.len() < 2);
             self.b.product(&a, &lagged)
+        };
+        let mean = match offset {
+            Some(node) => {
+                let offset = self.plain(v, *node)?;
+                self.b.sum(&mean, &offset)
+            }
+            None => mean,
         };
         let n = self.b.program.num_rows;
         let mask = |l: &mut Self, want: bool| {

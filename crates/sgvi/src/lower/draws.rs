@@ -266,6 +266,7 @@ impl Lowering<'_> {
             transition,
             innovation_precision,
             innovation_form,
+            offset: None,
             sequence,
         } = d
         else {

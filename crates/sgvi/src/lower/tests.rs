@@ -215,6 +215,21 @@ fn a_normal_with_a_normal_mean() {
 }
 
 #[test]
+fn a_chain_of_states_with_inputs() {
+    let model = model(
+        "[data.values]\ny = [0.5, -0.2, 1.0]\nu = [3.0, 1.0, -2.0]\n[plates]\nrow = \"rows\"
+[variables.b]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0
+[variables.z]\nplates = [\"row\"]\ndistribution = \"gaussian-markov-chain\"\ndimension = 1\ninitial_mean = 0.5\ninitial_precision = 4.0\ntransition = [[0.8]]\ninnovation_precision = 2.0\noffset = \"b * u\"\nobserved = [\"y\"]",
+    );
+    let out = evaluate(&model, &[0.3], 1);
+    let normal = |x: f64, m: f64, precision: f64| {
+        -0.5 * precision * (x - m).powi(2) + 0.5 * precision.ln() - 0.918_938_533_204_672_8
+    };
+    let expected = normal(0.5, 0.5, 4.0) + normal(-0.2, 0.8 * 0.5 + 0.3, 2.0) + normal(1.0, -0.8 * 0.2 - 0.6, 2.0);
+    assert!((out.terms[1] - expected).abs() < 1e-13, "{} instead of {expected}", out.terms[1]);
+}
+
+#[test]
 fn a_chain_summed_out_equals_enumeration() {
     let text = "[data.values]\ny = [0.3, -0.4, 1.1, 0.9]\ns = [0, 0, 0, 1]\n[plates]\nrow = \"rows\"\nstate = 2
 [variables.m]\nplates = [\"state\"]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0
