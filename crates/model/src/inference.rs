@@ -79,6 +79,17 @@ pub enum VariationalFamily {
     LowRank,
 }
 
+impl VariationalFamily {
+    /// Its name in a model file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MeanField => "mean-field",
+            Self::FullRank => "full-rank",
+            Self::LowRank => "low-rank",
+        }
+    }
+}
+
 /// Estimators of the ELBO's gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]

@@ -44,6 +44,15 @@ impl Bound {
         }
     }
 
+    /// The weight of the divergence.
+    #[must_use]
+    pub fn beta(self) -> f64 {
+        match self {
+            Self::Analytic { beta } | Self::ClosedForm { beta } | Self::MonteCarlo { beta, .. } => f64::from(beta),
+            Self::ImportanceWeighted { .. } => 1.0,
+        }
+    }
+
     /// The evidence lower bound of a program, in closed form where it has one.
     #[must_use]
     pub fn elbo(program: &Program) -> Self {
@@ -58,8 +67,14 @@ pub struct Totals {
     pub bound: f64,
     /// E_q[log p(x | …)] of each observed variable.
     pub log_likelihoods: Vec<f64>,
-    /// The divergence of each latent variable.
+    /// The divergence of each latent variable, without a prior that the log joint has.
     pub divergences: Vec<f64>,
+    /// The terms of rows in the log joint.
+    pub row_terms: Vec<f64>,
+    /// E_q\[log p(x | …)\] of everything.
+    pub log_likelihood: f64,
+    /// The divergence of everything.
+    pub divergence: f64,
     /// Σ of squares of the rows' bounds, for a standard error between rows.
     pub squares: f64,
     /// Σ over rows of the variance of the mean over their draws, times the squared weight.
@@ -75,6 +90,7 @@ impl Totals {
         Self {
             log_likelihoods: vec![0.0; program.observed.len()],
             divergences: vec![0.0; program.latents.len()],
+            row_terms: vec![0.0; program.row_terms().len()],
             ..Self::default()
         }
     }
@@ -89,10 +105,12 @@ impl Totals {
 
     /// Multiplies every sum.
     pub fn scale(&mut self, factor: f64) {
-        for sum in [&mut self.bound, &mut self.squares, &mut self.draw_variance, &mut self.rows] {
+        let Self { bound, log_likelihood, divergence, squares, draw_variance, rows, .. } = self;
+        for sum in [bound, log_likelihood, divergence, squares, draw_variance, rows] {
             *sum *= factor;
         }
-        self.log_likelihoods.iter_mut().chain(&mut self.divergences).for_each(|sum| *sum *= factor);
+        let lists = [&mut self.log_likelihoods, &mut self.divergences, &mut self.row_terms];
+        lists.into_iter().flatten().for_each(|sum| *sum *= factor);
     }
 
     /// Adds another part's.
@@ -101,11 +119,16 @@ impl Totals {
         self.squares += other.squares;
         self.draw_variance += other.draw_variance;
         self.rows += other.rows;
-        for (sum, term) in self.log_likelihoods.iter_mut().zip(&other.log_likelihoods) {
-            *sum += term;
-        }
-        for (sum, term) in self.divergences.iter_mut().zip(&other.divergences) {
-            *sum += term;
+        self.log_likelihood += other.log_likelihood;
+        self.divergence += other.divergence;
+        for (sums, terms) in [
+            (&mut self.log_likelihoods, &other.log_likelihoods),
+            (&mut self.divergences, &other.divergences),
+            (&mut self.row_terms, &other.row_terms),
+        ] {
+            for (sum, term) in sums.iter_mut().zip(terms) {
+                *sum += term;
+            }
         }
     }
 }
@@ -119,12 +142,14 @@ impl Part {
             self.clear_adjoints(program);
             self.path_weights.fill(1.0);
         }
+        self.forward_row_terms(pass);
         match bound {
             Bound::ImportanceWeighted { doubly } => {
                 self.terms(program, Bound::MonteCarlo { beta: 1.0, path_only: doubly }, None);
                 if let Some(scale) = scale {
                     let seeds = self.normalized_weights(program, scale, doubly);
                     self.terms(program, Bound::MonteCarlo { beta: 1.0, path_only: doubly }, Some(&seeds));
+                    self.backward_row_terms(pass, 1.0, &seeds);
                 }
             }
             _ => {
@@ -136,6 +161,9 @@ impl Part {
                 if let Bound::ClosedForm { beta } = bound {
                     self.spread_terms(program, beta, seeds.as_deref());
                 }
+                if let Some(seeds) = &seeds {
+                    self.backward_row_terms(pass, bound.beta() as f32, seeds);
+                }
             }
         }
         self.totals(program, bound)
@@ -144,7 +172,7 @@ impl Part {
     /// log p(x | z) + log p(z) − log q(z | x) of a draw, after the terms were evaluated by Monte Carlo.
     #[must_use]
     pub fn log_weight(&self, sample: usize) -> f64 {
-        let likelihood: f64 = self.log_likelihoods.iter().map(|values| values[sample]).sum();
+        let likelihood: f64 = self.log_likelihoods.iter().chain(&self.row_terms).map(|values| values[sample]).sum();
         let divergence: f64 = self.divergences.iter().map(|values| values[sample]).sum();
         likelihood - divergence
     }
@@ -222,7 +250,7 @@ impl Part {
             }
             let data = &self.values[observed.data][place(observed.data, sample)];
             self.log_likelihoods[index][sample] =
-                row_log_density(observed.likelihood, data, parameters, &mut self.row_gradients);
+                row_log_density(observed.likelihood, data, parameters, &mut self.row_gradients, &mut self.row_scratch);
             let Some(seeds) = seeds else { continue };
             for (&slot, gradient) in observed.parameters.iter().zip(&self.row_gradients) {
                 if self.adjoints[slot].is_empty() {
@@ -266,39 +294,35 @@ impl Part {
                 };
                 at * s.width..(at + 1) * s.width
             };
-            let (mean, sd) = (latent.prior_mean, latent.prior_sd);
             let range = place(latent.parameters);
             // Divergences at row level stand for all draws of the row.
             let seed = seeds.map_or(0.0, |seeds| {
                 -beta * if per_row == 1 { seeds[unit * draws] * draws as f32 } else { seeds[unit] }
             });
-            let (learned_mean, learned_sd) = (!self.adjoints[mean].is_empty(), !self.adjoints[sd].is_empty());
-            if learned_mean {
-                by_mean.fill(0.0);
-            }
-            if learned_sd {
-                by_sd.fill(0.0);
-            }
+            let learned = |slot: SlotId| seeds.is_some() && !self.adjoints[slot].is_empty();
+            let learned_mean = latent.prior.map(|prior| prior.mean).filter(|&slot| learned(slot));
+            let learned_sd = latent.prior.map(|prior| prior.sd).filter(|&slot| learned(slot));
+            by_mean.fill(0.0);
+            by_sd.fill(0.0);
             let adjoints =
                 (seeds.is_some() && !self.adjoints[latent.parameters].is_empty()).then(|| DivergenceAdjoints {
                     parameters: &mut self.adjoints[latent.parameters][range.clone()],
-                    prior_mean: learned_mean.then_some(&mut by_mean[..]),
-                    prior_sd: learned_sd.then_some(&mut by_sd[..]),
+                    prior_mean: learned_mean.map(|_| &mut by_mean[..]),
+                    prior_sd: learned_sd.map(|_| &mut by_sd[..]),
                 });
             let row = range.start / program.slots[latent.parameters].width;
             self.divergences[index][unit] = posterior::divergence(
                 latent,
                 &self.values[latent.parameters][range.clone()],
                 &self.scales[index][row * latent.width..(row + 1) * latent.width],
-                &self.values[mean][place(mean)],
-                &self.values[sd][place(sd)],
+                latent.prior.map(|p| (&self.values[p.mean][place(p.mean)], &self.values[p.sd][place(p.sd)])),
                 seed,
                 adjoints,
             );
-            if seeds.is_some() && learned_mean {
+            if let Some(mean) = learned_mean {
                 add(&mut self.adjoints[mean][place(mean)], &by_mean);
             }
-            if seeds.is_some() && learned_sd {
+            if let Some(sd) = learned_sd {
                 add(&mut self.adjoints[sd][place(sd)], &by_sd);
             }
         }
@@ -320,9 +344,11 @@ impl Part {
                 };
                 at * s.width..(at + 1) * s.width
             };
-            let (mean, sd, z) = (latent.prior_mean, latent.prior_sd, latent.output);
+            let z = latent.output;
             let range = place(latent.parameters);
-            let (learned_mean, learned_sd) = (!self.adjoints[mean].is_empty(), !self.adjoints[sd].is_empty());
+            let learned = |slot: SlotId| seeds.is_some() && !self.adjoints[slot].is_empty();
+            let learned_mean = latent.prior.map(|prior| prior.mean).filter(|&slot| learned(slot));
+            let learned_sd = latent.prior.map(|prior| prior.sd).filter(|&slot| learned(slot));
             for buffer in [&mut by_z, &mut by_mean, &mut by_sd] {
                 buffer.fill(0.0);
             }
@@ -330,14 +356,13 @@ impl Part {
             let adjoints = (seeds.is_some() && !self.adjoints[z].is_empty()).then(|| DrawAdjoints {
                 z: &mut by_z,
                 parameters: (!path_only).then_some(&mut self.adjoints[latent.parameters][range.clone()]),
-                prior_mean: learned_mean.then_some(&mut by_mean[..]),
-                prior_sd: learned_sd.then_some(&mut by_sd[..]),
+                prior_mean: learned_mean.map(|_| &mut by_mean[..]),
+                prior_sd: learned_sd.map(|_| &mut by_sd[..]),
             });
             self.divergences[index][sample] = -posterior::log_ratio(
                 latent,
                 &self.values[latent.parameters][range.clone()],
-                &self.values[mean][place(mean)],
-                &self.values[sd][place(sd)],
+                latent.prior.map(|p| (&self.values[p.mean][place(p.mean)], &self.values[p.sd][place(p.sd)])),
                 &self.noise[index][sample * d..(sample + 1) * d],
                 &self.values[z][sample * d..(sample + 1) * d],
                 seed,
@@ -349,10 +374,10 @@ impl Part {
             if !self.adjoints[z].is_empty() {
                 add(&mut self.adjoints[z][sample * d..(sample + 1) * d], &by_z);
             }
-            if learned_mean {
+            if let Some(mean) = learned_mean {
                 add(&mut self.adjoints[mean][place(mean)], &by_mean);
             }
-            if learned_sd {
+            if let Some(sd) = learned_sd {
                 add(&mut self.adjoints[sd][place(sd)], &by_sd);
             }
         }
@@ -363,10 +388,8 @@ impl Part {
         let draws = self.draws;
         let count = draws as f64;
         let analytic = matches!(bound, Bound::Analytic { .. } | Bound::ClosedForm { .. });
-        let beta = match bound {
-            Bound::Analytic { beta } | Bound::ClosedForm { beta } | Bound::MonteCarlo { beta, .. } => f64::from(beta),
-            Bound::ImportanceWeighted { .. } => 1.0,
-        };
+        let beta = bound.beta();
+        let of_prior: Vec<bool> = program.row_terms().iter().map(|term| term.prior).collect();
         for row in 0..self.rows.len() {
             let weight = f64::from(self.weights[row]);
             let samples = row * draws..(row + 1) * draws;
@@ -381,14 +404,29 @@ impl Part {
                     self.divergences[index][samples.clone()].iter().sum::<f64>() / count
                 };
                 totals.divergences[index] += weight * divergence;
+                totals.divergence += weight * divergence;
             }
             for (index, values) in self.log_likelihoods.iter().enumerate() {
-                totals.log_likelihoods[index] += weight * values[samples.clone()].iter().sum::<f64>() / count;
+                let mean = values[samples.clone()].iter().sum::<f64>() / count;
+                totals.log_likelihoods[index] += weight * mean;
+                totals.log_likelihood += weight * mean;
+            }
+            for (index, values) in self.row_terms.iter().enumerate() {
+                let mean = values[samples.clone()].iter().sum::<f64>() / count;
+                totals.row_terms[index] += weight * mean;
+                if of_prior[index] {
+                    totals.divergence -= weight * mean;
+                } else {
+                    totals.log_likelihood += weight * mean;
+                }
             }
             let value_of = |sample: usize| {
                 let mut value = -constant;
                 for values in &self.log_likelihoods {
                     value += values[sample];
+                }
+                for (values, &prior) in self.row_terms.iter().zip(&of_prior) {
+                    value += if prior { beta } else { 1.0 } * values[sample];
                 }
                 for (index, latent) in program.latents.iter().enumerate() {
                     if !(analytic && latent.level != Level::Sample) {

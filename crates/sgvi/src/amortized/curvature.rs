@@ -1,7 +1,8 @@
 //! The mean curvature of normals in what their means and sds are computed from, carried back through the row program.
 
 use super::part::Part;
-use super::program::{Binary, Level, Likelihood, Operation, Owner, Point, Program, SlotId, Unary};
+use super::globals::Point;
+use super::program::{Binary, Level, Likelihood, Operation, Owner, Program, SlotId, Unary};
 use nalgebra::DMatrix;
 
 /// Diagonal curvatures, by slot: how much the negative log density of a row curves in each number, on average over rows.
@@ -36,7 +37,8 @@ impl Curvatures {
             seed(mean, sd, &|p| presence[p], presence.len())?;
         }
         for latent in &program.latents {
-            seed(latent.prior_mean, latent.prior_sd, &|_| 1.0, latent.width)?;
+            let prior = latent.prior?;
+            seed(prior.mean, prior.sd, &|_| 1.0, latent.width)?;
         }
         let mut curvatures = Self { slots };
         for operation in program.operations.iter().rev() {
@@ -59,18 +61,14 @@ impl Curvatures {
         Some(values.iter().map(|&value| value.max(least)).collect())
     }
 
-    /// Of a point's unconstrained numbers.
-    pub(super) fn of_point(&self, program: &Program, parameters: &[f32], point: &Point) -> Option<Vec<f64>> {
+    /// Of a point's unconstrained numbers, at θ; `None` where they and its elements do not go one by one.
+    pub(super) fn of_point(&self, program: &Program, theta: &[f64], point: &Point) -> Option<Vec<f64>> {
         let slot = program.operations.iter().find_map(|operation| match *operation {
-            Operation::Point { view, output, .. } if view == point.view => Some(output),
+            Operation::Global { variable, output } if variable == point.variable => Some(output),
             _ => None,
         })?;
-        let slopes = program
-            .layout
-            .slice(parameters, point.view)
-            .iter()
-            .map(|&theta| f64::from(point.transform.value_and_slope(theta).1).powi(2));
-        let values: Vec<f64> = self.of(slot)?.into_iter().zip(slopes).map(|(c, slope)| c * slope).collect();
+        let slopes = program.globals.as_ref()?.joint.slopes(theta, point.variable)?;
+        let values: Vec<f64> = self.of(slot)?.into_iter().zip(slopes).map(|(c, slope)| c * slope * slope).collect();
         values.iter().all(|&value| value > 0.0 && value.is_finite()).then_some(values)
     }
 
@@ -99,10 +97,7 @@ impl Curvatures {
         };
         let plain = || curvature.iter().copied().enumerate().collect::<Vec<_>>();
         match operation {
-            Operation::Data { .. }
-            | Operation::Constant { .. }
-            | Operation::Point { .. }
-            | Operation::Global { .. } => {}
+            Operation::Data { .. } | Operation::Constant { .. } | Operation::Global { .. } => {}
             Operation::Linear { .. } | Operation::Layer { .. } | Operation::Draw { .. } => {
                 // A layer has a block of its own; what it reads is another's.
             }
@@ -217,12 +212,13 @@ pub(super) fn coordinate_gram(program: &Program, part: &Part, presence: &[Vec<f6
     }
     let mut offset = 0;
     for latent in &program.latents {
-        let sd = program.slots[latent.prior_sd];
+        let prior = latent.prior?;
+        let sd = program.slots[prior.sd];
         if sd.level != Level::Global {
             return None;
         }
         for i in 0..latent.width {
-            gram[(offset + i, offset + i)] += f64::from(part.values[latent.prior_sd][i]).powi(-2);
+            gram[(offset + i, offset + i)] += f64::from(part.values[prior.sd][i]).powi(-2);
         }
         offset += latent.width;
     }

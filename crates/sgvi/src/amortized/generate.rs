@@ -97,7 +97,9 @@ pub fn decode(model: &AmortizedModel, parameters: &[f32], rows: &[u32], code: Co
         .iter()
         .map(|o| Decoded { width: program.slots[o.data].width, means: Vec::new(), draws: Vec::new() })
         .collect();
-    let size = super::trainer::rows_per_part(1);
+    // Draws of the whole model draw the variables outside the rows' plate anew for every row.
+    let draws_globals = program.has_factor() && matches!(code, Code::Prior | Code::Posterior);
+    let size = if draws_globals { 1 } else { super::trainer::rows_per_part(1) };
     let mut part = Part::new(program, size, 1, false);
     // A data row may stand more than once in the batch: noise goes by the place, not by the row.
     part.noise_by_place = true;
@@ -111,11 +113,13 @@ pub fn decode(model: &AmortizedModel, parameters: &[f32], rows: &[u32], code: Co
             }
         }
         let noise = StepNoise::new(seed, 1 + block as u64);
+        let drawn = program.draw_globals(parameters, draws_globals.then_some(&noise));
         let pass = Pass {
             program,
             parameters,
             sources: &model.sources,
             kernels: &crate::network::kernels::Processor,
+            globals: &drawn,
             noise: &noise,
             training: false,
             drawing,
@@ -171,7 +175,6 @@ fn read_observed(model: &AmortizedModel, part: &Part, index: usize, out: &mut De
                     let best = (0..size).max_by(|&a, &b| weights[a].total_cmp(&weights[b])).unwrap_or(0);
                     (best as f64, drawn.unwrap_or(size - 1) as f64)
                 }
-                Likelihood::Other(_) => (parameter(0, column), f64::NAN),
             };
             out.means.push(mean as f32);
             out.draws.push(draw as f32);
@@ -266,8 +269,8 @@ pub fn evaluate_rows(
         rows: total,
         elbo: elbo.bound / elbo.rows,
         elbo_standard_error: elbo.draw_variance.sqrt() / elbo.rows,
-        log_likelihood: elbo.log_likelihoods.iter().sum::<f64>() / elbo.rows,
-        divergence: elbo.divergences.iter().sum::<f64>() / elbo.rows,
+        log_likelihood: elbo.log_likelihood / elbo.rows,
+        divergence: elbo.divergence / elbo.rows,
         log_evidence,
         log_evidence_standard_error: (variance / total).sqrt(),
         samples,

@@ -1,127 +1,271 @@
-//! The joint factor of variables outside the rows' plate: one Gaussian in unconstrained space, drawn once per step.
+//! Variables outside the rows' plate: points and one joint Gaussian factor in unconstrained space, drawn once per step.
 
-use super::posterior;
-use super::program::{Latent, Program, Transform};
-use crate::density::Kernel;
+use super::joint::Joint;
+use super::program::Program;
+use crate::fit::gaussian::{Gaussian, Root};
+use crate::fit::objective::{Chart, MeanScale, moments};
+use crate::lower::Support;
 use crate::network::noise::StepNoise;
-use crate::network::parameters::ViewId;
+use crate::network::parameters::{Initial, Layout, ViewId};
+use nalgebra::DMatrix;
 use rand_distr::{Distribution, StandardNormal};
 use std::ops::Range;
-
-/// ½·ln(2πe), the entropy of a standard normal.
-const STANDARD_ENTROPY: f64 = 1.418_938_533_204_672_7;
+use std::sync::Arc;
+use vi_model::graph::{Graph, VariableId};
+use vi_model::inference::VariationalFamily;
 
 /// Tells the noise of this factor from that of the rows.
 const PURPOSE: u16 = 0x7fff;
 
+/// Most columns of the low-rank factor where none are asked for.
+const DEFAULT_RANK: usize = 2;
+
 /// The sd in unconstrained space at the start: what so many rows leave of a spread of one, at most a tenth.
-pub(super) fn start_sd(num_rows: usize) -> f32 {
-    (1.0 / (num_rows.max(1) as f32).sqrt()).min(0.1)
+fn start_sd(num_rows: usize) -> f64 {
+    (1.0 / (num_rows.max(1) as f64).sqrt()).min(0.1)
 }
 
-/// q(θ) = Normal(μ, A·Aᵀ) over the unconstrained numbers of all variables that are neither amortised nor points.
+/// A point variable.
 #[derive(Debug, Clone, PartialEq)]
-pub struct GlobalFactor {
-    /// The layout of its parameters, as for an amortised variable; its slots are without meaning.
-    pub latent: Latent,
-    /// Where its parameters lie.
-    pub view: ViewId,
-}
-
-/// A variable with a part in the [`GlobalFactor`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct GlobalVariable {
+pub struct Point {
     /// Its name.
     pub name: String,
-    /// Its coordinates θ.
+    /// Which.
+    pub variable: VariableId,
+    /// Its unconstrained numbers.
+    pub view: ViewId,
+    /// Their places in θ.
     pub coordinates: Range<usize>,
-    /// To its own scale.
-    pub transform: Transform,
-    /// Names and lengths of its axes.
-    pub axes: Vec<(String, usize)>,
-    /// Its prior, a density of constants; `None` where it is flat.
-    pub prior: Option<(Kernel, [f64; 5])>,
+    /// Whether it is a single positive number without further bounds.
+    pub is_positive_number: bool,
+}
+
+/// q(θ) = Normal(μ, Σ) over the coordinates of all variables that are neither amortised nor points.
+#[derive(Debug, Clone)]
+pub struct GlobalFactor {
+    /// Where its parameters lie: the means, then the spread as [`Chart`] has it.
+    pub view: ViewId,
+    /// The parameters' meaning; its origin is the standard normal.
+    chart: Chart,
+}
+
+/// All variables outside the rows' plate.
+#[derive(Debug, Clone)]
+pub struct Globals {
+    /// Values, densities and read-outs by θ.
+    pub joint: Arc<Joint>,
+    /// Point variables.
+    pub points: Vec<Point>,
+    /// The factor of the others, if there are any.
+    pub factor: Option<GlobalFactor>,
 }
 
 /// A draw of θ with what its derivatives need.
 #[derive(Debug, Clone, Default)]
-pub(super) struct GlobalDraw {
-    pub(super) theta: Vec<f32>,
-    noise: Vec<f32>,
-    scales: Vec<f32>,
+pub struct GlobalDraw {
+    /// θ.
+    pub theta: Vec<f64>,
+    noise: Vec<f64>,
 }
 
-impl GlobalDraw {
-    /// Draws θ, or takes its mean where `noise` is absent.
-    pub(super) fn fill(&mut self, program: &Program, parameters: &[f32], noise: Option<&StepNoise>) {
-        let Some(factor) = &program.global_factor else { return };
-        let d = factor.latent.width;
-        let parameters = program.layout.slice(parameters, factor.view);
-        self.noise.clear();
-        match noise {
-            Some(noise) => {
-                let mut generator = noise.row(0, PURPOSE);
-                self.noise.extend((0..d).map(|_| -> f32 { StandardNormal.sample(&mut generator) }));
+impl Globals {
+    /// Places for all parameters in the layout, and the starts that are not random.
+    pub(super) fn new(
+        graph: &Graph,
+        joint: Joint,
+        layout: &mut Layout,
+        starts: &mut Vec<(ViewId, Vec<f32>)>,
+    ) -> Self {
+        let model = joint.model();
+        let narrow = |values: &[f64]| values.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+        let mut points = Vec::new();
+        for latent in &model.latents {
+            let variable = graph.variable(latent.variable);
+            if !variable.point {
+                continue;
             }
-            None => self.noise.resize(d, 0.0),
+            let coordinates = latent.offset..latent.offset + latent.count;
+            let start = &model.start[coordinates.clone()];
+            // Several unbounded numbers start apart, so that a product of two of them has a gradient.
+            let apart = latent.support == Support::Real && latent.count > 1 && start.iter().all(|&x| x == 0.0);
+            let initial = if apart && variable.initial.is_none() { Initial::Uniform(0.1) } else { Initial::Constant(0.0) };
+            let sizes: Vec<usize> = latent.shape.axes.iter().map(|axis| axis.1).collect();
+            let sizes = if sizes.iter().product::<usize>() == latent.count { sizes } else { vec![latent.count] };
+            let view = layout.allocate(format!("{}.unconstrained", variable.name), &sizes, initial);
+            if matches!(initial, Initial::Constant(_)) {
+                starts.push((view, narrow(start)));
+            }
+            let is_positive_number = latent.count == 1
+                && matches!(&latent.support, Support::Lower(_))
+                && variable.lower.is_none_or(|node| {
+                    graph.evaluate_data(node, 0..0).is_ok_and(|bound| bound.values.iter().all(|&x| x == 0.0))
+                });
+            points.push(Point {
+                name: variable.name.clone(),
+                variable: latent.variable,
+                view,
+                coordinates,
+                is_positive_number,
+            });
         }
-        self.scales.resize(d, 0.0);
-        self.theta.resize(d, 0.0);
-        posterior::scales(&factor.latent, parameters, &mut self.scales);
-        posterior::draw(&factor.latent, parameters, &self.scales, &self.noise, &mut self.theta);
-    }
-
-    /// Adds to `gradient` (of the factor's parameters) what the adjoint of θ implies.
-    pub(super) fn backward(&self, program: &Program, adjoint: &[f32], gradient: &mut [f32]) {
-        if let Some(factor) = &program.global_factor {
-            posterior::draw_backward(&factor.latent, &self.scales, &self.noise, adjoint, gradient);
-        }
-    }
-}
-
-/// E_q[log p(g)] − E_q[log q(g)] of every global variable by the one draw that `noise` gives, in nats.
-///
-/// log q(g) = log q(θ) − ln|dg/dθ|; the entropy of q(θ) is in closed form. With `gradient` (of the factor's parameters)
-/// `scale` times the derivatives are added.
-pub(super) fn global_terms(
-    program: &Program,
-    parameters: &[f32],
-    noise: &StepNoise,
-    gradient: Option<(&mut [f32], f64)>,
-) -> Vec<f64> {
-    let Some(factor) = &program.global_factor else { return Vec::new() };
-    let mut draw = GlobalDraw::default();
-    draw.fill(program, parameters, Some(noise));
-    let parameters = program.layout.slice(parameters, factor.view);
-    let mut adjoint = vec![0.0_f32; draw.theta.len()];
-    let scale = gradient.as_ref().map_or(0.0, |(_, scale)| *scale);
-    let terms = program
-        .globals
-        .iter()
-        .map(|variable| {
-            let mut sum = 0.0;
-            for index in variable.coordinates.clone() {
-                let theta = draw.theta[index];
-                let (value, slope) = variable.transform.value_and_slope(theta);
-                let (log_slope, log_slope_derivative) = variable.transform.log_slope(theta);
-                let mut derivative = log_slope_derivative;
-                sum += log_slope + STANDARD_ENTROPY + f64::from(parameters[factor.latent.diagonal(index)]);
-                if let Some((kernel, mut arguments)) = variable.prior {
-                    arguments[0] = f64::from(value);
-                    let (log_density, partials) = kernel.at(&arguments, &[true, false, false, false, false]);
-                    sum += log_density;
-                    derivative += partials[0] * f64::from(slope);
+        let free: Vec<usize> = (0..model.owner.len()).filter(|&c| !model.is_point[c]).collect();
+        let factor = (!free.is_empty()).then(|| {
+            let (n, k) = (model.owner.len(), free.len());
+            let inference = &graph.inference;
+            let rank = inference.rank.unwrap_or(DEFAULT_RANK).min(k).max(1);
+            let root = match inference.family.unwrap_or_default() {
+                VariationalFamily::MeanField => Root::Diagonal(vec![1.0; k]),
+                VariationalFamily::FullRank => Root::Cholesky(DMatrix::identity(k, k)),
+                VariationalFamily::LowRank => Root::LowRank { sd: vec![1.0; k], u: DMatrix::zeros(k, rank) },
+            };
+            let origin = Gaussian { mean: vec![0.0; n], free, root };
+            let chart = Chart { origin, mean_scale: MeanScale::Diagonal(vec![1.0; n]), blocks: None };
+            let spread = chart.dimension() - n;
+            let view = layout.allocate("globals.mean_and_scale", &[k + spread], Initial::Constant(0.0));
+            let mut start: Vec<f64> = chart.origin.free.iter().map(|&c| model.start[c]).collect();
+            let sd = start_sd(graph.data.num_rows());
+            start.extend(chart.origin.free.iter().map(|&c| (sd * model.start_scale[c].min(1.0)).ln()));
+            start.resize(k + spread, 0.0);
+            if let Root::LowRank { .. } = chart.origin.root {
+                // Columns of zeros have no gradient in each other's directions: they start apart.
+                for (at, value) in start[2 * k..].iter_mut().enumerate() {
+                    *value = 0.1 * sd * (1.0 + at as f64 * 0.754_877_666).sin();
                 }
-                adjoint[index] = (scale * derivative) as f32;
             }
-            sum
-        })
-        .collect();
-    if let Some((gradient, scale)) = gradient {
-        draw.backward(program, &adjoint, gradient);
-        for index in 0..factor.latent.width {
-            gradient[factor.latent.diagonal(index)] += scale as f32;
+            starts.push((view, narrow(&start)));
+            GlobalFactor { view, chart }
+        });
+        Self { joint: Arc::new(joint), points, factor }
+    }
+
+    /// The chart's parameters: the mean of all coordinates, then the spread.
+    fn chart_parameters(&self, layout: &Layout, parameters: &[f32]) -> Vec<f64> {
+        let mut x = vec![0.0; self.joint.model().owner.len()];
+        for point in &self.points {
+            for (target, &value) in x[point.coordinates.clone()].iter_mut().zip(layout.slice(parameters, point.view)) {
+                *target = f64::from(value);
+            }
+        }
+        if let Some(factor) = &self.factor {
+            let free = &factor.chart.origin.free;
+            let (means, spread) = layout.slice(parameters, factor.view).split_at(free.len());
+            for (&c, &mean) in free.iter().zip(means) {
+                x[c] = f64::from(mean);
+            }
+            x.extend(spread.iter().map(|&value| f64::from(value)));
+        }
+        x
+    }
+
+    /// The approximation over all coordinates; points have no spread.
+    #[must_use]
+    pub fn gaussian(&self, layout: &Layout, parameters: &[f32]) -> Gaussian {
+        let x = self.chart_parameters(layout, parameters);
+        match &self.factor {
+            Some(factor) => factor.chart.gaussian(&x),
+            None => Gaussian { mean: x, free: Vec::new(), root: Root::Diagonal(Vec::new()) },
         }
     }
-    terms
+
+    /// Draws θ, or takes its mean where `noise` is absent.
+    #[must_use]
+    pub fn draw(&self, layout: &Layout, parameters: &[f32], noise: Option<&StepNoise>) -> GlobalDraw {
+        let q = self.gaussian(layout, parameters);
+        let mut draw = GlobalDraw::default();
+        match noise {
+            Some(noise) if self.factor.is_some() => {
+                let mut generator = noise.row(0, PURPOSE);
+                draw.noise.extend((0..q.noise_dimension()).map(|_| -> f64 { StandardNormal.sample(&mut generator) }));
+                q.transform(&draw.noise, &mut draw.theta);
+            }
+            _ => {
+                draw.noise.resize(q.noise_dimension(), 0.0);
+                draw.theta = q.mean;
+            }
+        }
+        draw
+    }
+
+    /// E_q\[log p\] − E_q\[log q\] of every variable outside the rows' plate by one draw, in nats, by index in the graph.
+    ///
+    /// log q(g) = log q(θ) − ln|dg/dθ|; the entropy of q(θ) is in closed form.
+    #[must_use]
+    pub fn terms(&self, layout: &Layout, parameters: &[f32], draw: &GlobalDraw) -> Vec<f64> {
+        let mut terms = self.joint.prior_terms(&draw.theta, None);
+        let q = self.gaussian(layout, parameters);
+        let owner = &self.joint.model().owner;
+        let k = q.free.len();
+        let each = |i: usize| match &q.root {
+            Root::Diagonal(sd) => sd[i].ln() + 0.5 * (1.0 + LN_TWO_PI),
+            Root::Cholesky(l) => l[(i, i)].abs().ln() + 0.5 * (1.0 + LN_TWO_PI),
+            Root::LowRank { .. } => q.entropy() / k as f64,
+        };
+        for (i, &c) in q.free.iter().enumerate() {
+            terms[owner[c]] += each(i);
+        }
+        terms
+    }
+
+    /// The gradient of the objective per row in every view of points and factor: from `by_theta`, that of the rows' part in
+    /// θ at the draw, and the terms of these variables divided by `weight`, the number of rows.
+    pub(super) fn gradients(
+        &self,
+        layout: &Layout,
+        parameters: &[f32],
+        draw: &GlobalDraw,
+        by_theta: &[f64],
+        weight: f64,
+    ) -> Vec<(ViewId, Vec<f32>)> {
+        let mut total = Vec::new();
+        self.joint.prior_terms(&draw.theta, Some(&mut total));
+        // The chart adds the entropy of all rows' objective.
+        total.iter_mut().zip(by_theta).for_each(|(total, rows)| *total += rows * weight);
+        let narrow = |values: &[f64]| values.iter().map(|&x| (x / weight) as f32).collect::<Vec<f32>>();
+        let mut out: Vec<(ViewId, Vec<f32>)> =
+            self.points.iter().map(|point| (point.view, narrow(&total[point.coordinates.clone()]))).collect();
+        if let Some(factor) = &self.factor {
+            let x = self.chart_parameters(layout, parameters);
+            let q = factor.chart.gaussian(&x);
+            let (by_mean, by_root) = moments(&q, &total, &draw.noise, 1);
+            let all = factor.chart.pull_back(&x, &by_mean, &by_root, true);
+            let mut own: Vec<f64> = q.free.iter().map(|&c| all[c]).collect();
+            own.extend_from_slice(&all[q.mean.len()..]);
+            out.push((factor.view, narrow(&own)));
+        }
+        out
+    }
+}
+
+const LN_TWO_PI: f64 = 1.837_877_066_409_345_3;
+
+impl Program {
+    /// A draw of the variables outside the rows' plate, or their means in unconstrained space.
+    #[must_use]
+    pub fn draw_globals(&self, parameters: &[f32], noise: Option<&StepNoise>) -> GlobalDraw {
+        self.globals.as_ref().map_or_else(GlobalDraw::default, |g| g.draw(&self.layout, parameters, noise))
+    }
+
+    /// The terms of the variables outside the rows' plate at a draw, by index in the graph.
+    #[must_use]
+    pub fn global_terms(&self, parameters: &[f32], draw: &GlobalDraw) -> Vec<f64> {
+        self.globals.as_ref().map_or_else(Vec::new, |g| g.terms(&self.layout, parameters, draw))
+    }
+
+    /// Whether some variable outside the rows' plate is drawn.
+    #[must_use]
+    pub fn has_factor(&self) -> bool {
+        self.globals.as_ref().is_some_and(|g| g.factor.is_some())
+    }
+
+    /// The point variables.
+    #[must_use]
+    pub fn points(&self) -> &[Point] {
+        self.globals.as_ref().map_or(&[], |g| &g.points)
+    }
+
+    /// The log densities of rows that the log joint evaluates.
+    #[must_use]
+    pub fn row_terms(&self) -> &[super::joint::RowTerm] {
+        self.globals.as_ref().map_or(&[], |g| &g.joint.row_terms)
+    }
 }

@@ -1,32 +1,31 @@
 //! Log densities of observed rows with their derivatives, as loops that vectorise.
 
 use super::program::Likelihood;
-use crate::density::Kernel;
 use crate::network::vectorize::{fused, vectorized};
 use crate::network::{exp, softplus_and_logistic};
 
 /// The most parameters that a density has.
-pub(super) const MAX_PARAMETERS: usize = 4;
+pub(super) const MAX_PARAMETERS: usize = 2;
 
 const LANES: usize = 16;
 
 /// Σ over a row of log p(x | parameters), and its derivatives in each parameter, elementwise.
 ///
 /// `parameters` and `gradients` have the width of `data`, except for the categorical, where they have `size` times it.
-/// Missing cells (not a number) count nothing.
+/// Missing cells (not a number) count nothing. `scratch` has the width of `data` at least.
 pub(super) fn row_log_density(
     likelihood: Likelihood,
     data: &[f32],
     parameters: [&[f32]; MAX_PARAMETERS],
     gradients: &mut [Vec<f32>; MAX_PARAMETERS],
+    scratch: &mut [f32],
 ) -> f64 {
-    let [first, second, _, scratch] = gradients;
+    let [first, second] = gradients;
     match likelihood {
         Likelihood::BernoulliLogit => bernoulli(data, parameters[0], first, scratch),
         Likelihood::Normal => normal(data, parameters[0], parameters[1], first, second, scratch),
         Likelihood::PoissonLogRate => poisson(data, parameters[0], parameters[1], first, scratch),
         Likelihood::Categorical { size } => categorical(data, parameters[0], first, size),
-        Likelihood::Other(kernel) => other(kernel, data, parameters, gradients),
     }
 }
 
@@ -149,28 +148,6 @@ fn categorical(data: &[f32], logits: &[f32], slopes: &mut [f32], size: usize) ->
     sum
 }
 
-fn other(
-    kernel: Kernel,
-    data: &[f32],
-    parameters: [&[f32]; MAX_PARAMETERS],
-    gradients: &mut [Vec<f32>; MAX_PARAMETERS],
-) -> f64 {
-    let mut sum = 0.0;
-    for (i, &x) in data.iter().enumerate() {
-        let mut arguments = [0.0; 5];
-        arguments[0] = f64::from(x);
-        for (argument, parameter) in arguments[1..].iter_mut().zip(parameters) {
-            *argument = parameter.get(i).map_or(0.0, |&p| f64::from(p));
-        }
-        let (value, partials) = if x.is_nan() { (0.0, [0.0; 5]) } else { kernel.at(&arguments, &[true; 5]) };
-        sum += value;
-        for (gradient, partial) in gradients.iter_mut().zip(&partials[1..]) {
-            gradient[i] = *partial as f32;
-        }
-    }
-    sum
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,7 +156,8 @@ mod tests {
         let width = parameters.iter().map(Vec::len).max().unwrap();
         let mut gradients = std::array::from_fn(|_| vec![0.0; width]);
         let slices = std::array::from_fn(|i| parameters.get(i).map_or(&[][..], Vec::as_slice));
-        (row_log_density(likelihood, data, slices, &mut gradients), gradients)
+        let mut scratch = vec![0.0; width];
+        (row_log_density(likelihood, data, slices, &mut gradients, &mut scratch), gradients)
     }
 
     fn check(likelihood: Likelihood, data: &[f32], parameters: &[Vec<f32>], wanted: f64, differentiated: usize) {
@@ -246,8 +224,5 @@ mod tests {
         let softmax = |l: &[f32], k: usize| f64::from(l[k]).exp() / l.iter().map(|&x| f64::from(x).exp()).sum::<f64>();
         let wanted = softmax(&logits[..3], 2).ln() + softmax(&logits[3..], 0).ln();
         check(Likelihood::Categorical { size: 3 }, &[2.0, 0.0], &[logits], wanted, 1);
-
-        let wanted = (-0.5_f64 * 1.2 / 0.7 * 2.0 - (2.0_f64 * 0.7).ln()) + 0.0;
-        check(Likelihood::Other(Kernel::Laplace), &[1.0], &[vec![-0.2], vec![0.7]], wanted, 2);
     }
 }

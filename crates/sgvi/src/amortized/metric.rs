@@ -77,7 +77,7 @@ impl Metric {
     /// The metric of a model, or `None` where the bound has no closed form or the curvature of some layer is not known.
     pub(super) fn new(model: &AmortizedModel, parameters: &[f32], rows: &[u32]) -> Option<Self> {
         let program = &model.program;
-        if !program.closed_form || program.global_factor.is_some() {
+        if !program.closed_form || program.has_factor() {
             return None;
         }
         let mut layers = Vec::new();
@@ -124,11 +124,13 @@ impl Metric {
         let mut part = Part::new(program, 1, 1, false);
         part.assign(model, &rows[..1]);
         let noise = StepNoise::new(0, 0);
+        let drawn = program.draw_globals(parameters, None);
         let pass = Pass {
             program,
             parameters,
             sources: &model.sources,
             kernels: &Processor,
+            globals: &drawn,
             noise: &noise,
             training: false,
             drawing: Drawing::PosteriorMean,
@@ -138,7 +140,7 @@ impl Metric {
         let gram = coordinate_gram(program, &part, &self.presence)?;
         let curvatures = Curvatures::new(program, &part, &self.presence)?;
         let moments = self.moments(model, parameters, rows);
-        let mut blocks = Vec::with_capacity(self.layers.len() + program.points.len());
+        let mut blocks = Vec::with_capacity(self.layers.len() + program.points().len());
         for (at, known) in self.layers.iter().enumerate() {
             let layer = &program.layers[known.layer];
             let (weight, bias) = (layer.weight?, layer.bias?);
@@ -165,10 +167,10 @@ impl Metric {
             let (weight, bias) = (views[weight].range.clone(), views[bias].range.clone());
             blocks.push(Block::Layer { weight, bias, inputs, outputs });
         }
-        for point in &program.points {
+        for point in program.points() {
             let view = &program.layout.views()[point.view];
             if view.trainable {
-                blocks.push(Block::Point(view.range.clone(), curvatures.of_point(program, parameters, point)?));
+                blocks.push(Block::Point(view.range.clone(), curvatures.of_point(program, &drawn.theta, point)?));
             }
         }
         Some(blocks)

@@ -7,6 +7,7 @@ mod elementwise;
 pub mod fit;
 pub mod generate;
 pub mod globals;
+pub mod joint;
 mod likelihood;
 mod metric;
 pub mod model;
@@ -20,7 +21,6 @@ pub mod settings;
 mod spread;
 pub mod trainer;
 pub mod training;
-mod transform;
 pub mod weights;
 
 pub use bound::{Bound, Totals};

@@ -58,18 +58,6 @@ impl AmortizedModel {
                     let values = counts.values.iter().map(|&x| ln_gamma(f64::from(x) + 1.0) as f32).collect();
                     Source { width: counts.width, values }
                 }
-                DataNode::LogChoose { trials, successes, axes } => {
-                    let counts: &Source = &sources[*successes];
-                    let trials = trials_of(graph, *trials, axes, num_rows)?;
-                    let repeat = counts.values.len() / trials.len().max(1);
-                    // One number of trials for all, for every column, or for every cell.
-                    let values = counts.values.iter().enumerate().map(|(index, &k)| {
-                        let n = f64::from(if repeat > 1 { trials[index % trials.len()] } else { trials[index] });
-                        let k = f64::from(k);
-                        (ln_gamma(n + 1.0) - ln_gamma(k + 1.0) - ln_gamma(n - k + 1.0)) as f32
-                    });
-                    Source { width: counts.width, values: values.collect() }
-                }
             };
             sources.push(source);
         }
@@ -93,21 +81,6 @@ impl AmortizedModel {
 
 fn code_value(code: u32) -> f32 {
     if code == MISSING_CODE { f32::NAN } else { code as f32 }
-}
-
-/// Numbers of trials: one for all rows where they do not differ between rows, one for every cell otherwise.
-fn trials_of(graph: &Graph, node: NodeId, axes: &[AxisId], num_rows: usize) -> Result<Vec<f32>, SgviError> {
-    let own = &graph.node(node).axes;
-    if !graph.rows.is_some_and(|rows| own.contains(&rows)) {
-        return Ok(graph.evaluate_data(node, 0..0)?.values.iter().map(|&x| x as f32).collect());
-    }
-    let columns: Vec<AxisId> = own.iter().copied().filter(|&axis| Some(axis) != graph.rows).collect();
-    let source = expression(graph, node, &columns, num_rows)?;
-    let width: usize = axes.iter().map(|&axis| graph.axis(axis).size).product();
-    if source.width == width {
-        return Ok(source.values);
-    }
-    Ok(source.values.chunks_exact(source.width).flat_map(|row| row.iter().copied().cycle().take(width)).collect())
 }
 
 fn expression(graph: &Graph, node: NodeId, axes: &[AxisId], num_rows: usize) -> Result<Source, SgviError> {

@@ -1,7 +1,7 @@
 //! One part of a batch: its buffers, and the forward and backward sweep of the row program over them.
 
 use super::elementwise::{add, add_product, binary, unary, unary_backward};
-use super::globals::GlobalDraw;
+use super::joint::State;
 use super::posterior;
 use super::program::{Binary, Level, Operation, Program, Slot, SlotId};
 use crate::network::aligned::Aligned;
@@ -38,20 +38,18 @@ pub struct Part {
     pub log_likelihoods: Vec<Vec<f64>>,
     /// For each latent variable the analytic divergence per row (or draw), or the negative log ratio per draw.
     pub divergences: Vec<Vec<f64>>,
-    /// Gradient of each point variable's unconstrained numbers.
-    pub point_gradients: Vec<Vec<f32>>,
-    /// The draw of the global variables.
-    pub(super) global_draw: GlobalDraw,
-    /// The adjoint of its coordinates.
-    global_adjoint: Vec<f32>,
-    /// Gradient of the global factor's parameters.
-    pub(super) global_gradient: Vec<f32>,
+    /// For each term of rows in the log joint its value, per draw.
+    pub(super) row_terms: Vec<Vec<f64>>,
+    /// Variables outside the rows' plate, and densities of rows, where there are any.
+    pub(super) joint: State,
     /// Weight of each draw's contribution to the latent variables' factors (doubly reparameterised gradient).
     pub(super) path_weights: Vec<f32>,
     /// Scratch rows of the densities.
     pub(super) row_parameters: [Vec<f32>; super::likelihood::MAX_PARAMETERS],
     /// Scratch rows of the densities' derivatives.
     pub(super) row_gradients: [Vec<f32>; super::likelihood::MAX_PARAMETERS],
+    /// Scratch of the densities.
+    pub(super) row_scratch: Vec<f32>,
 }
 
 impl Part {
@@ -97,23 +95,16 @@ impl Part {
                 .collect(),
             log_likelihoods: vec![vec![0.0; rows * draws]; program.observed.len()],
             divergences: vec![vec![0.0; rows * draws]; program.latents.len()],
-            point_gradients: program
-                .points
-                .iter()
-                .map(|point| vec![0.0; program.layout.views()[point.view].range.len()])
-                .collect(),
-            global_draw: GlobalDraw::default(),
-            global_adjoint: vec![0.0; program.global_factor.as_ref().map_or(0, |factor| factor.latent.width)],
-            global_gradient: vec![
-                0.0;
-                program
-                    .global_factor
-                    .as_ref()
-                    .map_or(0, |f| program.layout.views()[f.view].range.len())
-            ],
+            row_terms: vec![vec![0.0; rows * draws]; program.row_terms().len()],
+            joint: program.globals.as_ref().map_or_else(State::default, |globals| {
+                // Without terms of rows it holds what is the same for all.
+                let samples = if globals.joint.row_terms.is_empty() { 0 } else { rows * draws };
+                State::new(&globals.joint, samples, with_adjoints)
+            }),
             path_weights: vec![1.0; rows * draws],
             row_parameters: std::array::from_fn(|_| vec![0.0; widest]),
             row_gradients: std::array::from_fn(|_| vec![0.0; widest]),
+            row_scratch: vec![0.0; widest],
         }
     }
 
@@ -142,11 +133,59 @@ impl Part {
 
     /// Computes every slot from the parameters, the data and the noise.
     pub fn forward(&mut self, pass: &Pass<'_>) {
-        let noise = pass.drawing.draws_globals().then_some(pass.noise);
-        self.global_draw.fill(pass.program, pass.parameters, noise);
+        if let Some(globals) = &pass.program.globals {
+            self.joint.globals(&globals.joint, &pass.globals.theta);
+        }
         for (index, operation) in pass.program.operations.iter().enumerate() {
             if pass.runs(operation) && pass.needed.is_none_or(|needed| needed[index]) {
                 self.forward_one(pass, operation);
+            }
+        }
+    }
+
+    /// Computes the terms of rows in the log joint, after [`Part::forward`].
+    pub(super) fn forward_row_terms(&mut self, pass: &Pass<'_>) {
+        let Some(globals) = pass.program.globals.as_ref().filter(|g| !g.joint.row_terms.is_empty()) else { return };
+        let (program, draws) = (pass.program, self.draws);
+        let rows = self.rows.iter().flat_map(|&row| std::iter::repeat_n(row as usize, draws));
+        let values = &self.values;
+        let samples = self.rows.len() * draws;
+        self.joint.rows(&globals.joint, &pass.globals.theta, rows, |port| {
+            let slot = &program.slots[port.slot];
+            let width = slot.width;
+            let value = &values[port.slot];
+            match slot.level {
+                Level::Sample => Box::new(value[..samples * width].iter()),
+                Level::Row => Box::new(
+                    (0..samples).flat_map(move |s| &value[s / draws * width..(s / draws + 1) * width]),
+                ),
+                Level::Global | Level::Basis => Box::new((0..samples).flat_map(move |_| &value[..width])),
+            }
+        });
+        for (index, values) in self.row_terms.iter_mut().enumerate() {
+            values[..samples].copy_from_slice(self.joint.term(&globals.joint, index));
+        }
+    }
+
+    /// Carries `seeds` (one per draw, times `beta` for terms of the prior) times the terms of rows back to their ports.
+    pub(super) fn backward_row_terms(&mut self, pass: &Pass<'_>, beta: f32, seeds: &[f32]) {
+        let Some(globals) = pass.program.globals.as_ref().filter(|g| !g.joint.row_terms.is_empty()) else { return };
+        let (program, draws) = (pass.program, self.draws);
+        self.joint.backward_rows(&globals.joint, &pass.globals.theta, |term, draw| {
+            f64::from(seeds[draw]) * if term.prior { f64::from(beta) } else { 1.0 }
+        });
+        for port in &globals.joint.ports {
+            let slot = &program.slots[port.slot];
+            let target = &mut self.adjoints[port.slot];
+            if target.is_empty() {
+                continue;
+            }
+            let width = slot.width;
+            for (sample, slopes) in self.joint.port_adjoint(port).chunks_exact(width).enumerate() {
+                let at = row_of(slot.level, sample, draws) * width;
+                for (target, &slope) in target[at..at + width].iter_mut().zip(slopes) {
+                    *target += slope as f32;
+                }
             }
         }
     }
@@ -172,14 +211,11 @@ impl Part {
                     row.copy_from_slice(&source.values[start..start + source.width]);
                 }
             }
-            Operation::Point { view, transform, .. } => {
-                for (value, &theta) in target.iter_mut().zip(program.layout.slice(pass.parameters, *view)) {
-                    *value = transform.value_and_slope(theta).0;
-                }
-            }
-            Operation::Global { start, transform, .. } => {
-                for (value, &theta) in target.iter_mut().zip(&self.global_draw.theta[*start..]) {
-                    *value = transform.value_and_slope(theta).0;
+            Operation::Global { variable, .. } => {
+                if let Some(globals) = &program.globals {
+                    for (value, &x) in target.iter_mut().zip(self.joint.value(&globals.joint, *variable)) {
+                        *value = x as f32;
+                    }
                 }
             }
             Operation::Constant { values, .. } => target.copy_from_slice(values),
@@ -277,7 +313,8 @@ impl Part {
                 }
                 for (sample, (z, noise)) in target.chunks_exact_mut(d).zip(noise.chunks_exact(d)).enumerate() {
                     if pass.drawing == Drawing::Prior {
-                        let (mean, sd) = (at(latent.prior_mean, sample), at(latent.prior_sd, sample));
+                        let Some(prior) = latent.prior else { continue };
+                        let (mean, sd) = (at(prior.mean, sample), at(prior.sd, sample));
                         for i in 0..d {
                             z[i] = mean[i] + sd[i] * noise[i];
                         }
@@ -315,21 +352,21 @@ impl Part {
                 adjoint[..levels[slot.level as usize] * slot.width].fill(0.0);
             }
         }
-        for gradient in &mut self.point_gradients {
-            gradient.fill(0.0);
+        if let Some(globals) = &program.globals {
+            self.joint.clear(&globals.joint);
         }
-        self.global_adjoint.fill(0.0);
-        self.global_gradient.fill(0.0);
     }
 
-    /// Carries the adjoints that the terms left back to the parameters of layers and points.
+    /// Carries the adjoints that the terms left back to the layers, and to the variables outside the rows' plate.
     pub fn backward(&mut self, pass: &Pass<'_>) {
         for operation in pass.program.operations.iter().rev() {
             if pass.runs(operation) && pass.program.slots[operation.output()].differentiable {
                 self.backward_one(pass, operation);
             }
         }
-        self.global_draw.backward(pass.program, &self.global_adjoint, &mut self.global_gradient);
+        if let Some(globals) = &pass.program.globals {
+            self.joint.backward_globals(&globals.joint, &pass.globals.theta);
+        }
     }
 
     fn backward_one(&mut self, pass: &Pass<'_>, operation: &Operation) {
@@ -360,22 +397,9 @@ impl Part {
         };
         match operation {
             Operation::Data { .. } | Operation::Constant { .. } => {}
-            Operation::Point { view, transform, .. } => {
-                if let Some(index) = program.points.iter().position(|point| point.view == *view) {
-                    let theta = program.layout.slice(pass.parameters, *view);
-                    for ((gradient, &slope), &theta) in
-                        self.point_gradients[index].iter_mut().zip(slopes.iter()).zip(theta)
-                    {
-                        *gradient += slope * transform.value_and_slope(theta).1;
-                    }
-                }
-            }
-            Operation::Global { start, transform, .. } => {
-                let theta = &self.global_draw.theta[*start..];
-                for ((adjoint, &slope), &theta) in
-                    self.global_adjoint[*start..].iter_mut().zip(slopes.iter()).zip(theta)
-                {
-                    *adjoint += slope * transform.value_and_slope(theta).1;
+            Operation::Global { variable, .. } => {
+                if let Some(globals) = &program.globals {
+                    self.joint.add_adjoint(&globals.joint, *variable, slopes);
                 }
             }
             Operation::Repeat { input, .. } => {

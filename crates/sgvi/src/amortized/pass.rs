@@ -1,5 +1,6 @@
 //! What a sweep over a part of a batch reads: parameters, data, random numbers, and where draws come from.
 
+use super::globals::GlobalDraw;
 use super::program::{Level, Operation, Program};
 use crate::network::kernels::Kernels;
 use crate::network::noise::StepNoise;
@@ -51,6 +52,8 @@ pub struct Pass<'a> {
     pub sources: &'a [Source],
     /// The device's kernels.
     pub kernels: &'a dyn Kernels,
+    /// The draw of the variables outside the rows' plate.
+    pub globals: &'a GlobalDraw,
     /// Random numbers of this step.
     pub noise: &'a StepNoise,
     /// Whether layers may drop units.

@@ -99,20 +99,23 @@ pub(super) struct DivergenceAdjoints<'a> {
     pub prior_sd: Option<&'a mut [f32]>,
 }
 
-/// KL(N(μ, A·Aᵀ) ‖ N(m, diag(s²))) of one row; `seed` times its derivatives is added where `adjoints` are given.
+/// KL(N(μ, A·Aᵀ) ‖ N(m, diag(s²))) of one row, without a prior −H(q) alone; `seed` times its derivatives is added where
+/// `adjoints` are given.
 ///
 /// KL = Σᵢ ln sᵢ − ln aᵢᵢ + (Σⱼ aᵢⱼ² + (μᵢ − mᵢ)²) / (2sᵢ²) − ½   (Kingma & Welling 2014, appendix B, for m = 0, s = 1).
 pub(super) fn divergence(
     latent: &Latent,
     parameters: &[f32],
     scales: &[f32],
-    prior_mean: &[f32],
-    prior_sd: &[f32],
+    prior: Option<(&[f32], &[f32])>,
     seed: f32,
     mut adjoints: Option<DivergenceAdjoints<'_>>,
 ) -> f64 {
     let d = latent.width;
     let (mean, rest) = parameters.split_at(d);
+    let Some((prior_mean, prior_sd)) = prior else {
+        return negative_entropy(latent, parameters, seed, adjoints);
+    };
     let mut sum = 0.0;
     let mut position = 0;
     for i in 0..d {
@@ -151,6 +154,20 @@ pub(super) fn divergence(
     sum
 }
 
+/// E_q\[log q\] = −Σᵢ (ln aᵢᵢ + ½ ln 2πe).
+fn negative_entropy(
+    latent: &Latent,
+    parameters: &[f32],
+    seed: f32,
+    adjoints: Option<DivergenceAdjoints<'_>>,
+) -> f64 {
+    let places = (0..latent.width).map(|i| latent.diagonal(i));
+    if let Some(adjoints) = adjoints {
+        places.clone().for_each(|at| adjoints.parameters[at] -= seed);
+    }
+    -places.map(|at| f64::from(parameters[at]) + HALF_LN_2_PI + 0.5).sum::<f64>()
+}
+
 /// What the Monte Carlo divergence adds to the adjoints of one draw.
 pub(super) struct DrawAdjoints<'a> {
     /// Of z.
@@ -163,7 +180,8 @@ pub(super) struct DrawAdjoints<'a> {
     pub prior_sd: Option<&'a mut [f32]>,
 }
 
-/// log p(z) − log q(z | x) of one draw z = μ + A·ε; `seed` times its derivatives is added where `adjoints` are given.
+/// log p(z) − log q(z | x) of one draw z = μ + A·ε, without a prior −log q alone; `seed` times its derivatives is added
+/// where `adjoints` are given.
 ///
 /// With the parameters' adjoint the total derivative of −log q along the draw is used (Σ ∂ρ); without it only the one
 /// through z, −∂ log q/∂z = A⁻ᵀ·ε, whose expectation is the same (Roeder, Wu & Duvenaud 2017).
@@ -171,8 +189,7 @@ pub(super) struct DrawAdjoints<'a> {
 pub(super) fn log_ratio(
     latent: &Latent,
     parameters: &[f32],
-    prior_mean: &[f32],
-    prior_sd: &[f32],
+    prior: Option<(&[f32], &[f32])>,
     noise: &[f32],
     z: &[f32],
     seed: f32,
@@ -181,23 +198,28 @@ pub(super) fn log_ratio(
     let d = latent.width;
     let mut sum = 0.0;
     for i in 0..d {
-        let s = f64::from(prior_sd[i]);
-        let r = (f64::from(z[i]) - f64::from(prior_mean[i])) / s;
         let log_diagonal = f64::from(parameters[latent.diagonal(i)]);
         let e = f64::from(noise[i]);
-        sum += (-0.5 * r * r - ln_unless_one(s) - HALF_LN_2_PI) - (-0.5 * e * e - log_diagonal - HALF_LN_2_PI);
+        sum -= -0.5 * e * e - log_diagonal - HALF_LN_2_PI;
+        if let Some((mean, sd)) = prior {
+            let s = f64::from(sd[i]);
+            let r = (f64::from(z[i]) - f64::from(mean[i])) / s;
+            sum += -0.5 * r * r - ln_unless_one(s) - HALF_LN_2_PI;
+        }
     }
     let Some(mut adjoints) = adjoints else { return sum };
     let scale = f64::from(seed);
-    for i in 0..d {
-        let s = f64::from(prior_sd[i]);
-        let r = (f64::from(z[i]) - f64::from(prior_mean[i])) / s;
-        adjoints.z[i] -= (scale * r / s) as f32;
-        if let Some(by_mean) = &mut adjoints.prior_mean {
-            by_mean[i] += (scale * r / s) as f32;
-        }
-        if let Some(by_sd) = &mut adjoints.prior_sd {
-            by_sd[i] += (scale * (r * r - 1.0) / s) as f32;
+    if let Some((mean, sd)) = prior {
+        for i in 0..d {
+            let s = f64::from(sd[i]);
+            let r = (f64::from(z[i]) - f64::from(mean[i])) / s;
+            adjoints.z[i] -= (scale * r / s) as f32;
+            if let Some(by_mean) = &mut adjoints.prior_mean {
+                by_mean[i] += (scale * r / s) as f32;
+            }
+            if let Some(by_sd) = &mut adjoints.prior_sd {
+                by_sd[i] += (scale * (r * r - 1.0) / s) as f32;
+            }
         }
     }
     match adjoints.parameters {
@@ -245,7 +267,7 @@ fn add_score_path(latent: &Latent, parameters: &[f32], noise: &[f32], seed: f32,
 
 #[cfg(test)]
 mod tests {
-    use super::super::program::Level;
+    use super::super::program::{Level, Prior};
     use super::*;
     use crate::network::noise::StepNoise;
     use rand_distr::{Distribution, StandardNormal};
@@ -256,8 +278,7 @@ mod tests {
             width: 3,
             full,
             parameters: 0,
-            prior_mean: 1,
-            prior_sd: 2,
+            prior: Some(Prior { mean: 1, sd: 2 }),
             output: 3,
             level: Level::Row,
         }
@@ -301,7 +322,7 @@ mod tests {
             let latent = latent(full);
             let at = parameters(full);
             let evaluate =
-                |p: &[f32], m: &[f32], s: &[f32]| divergence(&latent, p, &diagonal(&latent, p), m, s, 0.0, None);
+                |p: &[f32], m: &[f32], s: &[f32]| divergence(&latent, p, &diagonal(&latent, p), Some((m, s)), 0.0, None);
             let exact = evaluate(&at, &mean, &sd);
             let mut generator = StepNoise::new(3, 1).row(0, 0);
             let draws = 200_000;
@@ -310,7 +331,7 @@ mod tests {
                 let noise: [f32; 3] = std::array::from_fn(|_| StandardNormal.sample(&mut generator));
                 let mut z = [0.0; 3];
                 draw(&latent, &at, &diagonal(&latent, &at), &noise, &mut z);
-                let value = -log_ratio(&latent, &at, &mean, &sd, &noise, &z, 0.0, None);
+                let value = -log_ratio(&latent, &at, Some((&mean, &sd)), &noise, &z, 0.0, None);
                 sum += value;
                 squares += value * value;
                 let mut back = [0.0; 3];
@@ -324,7 +345,7 @@ mod tests {
             let (mut by_p, mut by_m, mut by_s) = (vec![0.0; at.len()], vec![0.0; 3], vec![0.0; 3]);
             let adjoints =
                 DivergenceAdjoints { parameters: &mut by_p, prior_mean: Some(&mut by_m), prior_sd: Some(&mut by_s) };
-            divergence(&latent, &at, &diagonal(&latent, &at), &mean, &sd, 1.0, Some(adjoints));
+            divergence(&latent, &at, &diagonal(&latent, &at), Some((&mean, &sd)), 1.0, Some(adjoints));
             let step = 1e-3_f32;
             let difference = |f: &dyn Fn(f32) -> f64| (f(step) - f(-step)) / (2.0 * f64::from(step));
             for i in 0..at.len() {
@@ -361,13 +382,13 @@ mod tests {
             let evaluate = |p: &[f32]| {
                 let mut z = [0.0; 3];
                 draw(&latent, p, &diagonal(&latent, p), &noise, &mut z);
-                log_ratio(&latent, p, &mean, &sd, &noise, &z, 0.0, None)
+                log_ratio(&latent, p, Some((&mean, &sd)), &noise, &z, 0.0, None)
             };
             let mut z = [0.0; 3];
             draw(&latent, &at, &diagonal(&latent, &at), &noise, &mut z);
             let (mut by_z, mut by_p) = (vec![0.0; 3], vec![0.0; at.len()]);
             let adjoints = DrawAdjoints { z: &mut by_z, parameters: Some(&mut by_p), prior_mean: None, prior_sd: None };
-            log_ratio(&latent, &at, &mean, &sd, &noise, &z, 1.0, Some(adjoints));
+            log_ratio(&latent, &at, Some((&mean, &sd)), &noise, &z, 1.0, Some(adjoints));
             draw_backward(&latent, &diagonal(&latent, &at), &noise, &by_z, &mut by_p);
             for i in 0..at.len() {
                 let moved = |h: f32| {
@@ -392,13 +413,13 @@ mod tests {
             draw(&latent, &at, &diagonal(&latent, &at), &noise, &mut z);
             let mut by_z = vec![0.0; 3];
             let adjoints = DrawAdjoints { z: &mut by_z, parameters: None, prior_mean: None, prior_sd: None };
-            log_ratio(&latent, &at, &mean, &sd, &noise, &z, 1.0, Some(adjoints));
+            log_ratio(&latent, &at, Some((&mean, &sd)), &noise, &z, 1.0, Some(adjoints));
             for i in 0..3 {
                 let moved = |h: f32| {
                     let (mut z, mut noise) = (z, [0.0; 3]);
                     z[i] += h;
                     noise_of(&latent, &at, &z, &mut noise);
-                    log_ratio(&latent, &at, &mean, &sd, &noise, &z, 0.0, None)
+                    log_ratio(&latent, &at, Some((&mean, &sd)), &noise, &z, 0.0, None)
                 };
                 let want = (moved(1e-2) - moved(-1e-2)) / 2e-2;
                 assert!((f64::from(by_z[i]) - want).abs() < 2e-3, "{i}: {} against {want}", by_z[i]);

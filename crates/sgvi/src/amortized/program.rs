@@ -1,11 +1,9 @@
 //! The row program: what an amortised model computes for every row, as a list of operations over named buffers.
 
-use super::globals::{GlobalFactor, GlobalVariable};
-use crate::density::Kernel;
+use super::globals::Globals;
 use crate::network::layer::Layer;
 use crate::network::parameters::{Layout, ViewId};
-
-pub use super::transform::Transform;
+use vi_model::graph::VariableId;
 
 /// How often a value exists in a part of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,21 +80,10 @@ pub enum Operation {
         /// `[rows, width]`
         output: SlotId,
     },
-    /// The value of a point variable.
-    Point {
-        /// Its unconstrained numbers.
-        view: ViewId,
-        /// To its own scale.
-        transform: Transform,
-        /// `[width]`
-        output: SlotId,
-    },
-    /// The value of a variable with a part in the global factor.
+    /// The value of a variable outside the rows' plate.
     Global {
-        /// Its first coordinate.
-        start: usize,
-        /// To its own scale.
-        transform: Transform,
+        /// Which.
+        variable: VariableId,
         /// `[width]`
         output: SlotId,
     },
@@ -215,7 +202,6 @@ impl Operation {
     pub fn output(&self) -> SlotId {
         match *self {
             Self::Data { output, .. }
-            | Self::Point { output, .. }
             | Self::Global { output, .. }
             | Self::Constant { output, .. }
             | Self::Repeat { output, .. }
@@ -235,7 +221,7 @@ impl Operation {
     #[must_use]
     pub fn inputs(&self, latents: &[Latent]) -> Vec<SlotId> {
         match self {
-            Self::Data { .. } | Self::Point { .. } | Self::Global { .. } | Self::Constant { .. } => Vec::new(),
+            Self::Data { .. } | Self::Global { .. } | Self::Constant { .. } => Vec::new(),
             Self::Repeat { input, .. }
             | Self::Gather { input, .. }
             | Self::Layer { input, .. }
@@ -245,7 +231,9 @@ impl Operation {
             Self::Concatenate { inputs, .. } => inputs.clone(),
             Self::Draw { latent, .. } => {
                 let latent = &latents[*latent];
-                vec![latent.parameters, latent.prior_mean, latent.prior_sd]
+                let mut slots = vec![latent.parameters];
+                slots.extend(latent.prior.iter().flat_map(|prior| [prior.mean, prior.sd]));
+                slots
             }
             Self::Binary { left, right, .. } | Self::Contract { left, right, .. } => vec![*left, *right],
         }
@@ -266,14 +254,21 @@ pub struct Latent {
     pub full: bool,
     /// The slot of its parameters.
     pub parameters: SlotId,
-    /// The slot of the prior's mean, width d.
-    pub prior_mean: SlotId,
-    /// The slot of the prior's sd, width d.
-    pub prior_sd: SlotId,
+    /// Its prior, where that is a normal with independent coordinates; the log joint has it otherwise.
+    pub prior: Option<Prior>,
     /// The slot of its draws.
     pub output: SlotId,
     /// The highest level among parameters and prior, at least [`Level::Row`]: where the analytic divergence lives.
     pub level: Level,
+}
+
+/// A normal prior with independent coordinates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prior {
+    /// The slot of its mean, width d.
+    pub mean: SlotId,
+    /// The slot of its sd, width d.
+    pub sd: SlotId,
 }
 
 impl Latent {
@@ -304,8 +299,6 @@ pub enum Likelihood {
         /// Number of categories.
         size: usize,
     },
-    /// Any other scalar density; parameters: its arguments after x.
-    Other(Kernel),
 }
 
 /// An observed variable: its log density joins the objective.
@@ -344,21 +337,6 @@ pub enum Owner {
     Latent(usize),
 }
 
-/// A point variable.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Point {
-    /// Its name.
-    pub name: String,
-    /// Its unconstrained numbers.
-    pub view: ViewId,
-    /// To its own scale.
-    pub transform: Transform,
-    /// Names and lengths of its axes.
-    pub axes: Vec<(String, usize)>,
-    /// Its prior, a density of constants; `None` where it is flat.
-    pub prior: Option<(Kernel, [f64; 5])>,
-}
-
 /// A compiled amortised model.
 #[derive(Debug, Clone, Default)]
 pub struct Program {
@@ -374,12 +352,8 @@ pub struct Program {
     pub latents: Vec<Latent>,
     /// Observed variables.
     pub observed: Vec<Observed>,
-    /// Point variables.
-    pub points: Vec<Point>,
-    /// Variables that are neither amortised nor points.
-    pub globals: Vec<GlobalVariable>,
-    /// Their factor, if there are any.
-    pub global_factor: Option<GlobalFactor>,
+    /// Variables outside the rows' plate, and densities of rows that the log joint evaluates, if there are any.
+    pub globals: Option<Globals>,
     /// Normals whose mean is affine in amortised variables, where all that depends on these variables is such a one.
     pub spreads: Vec<Spread>,
     /// Whether every expectation is known in closed form, so that nothing need be drawn.
@@ -403,15 +377,6 @@ pub enum DataNode {
     BlockCodes(vi_model::data::BlockId, vi_model::graph::AxisId),
     /// ln x! of another source.
     LogFactorial(usize),
-    /// ln C(n, k).
-    LogChoose {
-        /// n, an expression of data.
-        trials: vi_model::graph::NodeId,
-        /// k, another source.
-        successes: usize,
-        /// Axes besides the rows.
-        axes: Vec<vi_model::graph::AxisId>,
-    },
 }
 
 impl Program {
@@ -434,11 +399,12 @@ impl Program {
             .filter(|observed| observed.likelihood == Likelihood::Normal)
             .filter_map(|observed| {
                 let sd = *observed.parameters.get(1)?;
-                let point = self.operations.iter().find_map(|operation| match *operation {
-                    Operation::Point { view, transform: Transform::Above(0.0), output } if output == sd => Some(view),
+                let variable = self.operations.iter().find_map(|operation| match *operation {
+                    Operation::Global { variable, output } if output == sd => Some(variable),
                     _ => None,
                 })?;
-                (readers[sd] == 1 && self.slots[sd].width == 1).then(|| (point, self.slots[observed.data].width))
+                let point = self.points().iter().find(|p| p.variable == variable && p.is_positive_number)?;
+                (readers[sd] == 1).then(|| (point.view, self.slots[observed.data].width))
             })
             .collect()
     }
@@ -447,7 +413,7 @@ impl Program {
     pub fn finish(&mut self) {
         for operation in &self.operations {
             let differentiable = match operation {
-                Operation::Point { .. } | Operation::Global { .. } | Operation::Linear { .. } => true,
+                Operation::Global { .. } | Operation::Linear { .. } => true,
                 Operation::Layer { layer, input, .. } => {
                     self.layers[*layer].weight.is_some() || self.slots[*input].differentiable
                 }
@@ -489,6 +455,10 @@ impl Program {
                 readers[slot] += 1;
             }
         }
+        for port in self.globals.iter().flat_map(|globals| &globals.joint.ports) {
+            // The log joint adds to it whatever else does.
+            readers[port.slot] += 2;
+        }
         readers
     }
 
@@ -507,8 +477,10 @@ impl Program {
             needed[index] = true;
             if let Operation::Draw { latent, .. } = operation {
                 let latent = &self.latents[*latent];
-                slots[latent.prior_mean] = true;
-                slots[latent.prior_sd] = true;
+                if let Some(prior) = &latent.prior {
+                    slots[prior.mean] = true;
+                    slots[prior.sd] = true;
+                }
                 slots[latent.parameters] |= with_posterior;
             } else {
                 for input in operation.inputs(&self.latents) {

@@ -4,7 +4,6 @@ use super::bound::{Bound, Totals};
 use super::metric::{Block, Metric};
 use super::model::AmortizedModel;
 use super::trainer::Trainer;
-use super::training::log_priors;
 use crate::network::noise::StepNoise;
 use std::collections::VecDeque;
 use vi_run::executor::{CheckpointError, Decoder, Encoder};
@@ -57,7 +56,8 @@ impl Ground<'_> {
         self.trainer.parameters.copy_from_slice(&parameters);
         let bound = Bound::ClosedForm { beta: self.beta };
         let totals = self.trainer.accumulate(self.model, self.rows, &StepNoise::new(0, 0), bound);
-        let prior: f64 = log_priors(self.model, &parameters).iter().sum();
+        let program = &self.model.program;
+        let prior: f64 = program.global_terms(&parameters, &program.draw_globals(&parameters, None)).iter().sum();
         let mut gradient: Vec<f64> = self.trainer.gradient.iter().map(|&g| f64::from(g)).collect();
         for view in self.model.program.layout.views().iter().filter(|view| !view.trainable) {
             gradient[view.range.clone()].fill(0.0);

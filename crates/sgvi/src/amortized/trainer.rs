@@ -1,15 +1,16 @@
 //! One optimiser step over a batch: parts in parallel, then slices of parameters in parallel, sums in a fixed order.
 
 use super::bound::{Bound, Totals};
-use super::globals::global_terms;
+use super::globals::GlobalDraw;
 use super::model::AmortizedModel;
 use super::part::{Drawing, Part, Pass};
-use super::program::{Operation, Point, Program, SlotId};
+use super::program::{Operation, Program, SlotId};
 use crate::network::dense::Step;
 use crate::network::kernels::{Kernels, Processor};
 use crate::network::layer::{Role, Use};
 use crate::network::noise::StepNoise;
 use crate::network::optimizer::{Optimizer, StepSize};
+use crate::network::parameters::ViewId;
 use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,10 +42,8 @@ struct Task {
 enum TaskKind {
     /// Rows of a layer's parameter, with every use of it.
     Layer { layer: usize, role: Role, rows: Range<usize>, uses: Vec<LayerUse> },
-    /// A point variable.
-    Point(usize),
-    /// The factor of the global variables.
-    Globals,
+    /// A point variable, or the factor of the other variables outside the rows' plate.
+    Global(ViewId),
 }
 
 /// One use of a layer.
@@ -69,6 +68,8 @@ pub struct Trainer {
     /// Gradient of the last objective, per row: after [`Trainer::accumulate`] of everything, after [`Trainer::step`]
     /// of the points.
     pub gradient: Vec<f32>,
+    /// That of the rows' terms in the coordinates of variables outside the rows' plate.
+    by_theta: Vec<f64>,
     parts: Vec<Part>,
     tasks: Vec<Task>,
     rows_per_part: usize,
@@ -109,6 +110,7 @@ impl Trainer {
             second: vec![0.0; length],
             gradient: vec![0.0; length],
             parameters,
+            by_theta: Vec::new(),
             parts: (0..num_parts).map(|_| Part::new(program, rows_per_part, draws, true)).collect(),
             tasks: tasks(program),
             rows_per_part,
@@ -158,6 +160,7 @@ impl Trainer {
         let weight: f64 = rows.iter().map(|&row| f64::from(model.weights[row as usize])).sum();
         let scale = if weight > 0.0 { (1.0 / weight) as f32 } else { 0.0 };
         let mut totals = Totals::zero(&model.program);
+        let drawn = model.program.draw_globals(&self.parameters, Some(noise));
         let rows_per_wave = self.rows_per_part * self.parts.len().max(1);
         let num_waves = rows.len().div_ceil(rows_per_wave);
         for (wave, rows) in rows.chunks(rows_per_wave).enumerate() {
@@ -166,6 +169,7 @@ impl Trainer {
                 parameters: &self.parameters,
                 sources: &model.sources,
                 kernels: &self.kernels,
+                globals: &drawn,
                 noise,
                 training: true,
                 drawing: bound.drawing(),
@@ -190,7 +194,7 @@ impl Trainer {
             let last = wave + 1 == num_waves;
             let update = update.filter(|_| last && totals.bound.is_finite());
             let closed_form = matches!(bound, Bound::ClosedForm { .. });
-            self.gradients(model, used, [wave == 0, last], closed_form, noise, update);
+            self.gradients(model, used, [wave == 0, last], closed_form, &drawn, update);
         }
         totals
     }
@@ -202,49 +206,31 @@ impl Trainer {
         used: usize,
         [first_wave, last_wave]: [bool; 2],
         closed_form: bool,
-        noise: &StepNoise,
+        drawn: &GlobalDraw,
         update: Option<&StepPlan>,
     ) {
         let program = &model.program;
-        let total_weight = if last_wave { model.total_weight() } else { 0.0 };
-        // Prior and entropy of the global variables, per row of the data.
         let mut of_globals = Vec::new();
-        if let Some(factor) = program.global_factor.as_ref().filter(|_| last_wave) {
-            of_globals.resize(program.layout.views()[factor.view].range.len(), 0.0);
-            global_terms(program, &self.parameters, noise, Some((&mut of_globals, 1.0 / total_weight)));
+        if let Some(globals) = &program.globals {
+            if first_wave {
+                self.by_theta.clear();
+                self.by_theta.resize(drawn.theta.len(), 0.0);
+            }
+            for part in &self.parts[..used] {
+                self.by_theta.iter_mut().zip(part.joint.gradient()).for_each(|(sum, term)| *sum += term);
+            }
+            if last_wave {
+                let weight = model.total_weight();
+                of_globals = globals.gradients(&program.layout, &self.parameters, drawn, &self.by_theta, weight);
+            }
         }
         let parts = std::mem::take(&mut self.parts);
         let kernels = self.kernels;
         self.slices().into_par_iter().with_max_len(1).for_each(|slices| match &slices.task.what {
             TaskKind::Layer { .. } if !slices.task.trainable => {}
-            TaskKind::Globals => {
-                if first_wave {
-                    slices.gradient.fill(0.0);
-                }
-                for part in &parts[..used] {
-                    for (sum, &term) in slices.gradient.iter_mut().zip(&part.global_gradient) {
-                        *sum += term;
-                    }
-                }
-                for (sum, &term) in slices.gradient.iter_mut().zip(&of_globals) {
-                    *sum += term;
-                }
-                if let Some(plan) = update.filter(|_| slices.task.trainable) {
-                    let Slices { parameters, gradient, first, second, .. } = slices;
-                    plan.optimizer.update(plan.size, parameters, gradient, first, second);
-                }
-            }
-            TaskKind::Point(index) => {
-                if first_wave {
-                    slices.gradient.fill(0.0);
-                }
-                for part in &parts[..used] {
-                    for (sum, &term) in slices.gradient.iter_mut().zip(&part.point_gradients[*index]) {
-                        *sum += term;
-                    }
-                }
-                if last_wave {
-                    add_prior(&program.points[*index], total_weight, slices.parameters, slices.gradient);
+            TaskKind::Global(id) => {
+                if let Some((_, gradient)) = of_globals.iter().find(|(view, _)| view == id) {
+                    slices.gradient.copy_from_slice(gradient);
                 }
                 if let Some(plan) = update.filter(|_| slices.task.trainable) {
                     let Slices { parameters, gradient, first, second, .. } = slices;
@@ -337,28 +323,13 @@ impl Part {
     }
 }
 
-/// Adds to the gradient that of a point's log prior, per row of the data.
-fn add_prior(point: &Point, total_weight: f64, parameters: &[f32], gradient: &mut [f32]) {
-    let Some((kernel, arguments)) = point.prior else { return };
-    for (slope, &theta) in gradient.iter_mut().zip(parameters) {
-        let (value, derivative) = point.transform.value_and_slope(theta);
-        let mut arguments = arguments;
-        arguments[0] = f64::from(value);
-        let (_, partials) = kernel.at(&arguments, &[true, false, false, false, false]);
-        *slope += (partials[0] * f64::from(derivative) / total_weight) as f32;
-    }
-}
-
 /// Cuts the flat buffer into slices: rows of matrices, whole vectors.
 fn tasks(program: &Program) -> Vec<Task> {
     let mut tasks = Vec::new();
     for (id, view) in program.layout.views().iter().enumerate() {
-        if program.global_factor.as_ref().is_some_and(|factor| factor.view == id) {
-            tasks.push(Task { range: view.range.clone(), what: TaskKind::Globals, trainable: view.trainable });
-            continue;
-        }
-        if let Some(index) = program.points.iter().position(|point| point.view == id) {
-            tasks.push(Task { range: view.range.clone(), what: TaskKind::Point(index), trainable: view.trainable });
+        let factor = program.globals.as_ref().and_then(|globals| globals.factor.as_ref());
+        if factor.is_some_and(|factor| factor.view == id) || program.points().iter().any(|point| point.view == id) {
+            tasks.push(Task { range: view.range.clone(), what: TaskKind::Global(id), trainable: view.trainable });
             continue;
         }
         let Some((layer, role)) = program.layers.iter().enumerate().find_map(|(index, layer)| {
@@ -431,11 +402,13 @@ pub fn for_parts<T: Send>(
     needed: Option<&[bool]>,
     read: impl Fn(&mut Part, &Pass<'_>) -> T + Sync,
 ) -> Vec<T> {
+    let drawn = model.program.draw_globals(parameters, drawing.draws_globals().then_some(noise));
     let pass = Pass {
         program: &model.program,
         parameters,
         sources: &model.sources,
         kernels: &Processor as &dyn Kernels,
+        globals: &drawn,
         noise,
         training: false,
         drawing,

@@ -1,7 +1,6 @@
 //! The training of an amortised model as an algorithm that the executor drives: batches, schedules, convergence, recovery.
 
 use super::bound::{Bound, Totals};
-use super::globals::global_terms;
 use super::model::AmortizedModel;
 use super::search::{Ground, Search};
 use super::settings::{Schedule, Settings, StopRule, split_rows};
@@ -166,7 +165,7 @@ impl<'a> Training<'a> {
         self.final_totals.as_ref()
     }
 
-    /// The term of each global variable at the end of the run, in nats.
+    /// The term of each variable outside the rows' plate at the end of the run, in nats, by index in the graph.
     #[must_use]
     pub fn final_global_terms(&self) -> &[f64] {
         &self.final_global_terms
@@ -208,9 +207,10 @@ impl<'a> Training<'a> {
         self.rows.len() * index / count..self.rows.len() * (index + 1) / count
     }
 
-    /// The log prior of the points.
-    fn log_prior(&self) -> f64 {
-        log_priors(self.model, &self.trainer.parameters).iter().sum()
+    /// The terms of the variables outside the rows' plate by one draw, or at their means.
+    fn global_terms(&self, noise: Option<&StepNoise>) -> Vec<f64> {
+        let (program, parameters) = (&self.model.program, &self.trainer.parameters);
+        program.global_terms(parameters, &program.draw_globals(parameters, noise))
     }
 
     /// The first term that is not finite.
@@ -218,8 +218,10 @@ impl<'a> Training<'a> {
         let program = &self.model.program;
         let observed = program.observed.iter().map(|o| &o.name).zip(&totals.log_likelihoods);
         let latents = program.latents.iter().map(|l| &l.name).zip(&totals.divergences);
+        let others = program.row_terms().iter().map(|term| &term.name).zip(&totals.row_terms);
         // The divergence comes first in the computation.
         latents
+            .chain(others)
             .chain(observed)
             .find(|(_, value)| !value.is_finite())
             .map_or_else(|| ("the bound".to_owned(), totals.bound), |(name, &value)| (name.clone(), value))
@@ -298,9 +300,9 @@ impl<'a> Training<'a> {
             return Err(SgviError::NotFinite { variable, value });
         }
         self.step += 1;
-        let log_likelihood = totals.log_likelihoods.iter().sum::<f64>() / totals.rows;
-        let divergence = totals.divergences.iter().sum::<f64>() / totals.rows;
-        let elbo = (log_likelihood - divergence) * self.weight + self.log_prior();
+        let log_likelihood = totals.log_likelihood / totals.rows;
+        let divergence = totals.divergence / totals.rows;
+        let elbo = (log_likelihood - divergence) * self.weight + self.global_terms(None).iter().sum::<f64>();
         let out_of_patience =
             self.push(elbo, [log_likelihood - divergence, log_likelihood, divergence], beta, f64::NAN);
         let converged = !moved || out_of_patience || self.window_converged();
@@ -359,17 +361,18 @@ impl<'a> Training<'a> {
     /// The bound over all training rows; every draw of global variables goes with one draw of the rows'.
     fn final_bound(&mut self, draws: usize) -> Totals {
         let program = &self.model.program;
-        let (repeats, draws) = if program.globals.is_empty() { (1, draws) } else { (draws, 1) };
+        let (repeats, draws) = if program.has_factor() { (draws, 1) } else { (1, draws) };
         let mut sum = Totals::zero(program);
-        let mut terms = vec![0.0; program.globals.len()];
+        let mut terms = Vec::new();
         let mut values = Vec::with_capacity(repeats);
         for repeat in 0..repeats {
             // Noise 1 is that of the held-out rows.
             let noise = self.noise(Stream::Evaluation, if repeat == 0 { 0 } else { 1 + repeat as u64 });
             let parameters = &self.trainer.parameters;
             let totals = evaluate(self.model, parameters, &self.rows, draws, &noise, Bound::elbo(program));
-            let global = global_terms(program, parameters, &noise, None);
+            let global = self.global_terms(Some(&noise));
             values.push(totals.bound + global.iter().sum::<f64>());
+            terms.resize(global.len(), 0.0);
             terms.iter_mut().zip(global).for_each(|(sum, term)| *sum += term / repeats as f64);
             sum.merge(&totals);
         }
@@ -404,29 +407,6 @@ impl<'a> Training<'a> {
     }
 }
 
-/// The log prior of each point variable, in nats.
-#[must_use]
-pub fn log_priors(model: &AmortizedModel, parameters: &[f32]) -> Vec<f64> {
-    let program = &model.program;
-    program
-        .points
-        .iter()
-        .map(|point| {
-            let Some((kernel, arguments)) = point.prior else { return 0.0 };
-            program
-                .layout
-                .slice(parameters, point.view)
-                .iter()
-                .map(|&theta| {
-                    let mut arguments = arguments;
-                    arguments[0] = f64::from(point.transform.value_and_slope(theta).0);
-                    kernel.at(&arguments, &[false; 5]).0
-                })
-                .sum()
-        })
-        .collect()
-}
-
 impl Algorithm for Training<'_> {
     type Error = SgviError;
 
@@ -446,10 +426,10 @@ impl Algorithm for Training<'_> {
             clip: settings.clip,
         };
         let full_batch = range.len() == self.rows.len();
-        let globals: f64 = global_terms(&self.model.program, &self.trainer.parameters, &noise, None).iter().sum();
+        let globals: f64 = self.global_terms(Some(&noise)).iter().sum();
         let totals = self.trainer.step(self.model, &self.order[range], &noise, plan);
-        let log_likelihood = totals.log_likelihoods.iter().sum::<f64>() / totals.rows;
-        let divergence = totals.divergences.iter().sum::<f64>() / totals.rows;
+        let log_likelihood = totals.log_likelihood / totals.rows;
+        let divergence = totals.divergence / totals.rows;
         let per_row = log_likelihood - divergence;
         if !totals.bound.is_finite() || !per_row.is_finite() {
             self.recover(&totals)?;
@@ -467,7 +447,7 @@ impl Algorithm for Training<'_> {
             self.snapshot.first.clone_from(&self.trainer.first);
             self.snapshot.second.clone_from(&self.trainer.second);
         }
-        let elbo = per_row * self.weight + self.log_prior() + globals;
+        let elbo = per_row * self.weight + globals;
         let standard_error = if full_batch {
             // All rows are in every batch: only the draws differ between neighbouring steps.
             if self.last_elbo.is_finite() {
@@ -494,7 +474,7 @@ impl Algorithm for Training<'_> {
             let (variable, value) = self.culprit(&totals);
             return Err(SgviError::NotFinite { variable, value });
         }
-        let elbo = totals.bound + self.log_prior() + self.final_global_terms.iter().sum::<f64>();
+        let elbo = totals.bound + self.final_global_terms.iter().sum::<f64>();
         self.final_totals = Some(totals);
         if !self.held_out.is_empty() {
             self.held_out_totals = Some(self.held_out_bound(draws));

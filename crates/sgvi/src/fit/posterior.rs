@@ -47,12 +47,13 @@ fn slice<'a>(evaluator: &'a Evaluator, frame: &'a Frame, value: &Value, draw: us
     &frame.read(evaluator.program(), value)[from..from + n]
 }
 
-/// Entries for every variable and expression outside the rows' plate.
+/// Entries for every variable and expression outside the rows' plate; means by importance sampling where there was an
+/// assessment.
 pub fn entries(
     graph: &Graph,
     model: &Model,
     q: &Gaussian,
-    assessment: &Assessment,
+    assessment: Option<&Assessment>,
     seed: u64,
 ) -> Table<PosteriorEntry> {
     let evaluator = Evaluator::new(std::sync::Arc::clone(&model.read_out));
@@ -63,6 +64,8 @@ pub fn entries(
     let mut moments = Moments { mean: vec![0.0; total], square: vec![0.0; total], weighted: vec![0.0; total] };
     // Moments from draws whose first two sample moments are exact, so that linear expressions are exact too.
     let draws = DRAWS.min((200_000_000 / q.mean.len().max(total).max(1)).max(1000)) / 2 * 2;
+    // Points are the same in all of them.
+    let draws = if q.free.is_empty() { 2 } else { draws };
     let noise = noise::matched(seed, draws, q.noise_dimension());
     let see = |theta: &[f64], count: usize, see: &mut dyn FnMut(usize, usize, &[f64])| {
         evaluator.visit(theta, count, 0, |from, frame| {
@@ -99,7 +102,7 @@ pub fn entries(
             }
         });
     }
-    for from in (0..assessment.draws).step_by(batch) {
+    for (assessment, from) in assessment.iter().flat_map(|a| (0..a.draws).step_by(batch).map(move |from| (a, from))) {
         let to = (from + batch).min(assessment.draws);
         let theta = q.points(&assessment.noise[from * w..to * w], to - from);
         see(&theta, to - from, &mut |d, at, values| {
@@ -112,7 +115,14 @@ pub fn entries(
     let mut at = 0;
     for (o, size) in global.iter().zip(&sizes) {
         let latent = o.variable.and_then(|v| model.latents.iter().find(|l| l.variable == v));
-        table.insert(o.name.clone(), entry(graph, q, o, latent, &moments, at, size.0));
+        let mut entry = entry(graph, q, o, latent, &moments, at, size.0);
+        if assessment.is_some() {
+            let corrected = nested(graph, &o.axes, &moments.weighted[at..at + size.0]);
+            if let Ok(value) = serde_json::to_value(corrected) {
+                entry.extra.insert("mean_importance_sampling".to_owned(), value);
+            }
+        }
+        table.insert(o.name.clone(), entry);
         at += size.0 + size.1;
     }
     table
@@ -217,10 +227,6 @@ fn entry(
     }
     entry.mean = Some(nested(graph, &o.axes, &mean));
     entry.sd = Some(nested(graph, &o.axes, &sd));
-    let corrected = nested(graph, &o.axes, &moments.weighted[at..at + size]);
-    if let Ok(value) = serde_json::to_value(corrected) {
-        entry.extra.insert("mean_importance_sampling".to_owned(), value);
-    }
     entry
 }
 

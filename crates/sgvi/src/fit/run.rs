@@ -187,16 +187,12 @@ fn describe(record: &mut Record, graph: &Graph, model: &Model, q: &Gaussian, ass
     extra("draws", json!(assessment.draws));
     extra("log_evidence", json!(assessment.smoothed.log_mean));
     extra("log_evidence_standard_error", json!(assessment.log_evidence_standard_error));
-    let family = match graph.inference.family.unwrap_or_default() {
-        VariationalFamily::MeanField => "mean-field",
-        VariationalFamily::FullRank => "full-rank",
-        VariationalFamily::LowRank => "low-rank",
-    };
+    let family = graph.inference.family.unwrap_or_default().name();
     extra("family", json!(family));
     if assessment.verdict() != "good" {
         extra("advice", json!(advice(family, assessment.verdict())));
     }
-    record.posterior = posterior::entries(graph, model, q, assessment, derive_seed(seed, 1_000_033));
+    record.posterior = posterior::entries(graph, model, q, Some(assessment), derive_seed(seed, 1_000_033));
 }
 
 /// Length of the mean gradient over its standard error, from 200 draws in units of the spread: about one at an optimum.

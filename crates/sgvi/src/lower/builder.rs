@@ -1,6 +1,6 @@
 //! Appends operations to a program: allocates buffers, folds what depends on data alone, keeps rows and globals apart.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use vi_model::graph::{AxisId, BinaryOperator};
@@ -25,6 +25,8 @@ pub(crate) struct Builder {
     pub(super) pending: HashMap<usize, Pending>,
     /// Whether every value is computed as soon as it is written, for programs that read values by other ways than operations.
     pub(super) eager: bool,
+    /// Data that operations read.
+    pub(super) data_read: HashSet<usize>,
     /// Whether steps take batches of the rows, so that nothing may be summed over all of them beforehand.
     pub(super) in_batches: bool,
 }
@@ -127,6 +129,10 @@ impl Builder {
             }
             return self.data(shape, values);
         }
+        self.data_read.extend(inputs.iter().filter_map(|i| match i.source {
+            Source::Data(d) => Some(d),
+            Source::Latent(_) => None,
+        }));
         if local && !shape.rows {
             self.program.chunkable = false;
         }

@@ -201,7 +201,7 @@ impl Lowering<'_> {
         if self.predictive.is_some() {
             return self.finish_row(value, &own);
         }
-        if self.keep_by_row(v, value, &own) {
+        if self.keep_by_row(v, value, &own) || self.keep_port_term(v, value, &own) {
             return;
         }
         let mut multiplicity: f64 = own.axes.iter().filter(|a| !value.shape.has(a.0)).map(|a| a.1 as f64).product();
@@ -328,6 +328,9 @@ impl Lowering<'_> {
         let rows = value.shape.rows && (own.rows || looked_up.is_some());
         let reduced = self.b.sum_to(&value, &Shape { rows, axes });
         let Some((label, column, plate)) = looked_up else { return Ok(reduced) };
+        if self.ports.is_some() {
+            return Err(self.tied(e.variable, "a discrete variable that a column looks up"));
+        }
         let codes = self.graph.data.codes(column, self.graph.axis(plate))?;
         if let Some(row) = codes.first_missing() {
             return Err(vi_model::data::DataError::NotData {

@@ -148,12 +148,11 @@ impl Lowering<'_> {
         for v in (0..self.graph.variables.len()).map(VariableId) {
             let variable = self.graph.variable(v);
             if variable.amortized.is_some() {
-                return Err(SgviError::unsupported(
-                    self.graph,
-                    v,
-                    "an amortised factor cannot stand in this compiled model",
-                    "fit it by amortised training",
-                ));
+                self.add_amortized(v)?;
+                continue;
+            }
+            if variable.observed.is_some() && self.is_elsewhere(v) && !self.is_used(v) {
+                continue;
             }
             let observed = self.observed_numbers(v)?;
             if self.is_drawn(v) {
@@ -180,6 +179,14 @@ impl Lowering<'_> {
         if missing == 0 || !(self.is_used(v) || chain) {
             self.variables.insert((v, View::Plain), value);
             return Ok(());
+        }
+        if self.ports.is_some() {
+            return Err(SgviError::unsupported(
+                self.graph,
+                v,
+                "some of its cells are missing, and other variables beside networks depend on them",
+                "leave out the rows with missing cells",
+            ));
         }
         let label = self.b.fresh_label();
         let shape = Shape { rows: false, axes: vec![(label, missing)] };
@@ -247,6 +254,14 @@ impl Lowering<'_> {
     fn add_latent(&mut self, v: VariableId) -> Result<(), SgviError> {
         let graph = self.graph;
         let support = self.support(v)?;
+        if graph.is_local(v) && self.ports.is_some() {
+            return Err(SgviError::unsupported(
+                graph,
+                v,
+                "beside networks a continuous latent variable with a value for every data row must be amortised",
+                "give it `amortized = \"NETWORK(data)\"`",
+            ));
+        }
         if graph.is_local(v) && self.weights.is_some() {
             return Err(SgviError::unsupported(
                 graph,

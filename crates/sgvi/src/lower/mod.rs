@@ -9,6 +9,7 @@ mod joint;
 mod latents;
 mod linear;
 mod nodes;
+mod ports;
 mod predictive;
 mod shuffle;
 mod start;
@@ -28,6 +29,7 @@ use builder::Builder;
 use discrete::Enumerated;
 pub(crate) use discrete::is_discrete;
 pub use latents::{Latent, Support};
+pub(crate) use ports::{JointModel, PortSource, is_prior_term};
 pub(crate) use predictive::{Drawn, PredictiveProgram, PredictiveSettings, joint_rows};
 pub(crate) use shuffle::permutation;
 
@@ -124,6 +126,8 @@ struct Lowering<'a> {
     predictive: Option<predictive::Predictive>,
     /// For programs that give terms by row.
     by_row: Option<touched::ByRow>,
+    /// For programs that read what networks compute.
+    ports: Option<ports::Ports>,
 }
 
 impl Model {
@@ -207,6 +211,7 @@ impl<'a> Lowering<'a> {
             probes: None,
             predictive: None,
             by_row: None,
+            ports: None,
         })
     }
 
@@ -312,6 +317,9 @@ impl<'a> Lowering<'a> {
             let node = expression.node;
             let axes = self.graph.node(node).axes.clone();
             if self.graph.is_data(node) || self.graph.uses_network(node) || self.depends_on_discrete(node) {
+                continue;
+            }
+            if self.ports.is_some() && axes.iter().any(|a| Some(*a) == self.graph.rows) {
                 continue;
             }
             let value = self.node(node, View::Plain)?;

@@ -8,7 +8,7 @@ use vi_model::graph::{AxisId, Function, IndexSource, NodeId, NodeKind, VariableI
 use super::builder::relabel;
 use super::{Lowering, View};
 use crate::error::SgviError;
-use crate::tape::{Label, UnaryFunction, Value};
+use crate::tape::{Label, Shape, UnaryFunction, Value};
 
 impl Lowering<'_> {
     /// The label of an axis at a position of a node's axes.
@@ -43,6 +43,7 @@ impl Lowering<'_> {
                 let replaced = self.looked_up(replaced, axes[*position], index)?;
                 Ok(self.renumber(replaced, axes[*position]))
             }
+            NodeKind::Network { .. } if view == View::Plain && self.ports.is_some() => Ok(self.network_port(id)),
             kind => match view {
                 View::Plain => self.operation(kind),
                 View::Log => {
@@ -164,6 +165,12 @@ impl Lowering<'_> {
         match index {
             IndexSource::Column(column) => {
                 let codes = self.codes(*column, axes[position])?;
+                if self.ports.is_some() {
+                    // Codes as data: rows then come in any order.
+                    let numbers = codes.iter().map(|&code| f64::from(code)).collect();
+                    let codes = self.b.data(Shape { rows: true, axes: Vec::new() }, numbers);
+                    return Ok(self.b.select(&base, label, &codes));
+                }
                 Ok(self.b.gather(&base, label, codes))
             }
             IndexSource::Gate(gate) => {

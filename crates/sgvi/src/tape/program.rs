@@ -75,6 +75,9 @@ pub struct Frame {
     pub terms: Vec<f64>,
     /// Derivative of the log joint, `[draws, dimension]`.
     pub gradient: Vec<f64>,
+    /// Copies of the data arrays over the rows of this chunk, where those are not neighbours in the data; the chunk then
+    /// starts at 0. Empty otherwise.
+    pub gathered: Vec<Vec<f64>>,
     /// Room for a block of densities and their partial derivatives.
     pub scratch: (Vec<f64>, [Vec<f64>; 5]),
 }
@@ -114,7 +117,10 @@ impl Frame {
     pub fn read<'a>(&'a self, program: &'a Program, value: &Value) -> &'a [f64] {
         match value.source {
             Source::Latent(b) => &self.values[b],
-            Source::Data(d) => &program.data[d].values,
+            Source::Data(d) => match self.gathered.get(d) {
+                Some(rows) if value.shape.rows => rows,
+                _ => &program.data[d].values,
+            },
         }
     }
 
@@ -138,7 +144,8 @@ impl Frame {
         self.adjoints[buffer] = values;
     }
 
-    fn clear_adjoints(&mut self, program: &Program, local: bool) {
+    /// Sets the adjoints of the buffers with rows, or of those without, to zero.
+    pub fn clear_adjoints(&mut self, program: &Program, local: bool) {
         for (adjoint, shape) in self.adjoints.iter_mut().zip(&program.buffers) {
             if shape.rows == local {
                 let used = (self.draws * shape.elements(self.rows)).min(adjoint.len());

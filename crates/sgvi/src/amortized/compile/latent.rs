@@ -1,6 +1,6 @@
 //! Amortised latent variables: their factors' networks, priors and draws.
 
-use super::super::program::{Latent, Level, Operation, Unary};
+use super::super::program::{Latent, Level, Operation, Prior, Unary};
 use super::{Compiler, Value};
 use crate::error::SgviError;
 use vi_model::graph::{AmortizedCovariance, Distribution, NodeKind, Spread, SpreadForm, VariableId};
@@ -29,6 +29,22 @@ impl Compiler<'_> {
         })
     }
 
+    /// Whether the prior of an amortised variable is a normal with independent coordinates that the row program can compute.
+    pub(super) fn has_plain_prior(&self, id: VariableId) -> bool {
+        let variable = self.graph.variable(id);
+        match variable.distribution {
+            Distribution::Normal { mean, spread, form } => {
+                let spread = match spread {
+                    Spread::StandardDeviation(node) | Spread::Variance(node) | Spread::Precision(node) => node,
+                    Spread::Covariance(_) => return false,
+                };
+                let free = variable.lower.is_none() && variable.upper.is_none();
+                free && form != SpreadForm::Matrix && self.is_plain(mean) && self.is_plain(spread)
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn latent(&mut self, id: VariableId) -> Result<Value, SgviError> {
         let graph = self.graph;
         let variable = graph.variable(id);
@@ -40,21 +56,23 @@ impl Compiler<'_> {
                 "put it in the rows' plate, with at most one further axis",
             );
         }
-        let Distribution::Normal { mean, spread, form } = variable.distribution else {
-            return self.refuse_variable(id, "an amortised variable must be normal", "write distribution = \"normal\"");
-        };
-        if form == SpreadForm::Matrix {
+        if !on_the_whole_line(&variable.distribution) || variable.lower.is_some() || variable.upper.is_some() {
             return self.refuse_variable(
                 id,
-                "the prior of an amortised variable has independent coordinates",
-                "write `sd` as a number or one number per coordinate",
+                "its factor is normal, so that it must range over all real numbers",
+                "write a normal, student-t, cauchy, laplace or logistic prior without bounds, and transform it where it is used",
             );
         }
         let width = self.size(&axes);
         let full = variable.amortized_covariance == AmortizedCovariance::Full;
-        let (mean, sd) = (self.value(mean)?, self.sd(spread)?);
-        let prior_mean = self.align(&mean, &axes, Level::Global);
-        let prior_sd = self.align(&sd, &axes, Level::Global);
+        let prior = match variable.distribution {
+            Distribution::Normal { mean, spread, .. } if self.has_plain_prior(id) => {
+                let (mean, sd) = (self.value(mean)?, self.sd(spread)?);
+                let mean = self.align(&mean, &axes, Level::Global);
+                Some(Prior { mean, sd: self.align(&sd, &axes, Level::Global) })
+            }
+            _ => None,
+        };
         let Some(node) = variable.amortized else {
             return self.refuse_variable(id, "it has no network", "write `amortized = \"encoder(data)\"`");
         };
@@ -62,9 +80,11 @@ impl Compiler<'_> {
             return self.refuse(node, "`amortized` must be a network", "write `encoder(x)`");
         };
         let parameters = self.network(node, network.0, &arguments, &consumed, Latent::parameter_width(width, full))?;
-        let level = [parameters, prior_mean, prior_sd]
+        let level = prior
             .iter()
-            .map(|&slot| self.level(slot))
+            .flat_map(|prior| [prior.mean, prior.sd])
+            .chain([parameters])
+            .map(|slot| self.level(slot))
             .max()
             .unwrap_or(Level::Row)
             .max(Level::Row);
@@ -74,8 +94,7 @@ impl Compiler<'_> {
             width,
             full,
             parameters,
-            prior_mean,
-            prior_sd,
+            prior,
             output,
             level,
         });
@@ -83,4 +102,17 @@ impl Compiler<'_> {
         self.program.operations.push(Operation::Draw { latent, output });
         Ok(Value { slot: output, axes })
     }
+}
+
+/// Whether a distribution is one of numbers without bounds.
+fn on_the_whole_line(distribution: &Distribution) -> bool {
+    matches!(
+        distribution,
+        Distribution::Normal { .. }
+            | Distribution::NormalJoint { .. }
+            | Distribution::StudentT { .. }
+            | Distribution::Cauchy { .. }
+            | Distribution::Laplace { .. }
+            | Distribution::Logistic { .. }
+    )
 }

@@ -37,8 +37,6 @@ struct Compiler<'a> {
     variables: HashMap<VariableId, Value>,
     networks: HashMap<usize, Built>,
     in_progress: Vec<VariableId>,
-    /// Starting values of the global factor's means.
-    global_starts: Vec<f32>,
 }
 
 /// Whether the graph has a variable whose factor is amortised.
@@ -60,22 +58,15 @@ pub fn compile(graph: &Graph) -> Result<Program, SgviError> {
         variables: HashMap::new(),
         networks: HashMap::new(),
         in_progress: Vec::new(),
-        global_starts: Vec::new(),
     };
-    for (index, variable) in graph.variables.iter().enumerate() {
-        let id = VariableId(index);
-        if variable.observed.is_some() {
+    for id in (0..graph.variables.len()).map(VariableId) {
+        if compiler.has_plain_likelihood(id) {
             compiler.observed(id)?;
-        } else {
+        } else if graph.variable(id).amortized.is_some() {
             compiler.variable(id)?;
         }
     }
-    for expression in &graph.expressions {
-        if !graph.uses_network(expression.node) && !graph.is_data(expression.node) {
-            compiler.value(expression.node)?;
-        }
-    }
-    compiler.global_factor()?;
+    compiler.joint()?;
     compiler.spreads();
     compiler.program.finish();
     Ok(compiler.program)
@@ -208,8 +199,8 @@ impl Compiler<'_> {
             }
             NodeKind::Index { .. } => self.refuse(
                 id,
-                "gates by discrete latent variables do not go together with amortised variables",
-                "drop `amortized`, or the gate",
+                "what a network reads cannot depend on a discrete latent variable",
+                "put the gate outside the network, or observe the variable",
             ),
             NodeKind::Network { network, arguments, consumed, output } => {
                 let width = output.map_or(1, |axis| self.graph.axis(axis).size);

@@ -1,6 +1,6 @@
 //! Finds the terms whose expectation has a closed form: normals whose mean is affine in amortised variables.
 
-use super::super::program::{Binary, Level, Likelihood, Operation, Owner, SlotId, Spread, Unary};
+use super::super::program::{Binary, Level, Likelihood, Operation, Owner, Prior, SlotId, Spread, Unary};
 use super::Compiler;
 use crate::network::activation::Activation;
 use crate::network::layer::Kind;
@@ -28,6 +28,9 @@ impl Compiler<'_> {
     }
 
     fn all_spreads(&mut self) -> Result<Vec<Spread>, NotAffine> {
+        if !self.program.row_terms().is_empty() {
+            return Err(NotAffine);
+        }
         let random = self.random_slots();
         let mut known = HashMap::new();
         let mut spreads = Vec::new();
@@ -47,7 +50,7 @@ impl Compiler<'_> {
         }
         for index in 0..self.program.latents.len() {
             let latent = &self.program.latents[index];
-            let (mean, sd) = (latent.prior_mean, latent.prior_sd);
+            let Some(Prior { mean, sd }) = latent.prior else { return Err(NotAffine) };
             if random[latent.parameters] || random[sd] {
                 return Err(NotAffine);
             }

@@ -126,14 +126,16 @@ pub(super) fn describe(graph: &Graph) -> Result<String, SgviError> {
             width = latent.width
         ));
     }
-    for variable in &program.globals {
-        let family =
-            if program.global_factor.as_ref().is_some_and(|f| f.latent.full) { "full-rank" } else { "mean-field" };
-        text.push_str(&format!(
-            "q({}) {family}, drawn once per step, {} numbers\n",
-            variable.name,
-            variable.coordinates.len()
-        ));
+    if let Some(globals) = &program.globals {
+        let joint = &globals.joint;
+        for latent in joint.model().latents.iter().filter(|latent| !graph.variable(latent.variable).point) {
+            let name = &graph.variable(latent.variable).name;
+            let family = graph.inference.family.unwrap_or_default().name();
+            text.push_str(&format!("q({name}) {family}, drawn once per step, {} numbers\n", latent.count));
+        }
+        for term in &joint.row_terms {
+            text.push_str(&format!("the term of {} is evaluated by the log joint in double precision\n", term.name));
+        }
     }
     let settings = Settings::new(graph, &program)?;
     if settings.search.is_some() {

@@ -1,0 +1,212 @@
+//! The compiled log joint beside the row program: variables outside the rows' plate, and densities of rows that no layer needs.
+
+use super::program::SlotId;
+use crate::lower::{JointModel, Model, Support};
+use crate::tape::{Frame, Source, Value};
+use std::collections::HashMap;
+use vi_model::graph::VariableId;
+
+/// A slot of the row program that the log joint reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Port {
+    /// The slot.
+    pub slot: SlotId,
+    /// The buffer that takes its values.
+    buffer: usize,
+    /// Numbers per draw.
+    width: usize,
+}
+
+/// A log density of rows that the log joint evaluates.
+#[derive(Debug, Clone)]
+pub struct RowTerm {
+    /// The variable to whose term it belongs.
+    pub name: String,
+    /// Whether it belongs to the prior of amortised variables.
+    pub prior: bool,
+    value: Value,
+}
+
+/// The log joint of everything but the densities that the row program evaluates itself.
+#[derive(Debug)]
+pub struct Joint {
+    model: Model,
+    /// Values of the row program that it reads.
+    pub ports: Vec<Port>,
+    /// Log densities of rows.
+    pub row_terms: Vec<RowTerm>,
+    values: HashMap<VariableId, Value>,
+    row_data: Vec<usize>,
+}
+
+impl Joint {
+    /// `slots` are those of the joint's ports, in order.
+    pub(super) fn new(joint: JointModel, slots: &[SlotId], names: &dyn Fn(VariableId) -> (String, bool)) -> Self {
+        let ports = joint
+            .ports
+            .iter()
+            .zip(slots)
+            .filter_map(|(port, &slot)| {
+                let Source::Latent(buffer) = port.value.source else { return None };
+                Some(Port { slot, buffer, width: port.value.shape.inner() })
+            })
+            .collect();
+        let row_terms = joint
+            .row_terms
+            .into_iter()
+            .map(|(v, value)| {
+                let (name, prior) = names(v);
+                RowTerm { name, prior, value }
+            })
+            .collect();
+        Self { model: joint.model, ports, row_terms, values: joint.values, row_data: joint.row_data }
+    }
+
+    /// Coordinates, read-outs, and the program.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Log density of every variable outside the rows' plate with the log Jacobian of its coordinates, by index in the
+    /// graph, at θ; with `gradient` its derivative is written there.
+    pub(super) fn prior_terms(&self, theta: &[f64], gradient: Option<&mut Vec<f64>>) -> Vec<f64> {
+        let program = &self.model.program;
+        let mut frame = Frame::new(program, 1, 0);
+        frame.with_gradient = gradient.is_some();
+        frame.opening = true;
+        frame.closing = true;
+        program.global.iter().for_each(|operation| operation.forward(program, &mut frame, theta));
+        if let Some(gradient) = gradient {
+            program.global.iter().rev().for_each(|operation| operation.backward(program, &mut frame, theta));
+            gradient.clone_from(&frame.gradient);
+        }
+        frame.terms
+    }
+
+    /// dx/dθ of a variable whose elements each have one coordinate; `None` for others.
+    pub(super) fn slopes(&self, theta: &[f64], variable: VariableId) -> Option<Vec<f64>> {
+        let latent = self.model.latents.iter().find(|latent| latent.variable == variable)?;
+        if !matches!(latent.support, Support::Real | Support::Lower(_) | Support::Upper(_) | Support::Interval(..)) {
+            return None;
+        }
+        let mut state = State::new(self, 0, true);
+        state.globals(self, theta);
+        state.clear(self);
+        let ones = vec![1.0; latent.count];
+        state.add_adjoint(self, variable, &ones);
+        state.backward_globals(self, theta);
+        Some(state.frame.gradient[latent.offset..latent.offset + latent.count].to_vec())
+    }
+}
+
+/// The buffers of the log joint over the draws of one part of a batch.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    frame: Frame,
+}
+
+impl State {
+    /// Buffers for at most so many draws of rows.
+    pub(super) fn new(joint: &Joint, samples: usize, with_adjoints: bool) -> Self {
+        let program = &joint.model.program;
+        let mut frame = Frame::new(program, 1, samples);
+        frame.first = false;
+        frame.with_gradient = with_adjoints;
+        if !joint.row_data.is_empty() {
+            frame.gathered = vec![Vec::new(); program.data.len()];
+        }
+        Self { frame }
+    }
+
+    /// Values of the variables outside the rows' plate at θ.
+    pub(super) fn globals(&mut self, joint: &Joint, theta: &[f64]) {
+        let program = &joint.model.program;
+        program.global.iter().for_each(|operation| operation.forward(program, &mut self.frame, theta));
+    }
+
+    /// The value of a variable outside the rows' plate.
+    pub(super) fn value<'a>(&'a self, joint: &'a Joint, variable: VariableId) -> &'a [f64] {
+        match joint.values.get(&variable) {
+            Some(value) => &self.frame.read(&joint.model.program, value)[..value.shape.inner()],
+            None => &[],
+        }
+    }
+
+    /// Log densities of rows: `read` gives the values of a slot for every draw, `rows` the data row of each draw.
+    pub(super) fn rows<'a>(
+        &mut self,
+        joint: &Joint,
+        theta: &[f64],
+        rows: impl Iterator<Item = usize> + Clone,
+        read: impl Fn(&Port) -> Box<dyn Iterator<Item = &'a f32> + 'a>,
+    ) {
+        let program = &joint.model.program;
+        let frame = &mut self.frame;
+        frame.rows = rows.clone().count();
+        for &d in &joint.row_data {
+            let (data, width) = (&program.data[d].values, program.data[d].shape.inner());
+            let target = &mut frame.gathered[d];
+            target.clear();
+            for row in rows.clone() {
+                target.extend_from_slice(&data[row * width..(row + 1) * width]);
+            }
+        }
+        for port in &joint.ports {
+            for (target, &value) in frame.values[port.buffer].iter_mut().zip(read(port)) {
+                *target = f64::from(value);
+            }
+        }
+        program.local.iter().for_each(|operation| operation.forward(program, frame, theta));
+    }
+
+    /// The log densities of a term, one per draw.
+    pub(super) fn term<'a>(&'a self, joint: &'a Joint, term: usize) -> &'a [f64] {
+        &self.frame.read(&joint.model.program, &joint.row_terms[term].value)[..self.frame.rows]
+    }
+
+    /// Sets all adjoints to zero.
+    pub(super) fn clear(&mut self, joint: &Joint) {
+        let program = &joint.model.program;
+        self.frame.clear_adjoints(program, false);
+        self.frame.clear_adjoints(program, true);
+        self.frame.gradient.fill(0.0);
+    }
+
+    /// Carries `factor` times every draw's terms back to the ports.
+    pub(super) fn backward_rows(&mut self, joint: &Joint, theta: &[f64], factor: impl Fn(&RowTerm, usize) -> f64) {
+        let program = &joint.model.program;
+        for term in &joint.row_terms {
+            let Source::Latent(buffer) = term.value.source else { continue };
+            for (draw, adjoint) in self.frame.adjoints[buffer][..self.frame.rows].iter_mut().enumerate() {
+                *adjoint += factor(term, draw);
+            }
+        }
+        program.local.iter().rev().for_each(|operation| operation.backward(program, &mut self.frame, theta));
+    }
+
+    /// The adjoint of a port, `[draws, width]`.
+    pub(super) fn port_adjoint(&self, port: &Port) -> &[f64] {
+        &self.frame.adjoints[port.buffer][..self.frame.rows * port.width]
+    }
+
+    /// Adds to the adjoint of a variable outside the rows' plate.
+    pub(super) fn add_adjoint(&mut self, joint: &Joint, variable: VariableId, slopes: &[f32]) {
+        if let Some(Value { source: Source::Latent(buffer), .. }) = joint.values.get(&variable) {
+            for (adjoint, &slope) in self.frame.adjoints[*buffer].iter_mut().zip(slopes) {
+                *adjoint += f64::from(slope);
+            }
+        }
+    }
+
+    /// Carries the adjoints of variables outside the rows' plate back to θ.
+    pub(super) fn backward_globals(&mut self, joint: &Joint, theta: &[f64]) {
+        let program = &joint.model.program;
+        program.global.iter().rev().for_each(|operation| operation.backward(program, &mut self.frame, theta));
+    }
+
+    /// The derivative in θ.
+    pub(super) fn gradient(&self) -> &[f64] {
+        &self.frame.gradient
+    }
+}

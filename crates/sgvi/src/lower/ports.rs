@@ -1,0 +1,247 @@
+//! Models with amortised variables: what networks compute enters the log joint through ports, and terms of rows leave it by row.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use vi_model::graph::{AxisId, Distribution, Graph, NodeId, VariableId};
+
+use super::discrete::is_discrete;
+use super::{Lowering, Model, View};
+use crate::error::SgviError;
+use crate::tape::{Program, Shape, Source, Value};
+
+/// What fills a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PortSource {
+    /// The draws of an amortised variable.
+    Variable(VariableId),
+    /// The output of a network.
+    Network(NodeId),
+}
+
+/// A buffer over the rows that is filled from outside before the operations with rows run.
+#[derive(Debug, Clone)]
+pub(crate) struct Port {
+    /// What fills it.
+    pub(crate) source: PortSource,
+    /// Where it is.
+    pub(crate) value: Value,
+}
+
+/// The state of a lowering with ports.
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    list: Vec<Port>,
+    /// Variables whose log density is evaluated outside.
+    elsewhere: HashSet<VariableId>,
+    /// Log densities of rows by the variable to whose term they belong.
+    terms: BTreeMap<usize, Value>,
+}
+
+/// The log joint of a model with amortised variables, but for the densities that are evaluated elsewhere.
+///
+/// Its coordinates are those of the variables outside the rows' plate.
+#[derive(Debug)]
+pub(crate) struct JointModel {
+    /// Coordinates, read-outs, and the program: its terms are those of variables outside the rows' plate.
+    pub(crate) model: Model,
+    /// What is to be filled in.
+    pub(crate) ports: Vec<Port>,
+    /// Log densities by row, `[rows]`, in the order of the variables.
+    pub(crate) row_terms: Vec<(VariableId, Value)>,
+    /// Values of the continuous variables outside the rows' plate.
+    pub(crate) values: HashMap<VariableId, Value>,
+    /// Data over the rows that operations read.
+    pub(crate) row_data: Vec<usize>,
+}
+
+impl JointModel {
+    /// Compiles a graph; `elsewhere` are the variables whose density, given values of everything, is not asked for.
+    ///
+    /// # Errors
+    /// As [`Model::new`]; variables that tie rows together, since batches and draws of single rows must stand for themselves.
+    pub(crate) fn new(graph: &Graph, elsewhere: &HashSet<VariableId>) -> Result<Self, SgviError> {
+        let start = || -> Result<Lowering<'_>, SgviError> {
+            let mut l = Lowering::new(graph)?;
+            l.b.eager = true;
+            l.weights = None;
+            l.ports = Some(Ports { elsewhere: elsewhere.clone(), ..Ports::default() });
+            l.add_latents()?;
+            Ok(l)
+        };
+        let mut l = start()?;
+        for v in (0..graph.variables.len()).map(VariableId).filter(|v| !elsewhere.contains(v)) {
+            let amortized = graph.variable(v).amortized.is_some();
+            let chain = matches!(
+                graph.variable(v).distribution,
+                Distribution::MarkovChain { .. } | Distribution::GaussianMarkovChain { .. }
+            );
+            if chain {
+                return Err(l.tied(v, "a chain along the rows"));
+            }
+            if amortized && graph.variable(v).point {
+                return Err(SgviError::unsupported(
+                    graph,
+                    v,
+                    "an amortised variable is no point estimate",
+                    "leave out `point`",
+                ));
+            }
+            l.add_density(v)?;
+        }
+        l.eliminate()?;
+        if let Some(e) = l.enumerated.iter().find(|e| !graph.is_local(e.variable)).map(|e| e.variable)
+            && !l.b.program.chunkable
+        {
+            return Err(l.tied(e, "a discrete variable outside the rows' plate"));
+        }
+        let mut read_out = start()?;
+        let outputs = read_out.outputs()?;
+        let Some(Ports { list, terms, .. }) = l.ports.take() else {
+            return Ok(Self::none());
+        };
+        let values = l
+            .latents
+            .iter()
+            .filter_map(|latent| Some((latent.variable, l.variables.get(&(latent.variable, View::Plain))?.clone())))
+            .collect();
+        let mut row_data: Vec<usize> = l.b.data_read.iter().copied().collect();
+        row_data.extend(terms.values().filter_map(|value| match value.source {
+            Source::Data(d) => Some(d),
+            Source::Latent(_) => None,
+        }));
+        row_data.retain(|&d| l.b.program.data[d].shape.rows);
+        row_data.sort_unstable();
+        row_data.dedup();
+        let finish = |l: Lowering<'_>| -> Arc<Program> {
+            let dimension = l.start.len();
+            Arc::new(l.b.finish(dimension))
+        };
+        let (latents, is_point, owner) = (l.latents.clone(), l.is_point.clone(), l.owner.clone());
+        let (start, start_scale) = (l.start.clone(), l.start_scale.clone());
+        let model = Model {
+            program: finish(l),
+            read_out: finish(read_out),
+            outputs,
+            latents,
+            is_point,
+            owner,
+            start,
+            start_scale,
+        };
+        let row_terms = terms.into_iter().map(|(v, value)| (VariableId(v), value)).collect();
+        Ok(Self { model, ports: list, row_terms, values, row_data })
+    }
+
+    fn none() -> Self {
+        let program = Arc::new(Program::default());
+        let model = Model {
+            read_out: Arc::clone(&program),
+            program,
+            outputs: Vec::new(),
+            latents: Vec::new(),
+            is_point: Vec::new(),
+            owner: Vec::new(),
+            start: Vec::new(),
+            start_scale: Vec::new(),
+        };
+        Self { model, ports: Vec::new(), row_terms: Vec::new(), values: HashMap::new(), row_data: Vec::new() }
+    }
+}
+
+/// Whether a discrete variable's term is one of the prior alone: no observed variable depends on it, but by other such ones.
+pub(crate) fn is_prior_term(graph: &Graph, v: VariableId) -> bool {
+    let variable = graph.variable(v);
+    if variable.observed.is_some() {
+        return false;
+    }
+    let children = |v: VariableId| {
+        (0..graph.variables.len()).map(VariableId).filter(move |&child| {
+            let nodes = graph.variable(child).distribution.parameters();
+            nodes.into_iter().any(|(_, node)| graph.variables_of(node).contains(&v))
+        })
+    };
+    let mut open = vec![v];
+    let mut seen = HashSet::new();
+    while let Some(v) = open.pop() {
+        for child in children(v) {
+            let child_variable = graph.variable(child);
+            if is_discrete(&graph.variable(v).distribution) && child_variable.observed.is_some() {
+                return false;
+            }
+            if is_discrete(&child_variable.distribution) && seen.insert(child) {
+                open.push(child);
+            }
+        }
+    }
+    true
+}
+
+impl Lowering<'_> {
+    /// Whether the log density of a variable is evaluated outside the program.
+    pub(super) fn is_elsewhere(&self, v: VariableId) -> bool {
+        self.ports.as_ref().is_some_and(|p| p.elsewhere.contains(&v))
+    }
+
+    pub(super) fn tied(&self, v: VariableId, what: &str) -> SgviError {
+        SgviError::unsupported(
+            self.graph,
+            v,
+            format!("{what} ties rows together, which networks see one by one"),
+            "give it a factor per row, or leave out the networks",
+        )
+    }
+
+    /// A buffer over these axes, filled from outside.
+    fn port(&mut self, source: PortSource, axes: &[AxisId]) -> Value {
+        let mut shape = self.shape_of(axes);
+        shape.rows = true;
+        let value = Value { source: Source::Latent(self.b.buffer(&shape, true, true)), shape };
+        if let Some(ports) = &mut self.ports {
+            ports.list.push(Port { source, value: value.clone() });
+        }
+        value
+    }
+
+    /// The port of an amortised variable.
+    pub(super) fn add_amortized(&mut self, v: VariableId) -> Result<(), SgviError> {
+        if self.ports.is_none() {
+            return Err(SgviError::unsupported(
+                self.graph,
+                v,
+                "an amortised factor cannot stand in this compiled model",
+                "fit it by amortised training",
+            ));
+        }
+        let axes = self.graph.value_axes(v);
+        let value = self.port(PortSource::Variable(v), &axes);
+        self.variables.insert((v, View::Plain), value);
+        Ok(())
+    }
+
+    /// The port of a network's output.
+    pub(super) fn network_port(&mut self, node: NodeId) -> Value {
+        let axes = self.graph.node(node).axes.clone();
+        self.port(PortSource::Network(node), &axes)
+    }
+
+    /// Keeps a log density of the rows by row, summed over its further axes; whether it is one.
+    pub(super) fn keep_port_term(&mut self, v: VariableId, value: &Value, own: &Shape) -> bool {
+        if self.ports.is_none() || !own.rows {
+            return false;
+        }
+        let rows = Shape { rows: true, axes: Vec::new() };
+        let lacking: usize = own.axes.iter().filter(|a| !value.shape.has(a.0)).map(|a| a.1).product();
+        let total = self.b.sum_to(value, &Shape { rows: value.shape.rows, axes: Vec::new() });
+        let total = self.b.scaled(lacking as f64, &total);
+        let known = self.ports.as_ref().and_then(|p| p.terms.get(&v.0)).cloned();
+        let total = match known {
+            Some(known) => self.full_sum(&known, &total, &rows),
+            None => self.full(&total, &rows),
+        };
+        if let Some(ports) = &mut self.ports {
+            ports.terms.insert(v.0, total);
+        }
+        true
+    }
+}
