@@ -89,12 +89,14 @@ impl Resolver<'_> {
             );
         }
         self.contained(node, Shape::Vector, field, &context)?;
-        let mut latent = None;
-        self.each_variable(node, &mut |id| latent = Some(id));
-        if latent.is_some() {
-            return Err(
-                self.report(refuse("depends on a variable", "an amortised factor is a network of the data alone"))
-            );
+        let mut others = Vec::new();
+        self.each_variable(node, &mut |id| others.push(id.0));
+        let is_amortized = |other: usize| spec.variables[other].get("amortized").is_some();
+        if others.iter().any(|&other| other == index || !is_amortized(other)) {
+            return Err(self.report(refuse(
+                "depends on a variable",
+                "an amortised factor is a network of the data, and of other amortised variables",
+            )));
         }
         let d = context.dimension.map_or(1, |axis| self.axes[axis.0].size);
         let full = amortized_covariance(written).and_then(Value::text) == Some("full");

@@ -1,7 +1,7 @@
 //! The mean curvature of normals in what their means and sds are computed from, carried back through the row program.
 
-use super::part::Part;
 use super::globals::Point;
+use super::part::Part;
 use super::program::{Binary, Level, Likelihood, Operation, Owner, Program, SlotId, Unary};
 use nalgebra::DMatrix;
 

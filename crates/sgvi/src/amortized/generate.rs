@@ -1,15 +1,17 @@
 //! What one does with a fitted amortised model: encode, decode, reconstruct, sample, and evaluate by importance sampling.
 
 use super::bound::{Bound, Totals};
+use super::joint::State;
 use super::model::AmortizedModel;
 use super::part::{Drawing, Part, Pass};
 use super::posterior::variances;
-use super::program::{Likelihood, SlotId};
+use super::program::{Likelihood, Program, SlotId};
 use super::trainer::{evaluate, for_parts};
 use crate::network::exp;
 use crate::network::noise::StepNoise;
 use rand::RngExt;
 use rand_distr::{Distribution, Poisson, StandardNormal};
+use vi_run::seed::derive_seed;
 
 /// Draws of one pass of an importance-weighted evaluation.
 const DRAWS_PER_PASS: usize = 50;
@@ -75,16 +77,26 @@ pub struct Decoded {
     pub width: usize,
     /// The expected value of each number (of a category: the most probable one), `[num_rows, width]`.
     pub means: Vec<f32>,
-    /// A draw of each number, `[num_rows, width]`; not a number for distributions that are not drawn from.
+    /// A draw of each number, `[num_rows, width]`; like the means not a number where it cannot be drawn.
     pub draws: Vec<f32>,
 }
 
-/// Decodes every observed variable for some rows; the rows' data serve as conditions and, unless the code is given or
-/// from the prior, as input of the encoders.
+/// Why draws from the prior are not to be had, if they are not: of an amortised variable or of an observed one.
+#[must_use]
+pub fn refusal(program: &Program) -> Option<&str> {
+    let priors = program.prior_generators.iter().map(|(_, generator)| generator);
+    priors.chain(&program.generator).find_map(|generator| generator.as_ref().err().map(String::as_str))
+}
+
+/// Decodes every variable of [`Program::outputs`] for some rows; the rows' data serve as conditions and, unless the code is
+/// given or from the prior, as input of the encoders. Discrete variables of the rows are drawn from the prior, and only with
+/// [`Code::Prior`]: elsewhere what depends on them is not a number.
 #[must_use]
 pub fn decode(model: &AmortizedModel, parameters: &[f32], rows: &[u32], code: Code<'_>, seed: u64) -> Vec<Decoded> {
     let program = &model.program;
-    let targets: Vec<SlotId> = program.observed.iter().flat_map(|o| o.parameters.iter().copied()).collect();
+    let mut targets: Vec<SlotId> = program.observed.iter().flat_map(|o| o.parameters.iter().copied()).collect();
+    let generator = program.generator.as_ref().and_then(|generator| generator.as_ref().ok());
+    targets.extend(generator.iter().flat_map(|generator| &generator.tape.ports).map(|port| port.slot));
     let (drawing, with_posterior) = match code {
         Code::Prior => (Drawing::Prior, false),
         Code::Mean => (Drawing::PosteriorMean, true),
@@ -93,9 +105,9 @@ pub fn decode(model: &AmortizedModel, parameters: &[f32], rows: &[u32], code: Co
     };
     let needed = program.needed(&targets, with_posterior);
     let mut decoded: Vec<Decoded> = program
-        .observed
+        .outputs
         .iter()
-        .map(|o| Decoded { width: program.slots[o.data].width, means: Vec::new(), draws: Vec::new() })
+        .map(|output| Decoded { width: output.width, means: Vec::new(), draws: Vec::new() })
         .collect();
     // Draws of the whole model draw the variables outside the rows' plate anew for every row.
     let draws_globals = program.has_factor() && matches!(code, Code::Prior | Code::Posterior);
@@ -103,6 +115,7 @@ pub fn decode(model: &AmortizedModel, parameters: &[f32], rows: &[u32], code: Co
     let mut part = Part::new(program, size, 1, false);
     // A data row may stand more than once in the batch: noise goes by the place, not by the row.
     part.noise_by_place = true;
+    let mut state = generator.map(|generator| State::new(&generator.tape, size, false));
     for (block, rows) in rows.chunks(size).enumerate() {
         part.assign(model, rows);
         if let Code::Given(values) = code {
@@ -125,12 +138,50 @@ pub fn decode(model: &AmortizedModel, parameters: &[f32], rows: &[u32], code: Co
             drawing,
             needed: Some(&needed),
         };
+        // The number of the block is the draw's to the tapes.
+        let theta: Vec<f64> = drawn.theta.iter().copied().chain([derive_seed(seed, block as u64) as f64]).collect();
+        if drawing == Drawing::Prior {
+            draw_priors(&mut part, &pass, &theta);
+        }
         part.forward(&pass);
-        for (index, out) in decoded.iter_mut().enumerate() {
+        let (plain, others) = decoded.split_at_mut(program.observed.len());
+        for (index, out) in plain.iter_mut().enumerate() {
             read_observed(model, &part, index, out, &noise);
+        }
+        if let (Some(generator), Some(state)) = (generator, &mut state) {
+            state.globals(&generator.tape, &theta);
+            part.run(program, &generator.tape, &theta, state);
+        }
+        for (output, out) in program.outputs[plain.len()..].iter().zip(others) {
+            let known = drawing == Drawing::Prior || !output.needs_discrete;
+            let drawn = generator.zip(state.as_ref()).filter(|_| known).and_then(|(g, s)| s.drawn(g, output.variable));
+            let missing = || vec![f64::NAN; rows.len() * output.width];
+            let (draws, means) = drawn.unwrap_or_else(|| (missing(), missing()));
+            out.draws.extend(draws.into_iter().map(|x| x as f32));
+            out.means.extend(means.into_iter().map(|x| x as f32));
         }
     }
     decoded
+}
+
+/// Writes draws of the amortised variables whose priors the log joint has into their slots, in the order of the program.
+fn draw_priors(part: &mut Part, pass: &Pass<'_>, theta: &[f64]) {
+    let program = pass.program;
+    for (index, generator) in &program.prior_generators {
+        let (Ok(generator), latent) = (generator, &program.latents[*index]) else { continue };
+        let slots: Vec<SlotId> = generator.tape.ports.iter().map(|port| port.slot).collect();
+        let needed = program.needed(&slots, false);
+        part.forward(&Pass { needed: Some(&needed), ..*pass });
+        let mut state = State::new(&generator.tape, part.rows.len(), false);
+        state.globals(&generator.tape, theta);
+        part.run(program, &generator.tape, theta, &mut state);
+        let id = generator.variable();
+        if let Some((draws, _)) = id.and_then(|id| state.drawn(generator, id)) {
+            for (target, draw) in part.values[latent.output].iter_mut().zip(draws) {
+                *target = draw as f32;
+            }
+        }
+    }
 }
 
 /// Expected values and draws of one observed variable in one part.

@@ -70,12 +70,7 @@ pub struct GlobalDraw {
 
 impl Globals {
     /// Places for all parameters in the layout, and the starts that are not random.
-    pub(super) fn new(
-        graph: &Graph,
-        joint: Joint,
-        layout: &mut Layout,
-        starts: &mut Vec<(ViewId, Vec<f32>)>,
-    ) -> Self {
+    pub(super) fn new(graph: &Graph, joint: Joint, layout: &mut Layout, starts: &mut Vec<(ViewId, Vec<f32>)>) -> Self {
         let model = joint.model();
         let narrow = |values: &[f64]| values.iter().map(|&x| x as f32).collect::<Vec<f32>>();
         let mut points = Vec::new();
@@ -88,7 +83,8 @@ impl Globals {
             let start = &model.start[coordinates.clone()];
             // Several unbounded numbers start apart, so that a product of two of them has a gradient.
             let apart = latent.support == Support::Real && latent.count > 1 && start.iter().all(|&x| x == 0.0);
-            let initial = if apart && variable.initial.is_none() { Initial::Uniform(0.1) } else { Initial::Constant(0.0) };
+            let initial =
+                if apart && variable.initial.is_none() { Initial::Uniform(0.1) } else { Initial::Constant(0.0) };
             let sizes: Vec<usize> = latent.shape.axes.iter().map(|axis| axis.1).collect();
             let sizes = if sizes.iter().product::<usize>() == latent.count { sizes } else { vec![latent.count] };
             let view = layout.allocate(format!("{}.unconstrained", variable.name), &sizes, initial);

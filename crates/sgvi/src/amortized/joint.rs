@@ -1,12 +1,13 @@
 //! The compiled log joint beside the row program: variables outside the rows' plate, and densities of rows that no layer needs.
 
 use super::program::SlotId;
-use crate::lower::{JointModel, Model, Support};
-use crate::tape::{Frame, Source, Value};
+use crate::lower::{GeneratorModel, JointModel, Model, Port as LoweredPort, Support};
+use crate::tape::{Frame, Program, Source, Value};
 use std::collections::HashMap;
+use std::sync::Arc;
 use vi_model::graph::VariableId;
 
-/// A slot of the row program that the log joint reads.
+/// A slot of the row program that a tape reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Port {
     /// The slot.
@@ -15,6 +16,29 @@ pub struct Port {
     buffer: usize,
     /// Numbers per draw.
     width: usize,
+}
+
+/// A compiled program that reads values of the row program, over rows in any order.
+#[derive(Debug)]
+pub struct Tape {
+    program: Arc<Program>,
+    /// Values of the row program that it reads.
+    pub ports: Vec<Port>,
+    row_data: Vec<usize>,
+}
+
+impl Tape {
+    fn new(program: Arc<Program>, ports: &[LoweredPort], slots: &[SlotId], row_data: Vec<usize>) -> Self {
+        let ports = ports
+            .iter()
+            .zip(slots)
+            .filter_map(|(port, &slot)| {
+                let Source::Latent(buffer) = port.value.source else { return None };
+                Some(Port { slot, buffer, width: port.value.shape.inner() })
+            })
+            .collect();
+        Self { program, ports, row_data }
+    }
 }
 
 /// A log density of rows that the log joint evaluates.
@@ -31,35 +55,23 @@ pub struct RowTerm {
 #[derive(Debug)]
 pub struct Joint {
     model: Model,
-    /// Values of the row program that it reads.
-    pub ports: Vec<Port>,
+    /// The log joint.
+    pub tape: Tape,
     /// Log densities of rows.
     pub row_terms: Vec<RowTerm>,
     values: HashMap<VariableId, Value>,
-    row_data: Vec<usize>,
 }
 
 impl Joint {
-    /// `slots` are those of the joint's ports, in order.
+    /// `slots` are those of the joint's ports, in order; `names` tells a variable's name and whether its term is one of the
+    /// prior of amortised variables.
     pub(super) fn new(joint: JointModel, slots: &[SlotId], names: &dyn Fn(VariableId) -> (String, bool)) -> Self {
-        let ports = joint
-            .ports
-            .iter()
-            .zip(slots)
-            .filter_map(|(port, &slot)| {
-                let Source::Latent(buffer) = port.value.source else { return None };
-                Some(Port { slot, buffer, width: port.value.shape.inner() })
-            })
-            .collect();
-        let row_terms = joint
-            .row_terms
-            .into_iter()
-            .map(|(v, value)| {
-                let (name, prior) = names(v);
-                RowTerm { name, prior, value }
-            })
-            .collect();
-        Self { model: joint.model, ports, row_terms, values: joint.values, row_data: joint.row_data }
+        let row_terms = joint.row_terms.into_iter().map(|(v, value)| {
+            let (name, prior) = names(v);
+            RowTerm { name, prior, value }
+        });
+        let tape = Tape::new(Arc::clone(&joint.model.program), &joint.ports, slots, joint.row_data);
+        Self { row_terms: row_terms.collect(), tape, model: joint.model, values: joint.values }
     }
 
     /// Coordinates, read-outs, and the program.
@@ -90,17 +102,42 @@ impl Joint {
         if !matches!(latent.support, Support::Real | Support::Lower(_) | Support::Upper(_) | Support::Interval(..)) {
             return None;
         }
-        let mut state = State::new(self, 0, true);
-        state.globals(self, theta);
+        let mut state = State::new(&self.tape, 0, true);
+        state.globals(&self.tape, theta);
         state.clear(self);
-        let ones = vec![1.0; latent.count];
-        state.add_adjoint(self, variable, &ones);
+        state.add_adjoint(self, variable, &vec![1.0; latent.count]);
         state.backward_globals(self, theta);
         Some(state.frame.gradient[latent.offset..latent.offset + latent.count].to_vec())
     }
 }
 
-/// The buffers of the log joint over the draws of one part of a batch.
+/// Draws of variables of the rows, given what the row program computes.
+#[derive(Debug)]
+pub struct Generator {
+    /// The draws, and the densities' arguments.
+    pub tape: Tape,
+    /// For each variable, by index in the graph, its draw, its mean given everything before it, and its probabilities.
+    outputs: Vec<(VariableId, Value, Option<Value>, Option<Value>)>,
+}
+
+impl Generator {
+    pub(super) fn new(model: GeneratorModel, slots: &[SlotId]) -> Self {
+        let outputs = model.drawn.into_iter().map(|d| (d.variable, d.draw, d.moments.map(|m| m.0), d.probabilities));
+        Self { outputs: outputs.collect(), tape: Tape::new(model.program, &model.ports, slots, model.row_data) }
+    }
+}
+
+impl Generator {
+    /// The variable that it draws, where that is only one.
+    pub(super) fn variable(&self) -> Option<VariableId> {
+        match &self.outputs[..] {
+            [(variable, ..)] => Some(*variable),
+            _ => None,
+        }
+    }
+}
+
+/// The buffers of a tape over the draws of one part of a batch.
 #[derive(Debug, Default)]
 pub(super) struct State {
     frame: Frame,
@@ -108,43 +145,41 @@ pub(super) struct State {
 
 impl State {
     /// Buffers for at most so many draws of rows.
-    pub(super) fn new(joint: &Joint, samples: usize, with_adjoints: bool) -> Self {
-        let program = &joint.model.program;
-        let mut frame = Frame::new(program, 1, samples);
+    pub(super) fn new(tape: &Tape, samples: usize, with_adjoints: bool) -> Self {
+        let mut frame = Frame::new(&tape.program, 1, samples);
         frame.first = false;
         frame.with_gradient = with_adjoints;
-        if !joint.row_data.is_empty() {
-            frame.gathered = vec![Vec::new(); program.data.len()];
+        if !tape.row_data.is_empty() {
+            frame.gathered = vec![Vec::new(); tape.program.data.len()];
         }
         Self { frame }
     }
 
     /// Values of the variables outside the rows' plate at θ.
-    pub(super) fn globals(&mut self, joint: &Joint, theta: &[f64]) {
-        let program = &joint.model.program;
-        program.global.iter().for_each(|operation| operation.forward(program, &mut self.frame, theta));
+    pub(super) fn globals(&mut self, tape: &Tape, theta: &[f64]) {
+        tape.program.global.iter().for_each(|operation| operation.forward(&tape.program, &mut self.frame, theta));
     }
 
     /// The value of a variable outside the rows' plate.
     pub(super) fn value<'a>(&'a self, joint: &'a Joint, variable: VariableId) -> &'a [f64] {
         match joint.values.get(&variable) {
-            Some(value) => &self.frame.read(&joint.model.program, value)[..value.shape.inner()],
+            Some(value) => &self.frame.read(&joint.tape.program, value)[..value.shape.inner()],
             None => &[],
         }
     }
 
-    /// Log densities of rows: `read` gives the values of a slot for every draw, `rows` the data row of each draw.
+    /// What the tape computes of rows: `read` gives the values of a slot for every draw, `rows` the data row of each draw.
     pub(super) fn rows<'a>(
         &mut self,
-        joint: &Joint,
+        tape: &Tape,
         theta: &[f64],
         rows: impl Iterator<Item = usize> + Clone,
-        read: impl Fn(&Port) -> Box<dyn Iterator<Item = &'a f32> + 'a>,
+        read: impl Fn(SlotId) -> Box<dyn Iterator<Item = &'a f32> + 'a>,
     ) {
-        let program = &joint.model.program;
+        let program = &tape.program;
         let frame = &mut self.frame;
         frame.rows = rows.clone().count();
-        for &d in &joint.row_data {
+        for &d in &tape.row_data {
             let (data, width) = (&program.data[d].values, program.data[d].shape.inner());
             let target = &mut frame.gathered[d];
             target.clear();
@@ -152,8 +187,8 @@ impl State {
                 target.extend_from_slice(&data[row * width..(row + 1) * width]);
             }
         }
-        for port in &joint.ports {
-            for (target, &value) in frame.values[port.buffer].iter_mut().zip(read(port)) {
+        for port in &tape.ports {
+            for (target, &value) in frame.values[port.buffer].iter_mut().zip(read(port.slot)) {
                 *target = f64::from(value);
             }
         }
@@ -162,12 +197,32 @@ impl State {
 
     /// The log densities of a term, one per draw.
     pub(super) fn term<'a>(&'a self, joint: &'a Joint, term: usize) -> &'a [f64] {
-        &self.frame.read(&joint.model.program, &joint.row_terms[term].value)[..self.frame.rows]
+        &self.frame.read(&joint.tape.program, &joint.row_terms[term].value)[..self.frame.rows]
+    }
+
+    /// Draws and expected values of a variable of the rows (of a category its most probable one), one after the other.
+    pub(super) fn drawn(&self, generator: &Generator, variable: VariableId) -> Option<(Vec<f64>, Vec<f64>)> {
+        let (_, draw, mean, probabilities) = generator.outputs.iter().find(|output| output.0 == variable)?;
+        let read = |value: &Value| {
+            let values = self.frame.read(&generator.tape.program, value);
+            values[..value.shape.elements(self.frame.rows)].to_vec()
+        };
+        let draws = read(draw);
+        let means = match (mean, probabilities) {
+            (Some(mean), _) => read(mean),
+            (None, Some(probabilities)) => {
+                let size = probabilities.shape.axes.last().map_or(1, |axis| axis.1);
+                let best = |p: &[f64]| (0..size).max_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap_or(0) as f64;
+                read(probabilities).chunks_exact(size).map(best).collect()
+            }
+            (None, None) => draws.clone(),
+        };
+        Some((draws, means))
     }
 
     /// Sets all adjoints to zero.
     pub(super) fn clear(&mut self, joint: &Joint) {
-        let program = &joint.model.program;
+        let program = &joint.tape.program;
         self.frame.clear_adjoints(program, false);
         self.frame.clear_adjoints(program, true);
         self.frame.gradient.fill(0.0);
@@ -175,7 +230,7 @@ impl State {
 
     /// Carries `factor` times every draw's terms back to the ports.
     pub(super) fn backward_rows(&mut self, joint: &Joint, theta: &[f64], factor: impl Fn(&RowTerm, usize) -> f64) {
-        let program = &joint.model.program;
+        let program = &joint.tape.program;
         for term in &joint.row_terms {
             let Source::Latent(buffer) = term.value.source else { continue };
             for (draw, adjoint) in self.frame.adjoints[buffer][..self.frame.rows].iter_mut().enumerate() {
@@ -201,7 +256,7 @@ impl State {
 
     /// Carries the adjoints of variables outside the rows' plate back to θ.
     pub(super) fn backward_globals(&mut self, joint: &Joint, theta: &[f64]) {
-        let program = &joint.model.program;
+        let program = &joint.tape.program;
         program.global.iter().rev().for_each(|operation| operation.backward(program, &mut self.frame, theta));
     }
 

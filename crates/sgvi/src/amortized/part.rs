@@ -1,7 +1,7 @@
 //! One part of a batch: its buffers, and the forward and backward sweep of the row program over them.
 
 use super::elementwise::{add, add_product, binary, unary, unary_backward};
-use super::joint::State;
+use super::joint::{State, Tape};
 use super::posterior;
 use super::program::{Binary, Level, Operation, Program, Slot, SlotId};
 use crate::network::aligned::Aligned;
@@ -85,7 +85,7 @@ impl Part {
             scratches: program
                 .scratches
                 .iter()
-                .map(|&(layer, level)| program.layers[layer].scratch(count(level)))
+                .map(|&(layer, level, repeats)| program.layers[layer].scratch(count(level) * repeats))
                 .collect(),
             noise: program.latents.iter().map(|l| vec![0.0; rows * draws * l.width]).collect(),
             scales: program
@@ -99,7 +99,7 @@ impl Part {
             joint: program.globals.as_ref().map_or_else(State::default, |globals| {
                 // Without terms of rows it holds what is the same for all.
                 let samples = if globals.joint.row_terms.is_empty() { 0 } else { rows * draws };
-                State::new(&globals.joint, samples, with_adjoints)
+                State::new(&globals.joint.tape, samples, with_adjoints)
             }),
             path_weights: vec![1.0; rows * draws],
             row_parameters: std::array::from_fn(|_| vec![0.0; widest]),
@@ -134,7 +134,7 @@ impl Part {
     /// Computes every slot from the parameters, the data and the noise.
     pub fn forward(&mut self, pass: &Pass<'_>) {
         if let Some(globals) = &pass.program.globals {
-            self.joint.globals(&globals.joint, &pass.globals.theta);
+            self.joint.globals(&globals.joint.tape, &pass.globals.theta);
         }
         for (index, operation) in pass.program.operations.iter().enumerate() {
             if pass.runs(operation) && pass.needed.is_none_or(|needed| needed[index]) {
@@ -146,25 +146,29 @@ impl Part {
     /// Computes the terms of rows in the log joint, after [`Part::forward`].
     pub(super) fn forward_row_terms(&mut self, pass: &Pass<'_>) {
         let Some(globals) = pass.program.globals.as_ref().filter(|g| !g.joint.row_terms.is_empty()) else { return };
-        let (program, draws) = (pass.program, self.draws);
-        let rows = self.rows.iter().flat_map(|&row| std::iter::repeat_n(row as usize, draws));
-        let values = &self.values;
-        let samples = self.rows.len() * draws;
-        self.joint.rows(&globals.joint, &pass.globals.theta, rows, |port| {
-            let slot = &program.slots[port.slot];
-            let width = slot.width;
-            let value = &values[port.slot];
-            match slot.level {
-                Level::Sample => Box::new(value[..samples * width].iter()),
-                Level::Row => Box::new(
-                    (0..samples).flat_map(move |s| &value[s / draws * width..(s / draws + 1) * width]),
-                ),
-                Level::Global | Level::Basis => Box::new((0..samples).flat_map(move |_| &value[..width])),
-            }
-        });
+        let samples = self.rows.len() * self.draws;
+        let mut joint = std::mem::take(&mut self.joint);
+        self.run(pass.program, &globals.joint.tape, &pass.globals.theta, &mut joint);
+        self.joint = joint;
         for (index, values) in self.row_terms.iter_mut().enumerate() {
             values[..samples].copy_from_slice(self.joint.term(&globals.joint, index));
         }
+    }
+
+    /// Runs the operations of a tape on rows, at the values that the slots have.
+    pub(super) fn run(&self, program: &Program, tape: &Tape, theta: &[f64], state: &mut State) {
+        let (draws, samples) = (self.draws, self.rows.len() * self.draws);
+        let rows = self.rows.iter().flat_map(|&row| std::iter::repeat_n(row as usize, draws));
+        state.rows(tape, theta, rows, |slot| {
+            let (level, width, value) = (program.slots[slot].level, program.slots[slot].width, &self.values[slot]);
+            match level {
+                Level::Sample => Box::new(value[..samples * width].iter()),
+                _ => Box::new((0..samples).flat_map(move |sample| {
+                    let at = row_of(level, sample, draws) * width;
+                    &value[at..at + width]
+                })),
+            }
+        });
     }
 
     /// Carries `seeds` (one per draw, times `beta` for terms of the prior) times the terms of rows back to their ports.
@@ -174,7 +178,7 @@ impl Part {
         self.joint.backward_rows(&globals.joint, &pass.globals.theta, |term, draw| {
             f64::from(seeds[draw]) * if term.prior { f64::from(beta) } else { 1.0 }
         });
-        for port in &globals.joint.ports {
+        for port in &globals.joint.tape.ports {
             let slot = &program.slots[port.slot];
             let target = &mut self.adjoints[port.slot];
             if target.is_empty() {
@@ -256,11 +260,15 @@ impl Part {
             }
             Operation::Layer { layer, scratch, input, .. } => {
                 let level = program.slots[*input].level;
-                let rows = &self.rows;
-                // Draws of one row drop different units.
-                let number = move |index: usize| match level {
-                    Level::Sample => u64::from(rows[index / draws]) | ((index % draws) as u64) << 32,
-                    _ => rows.get(index).map_or(0, |&row| u64::from(row)),
+                let (rows, repeats) = (&self.rows, program.scratches[*scratch].2);
+                // Draws of one row, and uses for one draw, drop different units.
+                let number = move |index: usize| {
+                    let (index, repeat) = (index / repeats, (index % repeats) as u64);
+                    let row = match level {
+                        Level::Sample => u64::from(rows[index / draws]) | ((index % draws) as u64) << 32,
+                        _ => rows.get(index).map_or(0, |&row| u64::from(row)),
+                    };
+                    row | repeat << 52
                 };
                 let purpose = (1 << 15) | *scratch as u16;
                 let noise = pass.training.then_some(LayerNoise { step: pass.noise, row_number: &number, purpose });

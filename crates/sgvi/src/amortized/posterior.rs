@@ -155,12 +155,7 @@ pub(super) fn divergence(
 }
 
 /// E_q\[log q\] = −Σᵢ (ln aᵢᵢ + ½ ln 2πe).
-fn negative_entropy(
-    latent: &Latent,
-    parameters: &[f32],
-    seed: f32,
-    adjoints: Option<DivergenceAdjoints<'_>>,
-) -> f64 {
+fn negative_entropy(latent: &Latent, parameters: &[f32], seed: f32, adjoints: Option<DivergenceAdjoints<'_>>) -> f64 {
     let places = (0..latent.width).map(|i| latent.diagonal(i));
     if let Some(adjoints) = adjoints {
         places.clone().for_each(|at| adjoints.parameters[at] -= seed);
@@ -321,8 +316,9 @@ mod tests {
         for full in [false, true] {
             let latent = latent(full);
             let at = parameters(full);
-            let evaluate =
-                |p: &[f32], m: &[f32], s: &[f32]| divergence(&latent, p, &diagonal(&latent, p), Some((m, s)), 0.0, None);
+            let evaluate = |p: &[f32], m: &[f32], s: &[f32]| {
+                divergence(&latent, p, &diagonal(&latent, p), Some((m, s)), 0.0, None)
+            };
             let exact = evaluate(&at, &mean, &sd);
             let mut generator = StepNoise::new(3, 1).row(0, 0);
             let draws = 200_000;

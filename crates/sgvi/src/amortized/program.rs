@@ -1,8 +1,10 @@
 //! The row program: what an amortised model computes for every row, as a list of operations over named buffers.
 
 use super::globals::Globals;
+use super::joint::Generator;
 use crate::network::layer::Layer;
 use crate::network::parameters::{Layout, ViewId};
+use std::sync::Arc;
 use vi_model::graph::VariableId;
 
 /// How often a value exists in a part of a batch.
@@ -337,6 +339,21 @@ pub enum Owner {
     Latent(usize),
 }
 
+/// An observed variable as it can be generated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// Its name.
+    pub name: String,
+    /// Which.
+    pub variable: VariableId,
+    /// Numbers per row.
+    pub width: usize,
+    /// The source of its data.
+    pub source: Option<usize>,
+    /// Whether it depends on discrete variables of the rows, whose values a reconstruction does not know.
+    pub needs_discrete: bool,
+}
+
 /// A compiled amortised model.
 #[derive(Debug, Clone, Default)]
 pub struct Program {
@@ -346,8 +363,8 @@ pub struct Program {
     pub operations: Vec<Operation>,
     /// Layers of all networks, each once however often it is used.
     pub layers: Vec<Layer>,
-    /// For each scratch memory the layer that needs it and the level of its input.
-    pub scratches: Vec<(usize, Level)>,
+    /// For each scratch memory the layer that needs it, the level of its input, and how often it is applied to one value.
+    pub scratches: Vec<(usize, Level, usize)>,
     /// Amortised latent variables, in the order in which they are drawn.
     pub latents: Vec<Latent>,
     /// Observed variables.
@@ -358,6 +375,13 @@ pub struct Program {
     pub spreads: Vec<Spread>,
     /// Whether every expectation is known in closed form, so that nothing need be drawn.
     pub closed_form: bool,
+    /// What can be generated: the observed variables, in the order of [`Program::observed`], then those whose densities
+    /// the log joint evaluates.
+    pub outputs: Vec<Output>,
+    /// The draws of these, or why they cannot be drawn.
+    pub generator: Option<Result<Arc<Generator>, String>>,
+    /// The draws of amortised variables whose priors the log joint has, by index of the latent variable.
+    pub prior_generators: Vec<(usize, Result<Arc<Generator>, String>)>,
     /// Names and places of all parameters.
     pub layout: Layout,
     /// Starting values that are not random, by view.
@@ -455,7 +479,7 @@ impl Program {
                 readers[slot] += 1;
             }
         }
-        for port in self.globals.iter().flat_map(|globals| &globals.joint.ports) {
+        for port in self.globals.iter().flat_map(|globals| &globals.joint.tape.ports) {
             // The log joint adds to it whatever else does.
             readers[port.slot] += 2;
         }

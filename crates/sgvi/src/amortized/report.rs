@@ -22,7 +22,9 @@ pub(super) fn fill(record: &mut Record, graph: &Graph, model: &AmortizedModel, t
         record.extra.insert("elbo_standard_error".to_owned(), totals.draw_variance.sqrt().into());
         record.extra.insert("elbo_per_row".to_owned(), (totals.bound / totals.rows).into());
     }
-    for (term, values) in program.row_terms().iter().zip(training.final_totals().map(|t| &t.row_terms).into_iter().flatten()) {
+    for (term, values) in
+        program.row_terms().iter().zip(training.final_totals().map(|t| &t.row_terms).into_iter().flatten())
+    {
         *terms.entry(&term.name).or_default() += values;
     }
     for (variable, &term) in graph.variables.iter().zip(training.final_global_terms()) {

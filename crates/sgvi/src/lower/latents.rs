@@ -147,6 +147,9 @@ impl Lowering<'_> {
     pub(super) fn add_latents(&mut self) -> Result<(), SgviError> {
         for v in (0..self.graph.variables.len()).map(VariableId) {
             let variable = self.graph.variable(v);
+            if self.is_drawn(v) {
+                continue;
+            }
             if variable.amortized.is_some() {
                 self.add_amortized(v)?;
                 continue;
@@ -155,9 +158,6 @@ impl Lowering<'_> {
                 continue;
             }
             let observed = self.observed_numbers(v)?;
-            if self.is_drawn(v) {
-                continue;
-            }
             if is_discrete(&variable.distribution) {
                 self.add_discrete(v, observed)?;
                 continue;

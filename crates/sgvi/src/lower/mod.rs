@@ -29,7 +29,9 @@ use builder::Builder;
 use discrete::Enumerated;
 pub(crate) use discrete::is_discrete;
 pub use latents::{Latent, Support};
-pub(crate) use ports::{JointModel, PortSource, is_prior_term};
+pub(crate) use ports::{
+    GeneratorModel, JointModel, Port, PortSource, gates_within, is_known, is_prior_term, network_axes,
+};
 pub(crate) use predictive::{Drawn, PredictiveProgram, PredictiveSettings, joint_rows};
 pub(crate) use shuffle::permutation;
 

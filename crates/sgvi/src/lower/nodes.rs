@@ -43,7 +43,7 @@ impl Lowering<'_> {
                 let replaced = self.looked_up(replaced, axes[*position], index)?;
                 Ok(self.renumber(replaced, axes[*position]))
             }
-            NodeKind::Network { .. } if view == View::Plain && self.ports.is_some() => Ok(self.network_port(id)),
+            NodeKind::Network { .. } if view == View::Plain && self.ports.is_some() => self.network_port(id),
             kind => match view {
                 View::Plain => self.operation(kind),
                 View::Log => {

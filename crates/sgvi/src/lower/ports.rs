@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use vi_model::graph::{AxisId, Distribution, Graph, NodeId, VariableId};
+use vi_model::graph::{AxisId, Distribution, Graph, IndexSource, NodeId, NodeKind, Observation, VariableId};
 
 use super::discrete::is_discrete;
-use super::{Lowering, Model, View};
+use super::predictive::Predictive;
+use super::{Drawn, Lowering, Model, PredictiveSettings, View};
 use crate::error::SgviError;
 use crate::tape::{Program, Shape, Source, Value};
 
@@ -36,6 +37,8 @@ pub(super) struct Ports {
     elsewhere: HashSet<VariableId>,
     /// Log densities of rows by the variable to whose term they belong.
     terms: BTreeMap<usize, Value>,
+    /// Amortised variables that are drawn from their priors instead of read.
+    drawn: HashSet<VariableId>,
 }
 
 /// The log joint of a model with amortised variables, but for the densities that are evaluated elsewhere.
@@ -149,6 +152,102 @@ impl JointModel {
     }
 }
 
+/// Operations that draw variables of the rows, given what networks compute.
+#[derive(Debug)]
+pub(crate) struct GeneratorModel {
+    /// Over the coordinates of the variables outside the rows' plate and, last, the number of the draw.
+    pub(crate) program: Arc<Program>,
+    /// What is to be filled in.
+    pub(crate) ports: Vec<Port>,
+    /// The draws.
+    pub(crate) drawn: Vec<Drawn>,
+    /// Data over the rows.
+    pub(crate) row_data: Vec<usize>,
+}
+
+impl GeneratorModel {
+    /// Compiles the draws of observed variables, or of one amortised variable from its prior; `seed` is that of all draws.
+    ///
+    /// # Errors
+    /// Variables that cannot be drawn, and data that cannot be read.
+    pub(crate) fn new(graph: &Graph, targets: &[VariableId], seed: u64) -> Result<Self, SgviError> {
+        let mut l = Lowering::new(graph)?;
+        l.b.eager = true;
+        l.weights = None;
+        let drawn = targets.iter().copied().filter(|&v| graph.variable(v).amortized.is_some()).collect();
+        l.ports = Some(Ports { drawn, ..Ports::default() });
+        l.predictive = Some(Predictive::drawing(PredictiveSettings { seed, ..PredictiveSettings::default() }));
+        l.add_latents()?;
+        for &v in targets {
+            l.prepare(v)?;
+        }
+        let mut drawn = l.predictive.take().map(|p| p.drawn).unwrap_or_default();
+        drawn.retain(|d| targets.contains(&d.variable));
+        for &v in targets.iter().filter(|&&v| graph.variable(v).amortized.is_some()) {
+            if let Some(draw) = l.variables.get(&(v, View::Plain)).cloned() {
+                drawn.push(Drawn { variable: v, draw, moments: None, probabilities: None });
+            }
+        }
+        let ports = l.ports.take().map(|p| p.list).unwrap_or_default();
+        let row_data = (0..l.b.program.data.len()).filter(|&d| l.b.program.data[d].shape.rows).collect();
+        let dimension = l.owner.len() + 1;
+        Ok(Self { program: Arc::new(l.b.finish(dimension)), ports, drawn, row_data })
+    }
+}
+
+/// The axes of a network's value besides the rows: those along which it is applied, and that of its output.
+pub(crate) fn network_axes(graph: &Graph, node: NodeId) -> (Vec<AxisId>, Option<AxisId>) {
+    let NodeKind::Network { output, .. } = graph.node(node).kind else { return (Vec::new(), None) };
+    let mut axes = graph.node(node).axes.clone();
+    if output.is_some() {
+        axes.pop();
+    }
+    axes.retain(|&axis| Some(axis) != graph.rows);
+    (axes, output)
+}
+
+/// Whether a discrete variable is observed in every row.
+pub(crate) fn is_known(graph: &Graph, v: VariableId) -> bool {
+    match graph.variable(v).observed {
+        None => false,
+        Some(Observation::Levels { column, axis }) => {
+            graph.data.codes(column, graph.axis(axis)).is_ok_and(|codes| codes.first_missing().is_none())
+        }
+        Some(Observation::LevelsBlock { .. }) => false,
+        Some(Observation::Numeric(node)) => graph
+            .evaluate_data(node, 0..graph.data.num_rows())
+            .is_ok_and(|tensor| tensor.values.iter().all(|x| !x.is_nan())),
+    }
+}
+
+/// The discrete variables that choose within what a network reads, and the plates that they choose from.
+pub(crate) fn gates_within(graph: &Graph, node: NodeId) -> Result<Vec<(VariableId, AxisId)>, SgviError> {
+    let mut gates: Vec<(VariableId, AxisId)> = Vec::new();
+    let mut failure = None;
+    graph.visit(node, &mut |n| {
+        let NodeKind::Index { base, position, index: IndexSource::Gate(gate) } = n.kind else { return };
+        let axis = graph.node(base).axes[position];
+        match graph.node(gate).kind {
+            NodeKind::Variable(v) if is_known(graph, v) => {}
+            NodeKind::Variable(v) => {
+                if !gates.contains(&(v, axis)) {
+                    gates.push((v, axis));
+                }
+            }
+            _ => failure = Some(n.span.clone()),
+        }
+    });
+    match failure {
+        None => Ok(gates),
+        Some(span) => Err(SgviError::Unsupported {
+            variable: graph.source.text.get(span.clone()).unwrap_or("gate").to_owned(),
+            reason: "within a network a gate must be a categorical variable".to_owned(),
+            help: "write NETWORK(z, a[k]) with `k` in the rows' plate".to_owned(),
+            span,
+        }),
+    }
+}
+
 /// Whether a discrete variable's term is one of the prior alone: no observed variable depends on it, but by other such ones.
 pub(crate) fn is_prior_term(graph: &Graph, v: VariableId) -> bool {
     let variable = graph.variable(v);
@@ -219,10 +318,45 @@ impl Lowering<'_> {
         Ok(())
     }
 
-    /// The port of a network's output.
-    pub(super) fn network_port(&mut self, node: NodeId) -> Value {
-        let axes = self.graph.node(node).axes.clone();
-        self.port(PortSource::Network(node), &axes)
+    /// Whether an amortised variable is drawn from its prior.
+    pub(super) fn is_drawn_from_prior(&self, v: VariableId) -> bool {
+        self.ports.as_ref().is_some_and(|p| p.drawn.contains(&v))
+    }
+
+    /// The value of a network: a port, with an axis for the values of every discrete variable that the network reads.
+    ///
+    /// That axis is the variable's own where it is summed out; where the variable is drawn, the draw chooses along it.
+    pub(super) fn network_port(&mut self, node: NodeId) -> Result<Value, SgviError> {
+        let graph = self.graph;
+        let gates = gates_within(graph, node)?;
+        let (inner, output) = network_axes(graph, node);
+        let mut shape = Shape { rows: true, axes: Vec::new() };
+        let mut drawn = Vec::new();
+        for &(v, axis) in &gates {
+            let size = graph.axis(axis).size;
+            match self.enumerated.iter().find(|e| e.variable == v && e.joined.is_empty()) {
+                Some(e) => shape.axes.push(e.label),
+                None => {
+                    let label = self.b.fresh_label();
+                    shape.axes.push((label, size));
+                    drawn.push((v, label));
+                }
+            }
+        }
+        let others: Vec<AxisId> = inner.into_iter().chain(output).collect();
+        shape.axes.extend(self.shape_of(&others).axes);
+        let mut value = Value { source: Source::Latent(self.b.buffer(&shape, true, true)), shape };
+        if let Some(ports) = &mut self.ports {
+            ports.list.push(Port { source: PortSource::Network(node), value: value.clone() });
+        }
+        for (v, label) in drawn {
+            let Some(codes) = self.variables.get(&(v, View::Plain)).cloned() else {
+                return Err(self.tied(v, "a discrete variable that a network reads with all its elements at once"));
+            };
+            // Latent codes are positions too.
+            value = self.b.select(&value, label, &codes);
+        }
+        Ok(value)
     }
 
     /// Keeps a log density of the rows by row, summed over its further axes; whether it is one.

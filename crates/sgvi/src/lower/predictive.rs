@@ -58,9 +58,16 @@ pub(super) struct Predictive {
     /// Discrete variables on which draws depend, so that they are drawn too.
     sampled: HashSet<VariableId>,
     ready: HashSet<VariableId>,
-    drawn: Vec<Drawn>,
+    pub(super) drawn: Vec<Drawn>,
     /// Log densities of the rows.
     pub(super) terms: Vec<Value>,
+}
+
+impl Predictive {
+    /// For draws of rows.
+    pub(super) fn drawing(settings: PredictiveSettings) -> Self {
+        Self { settings, ..Self::default() }
+    }
 }
 
 /// Why rows have no density of their own, if they have not.
@@ -163,6 +170,9 @@ impl Lowering<'_> {
     pub(super) fn is_drawn(&self, v: VariableId) -> bool {
         let Some(p) = &self.predictive else { return false };
         let graph = self.graph;
+        if graph.variable(v).amortized.is_some() && self.ports.is_some() {
+            return self.is_drawn_from_prior(v);
+        }
         let discrete = is_discrete(&graph.variable(v).distribution);
         if !graph.is_local(v) {
             return discrete && graph.variable(v).observed.is_none();
@@ -199,7 +209,7 @@ impl Lowering<'_> {
     }
 
     /// Makes the value of a variable available, its parents' first.
-    fn prepare(&mut self, v: VariableId) -> Result<(), SgviError> {
+    pub(super) fn prepare(&mut self, v: VariableId) -> Result<(), SgviError> {
         let graph = self.graph;
         if !self.predictive.as_mut().is_some_and(|p| p.ready.insert(v)) {
             return Ok(());

@@ -1,13 +1,14 @@
 //! What the log joint takes over from the row program: variables outside the rows' plate, and densities that no layer needs.
 
 use super::super::globals::Globals;
-use super::super::joint::Joint;
-use super::super::program::{Level, Operation};
+use super::super::joint::{Generator, Joint};
+use super::super::program::{DataNode, Level, Operation, Output, SlotId};
 use super::{Compiler, Value};
 use crate::error::SgviError;
-use crate::lower::{JointModel, PortSource, is_discrete, is_prior_term};
+use crate::lower::{GeneratorModel, JointModel, Port, PortSource, is_discrete, is_known, is_prior_term};
 use std::collections::HashSet;
-use vi_model::graph::{Distribution, IndexSource, NodeId, NodeKind, VariableId};
+use std::sync::Arc;
+use vi_model::graph::{Distribution, IndexSource, NodeId, NodeKind, Observation, VariableId};
 
 impl Compiler<'_> {
     /// Whether the row program can compute an expression: every look-up in it is one by a data column in what is the same
@@ -31,7 +32,13 @@ impl Compiler<'_> {
             NodeKind::Dot { left, right, .. } => self.is_plain(*left) && self.is_plain(*right),
             NodeKind::Index { base, index, .. } => {
                 let by_row = graph.rows.is_some_and(|rows| graph.node(*base).axes.contains(&rows));
-                matches!(index, IndexSource::Column(_)) && !by_row && self.is_plain(*base)
+                let known = match index {
+                    IndexSource::Column(_) => true,
+                    IndexSource::Gate(gate) => {
+                        matches!(graph.node(*gate).kind, NodeKind::Variable(id) if is_known(graph, id))
+                    }
+                };
+                known && !by_row && self.is_plain(*base)
             }
             NodeKind::Network { arguments, .. } => arguments.iter().all(|&argument| self.is_plain(argument)),
             NodeKind::Number(_) | NodeKind::Constant(_) | NodeKind::Column(_) | NodeKind::Block(_) => true,
@@ -68,13 +75,7 @@ impl Compiler<'_> {
             return Ok(());
         }
         let joint = JointModel::new(graph, &elsewhere)?;
-        let mut slots = Vec::with_capacity(joint.ports.len());
-        for port in &joint.ports {
-            slots.push(match port.source {
-                PortSource::Variable(id) => self.variable(id)?.slot,
-                PortSource::Network(node) => self.value(node)?.slot,
-            });
-        }
+        let slots = self.port_slots(&joint.ports)?;
         let names = |id: VariableId| {
             let variable = graph.variable(id);
             (variable.name.clone(), variable.amortized.is_some() || is_prior_term(graph, id))
@@ -82,6 +83,74 @@ impl Compiler<'_> {
         let joint = Joint::new(joint, &slots, &names);
         let (layout, starts) = (&mut self.program.layout, &mut self.program.starts);
         self.program.globals = Some(Globals::new(graph, joint, layout, starts));
+        self.generators()
+    }
+
+    fn port_slots(&mut self, ports: &[Port]) -> Result<Vec<SlotId>, SgviError> {
+        ports
+            .iter()
+            .map(|port| match port.source {
+                PortSource::Variable(id) => Ok(self.variable(id)?.slot),
+                PortSource::Network(node) => Ok(self.value(node)?.slot),
+            })
+            .collect()
+    }
+
+    /// Compiles how variables are drawn whose densities the log joint has.
+    fn generators(&mut self) -> Result<(), SgviError> {
+        let graph = self.graph;
+        let seen: Vec<VariableId> = (0..graph.variables.len())
+            .map(VariableId)
+            .filter(|&id| graph.variable(id).observed.is_some() && graph.is_local(id) && !self.has_plain_likelihood(id))
+            .collect();
+        for &id in &seen {
+            let axes = match graph.variable(id).distribution {
+                Distribution::Categorical { .. } => self.without_rows(&graph.variable(id).plates),
+                _ => self.without_rows(&graph.value_axes(id)),
+            };
+            let node = match graph.variable(id).observed {
+                Some(Observation::Numeric(node)) => {
+                    DataNode::Expression(node, self.without_rows(&graph.node(node).axes))
+                }
+                Some(Observation::Levels { column, axis }) => DataNode::Codes(column, axis),
+                Some(Observation::LevelsBlock { block, axis }) => DataNode::BlockCodes(block, axis),
+                None => continue,
+            };
+            self.program.sources.push(node);
+            let nodes = graph.variable(id).distribution.parameters();
+            let needs_discrete = nodes.into_iter().flat_map(|(_, node)| graph.variables_of(node)).any(|parent| {
+                is_discrete(&graph.variable(parent).distribution) && graph.is_local(parent) && !is_known(graph, parent)
+            });
+            self.program.outputs.push(Output {
+                name: graph.variable(id).name.clone(),
+                variable: id,
+                width: self.size(&axes),
+                source: Some(self.program.sources.len() - 1),
+                needs_discrete,
+            });
+        }
+        if !seen.is_empty() {
+            self.program.generator = Some(self.generator(&seen)?);
+        }
+        for index in 0..self.program.latents.len() {
+            if self.program.latents[index].prior.is_none()
+                && let Some(id) = graph.variable_named(&self.program.latents[index].name)
+            {
+                let generator = self.generator(&[id])?;
+                self.program.prior_generators.push((index, generator));
+            }
+        }
         Ok(())
+    }
+
+    /// What cannot be drawn is told when draws are asked for.
+    fn generator(&mut self, targets: &[VariableId]) -> Result<Result<Arc<Generator>, String>, SgviError> {
+        match GeneratorModel::new(self.graph, targets, self.graph.inference.seed.unwrap_or(0)) {
+            Ok(model) => {
+                let slots = self.port_slots(&model.ports)?;
+                Ok(Ok(Arc::new(Generator::new(model, &slots))))
+            }
+            Err(error) => Ok(Err(error.to_string())),
+        }
     }
 }

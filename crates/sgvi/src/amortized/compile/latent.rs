@@ -79,7 +79,15 @@ impl Compiler<'_> {
         let NodeKind::Network { network, arguments, consumed, .. } = graph.node(node).kind.clone() else {
             return self.refuse(node, "`amortized` must be a network", "write `encoder(x)`");
         };
-        let parameters = self.network(node, network.0, &arguments, &consumed, Latent::parameter_width(width, full))?;
+        let value = self.network(node, network.0, &arguments, &consumed, Latent::parameter_width(width, full))?;
+        if !value.axes.is_empty() {
+            return self.refuse(
+                node,
+                "an encoder that reads a discrete latent variable",
+                "give it the data instead: the factor is then one for all its values",
+            );
+        }
+        let parameters = value.slot;
         let level = prior
             .iter()
             .flat_map(|prior| [prior.mean, prior.sd])

@@ -8,6 +8,7 @@ mod spread;
 
 use super::program::{Binary, DataNode, Level, Operation, Program, Slot, SlotId, Unary};
 use crate::error::SgviError;
+use crate::lower::{gates_within, is_known, network_axes};
 use crate::network::layer::Layer;
 use std::collections::HashMap;
 use vi_model::graph::{
@@ -173,39 +174,15 @@ impl Compiler<'_> {
             NodeKind::Dot { left, right, left_axis, right_axis } => self.dot(left, right, left_axis, right_axis),
             NodeKind::Index { base, position, index: IndexSource::Column(column) } => {
                 let axis = self.graph.node(base).axes[position];
-                let table = self.value(base)?;
-                if self.level(table.slot) != Level::Global {
-                    return self.refuse(id, "a look-up of a value that differs by row", "look up a point variable");
-                }
                 let codes = self.source(DataNode::Codes(column, axis), 1, Vec::new());
-                let Some(place) = table.axes.iter().position(|&a| a == axis) else {
-                    return self.refuse(id, "the looked-up axis is the rows'", "look up another axis");
-                };
-                let stride = self.size(&table.axes[place + 1..]);
-                let length = self.graph.axis(axis).size;
-                let outer = self.size(&table.axes[..place]);
-                let map = (0..outer * stride).map(|j| ((j / stride) * length * stride + j % stride) as u32).collect();
-                let mut axes = table.axes.clone();
-                axes.remove(place);
-                let output = self.slot(Level::Row, outer * stride);
-                self.program.operations.push(Operation::LookUp {
-                    table: table.slot,
-                    codes: codes.slot,
-                    output,
-                    map,
-                    stride,
-                });
-                Ok(Value { slot: output, axes })
+                self.look_up(base, axis, codes.slot)
             }
-            NodeKind::Index { .. } => self.refuse(
-                id,
-                "what a network reads cannot depend on a discrete latent variable",
-                "put the gate outside the network, or observe the variable",
-            ),
+            NodeKind::Index { base, position, index: IndexSource::Gate(gate) } => self.gate(base, position, gate),
             NodeKind::Network { network, arguments, consumed, output } => {
                 let width = output.map_or(1, |axis| self.graph.axis(axis).size);
-                let slot = self.network(id, network.0, &arguments, &consumed, width)?;
-                Ok(Value { slot, axes: output.into_iter().collect() })
+                let mut value = self.network(id, network.0, &arguments, &consumed, width)?;
+                value.axes.extend(output);
+                Ok(value)
             }
             NodeKind::Number(_) | NodeKind::Constant(_) | NodeKind::Column(_) | NodeKind::Block(_) => self.data(id),
         }
@@ -319,7 +296,51 @@ impl Compiler<'_> {
         Ok(Value { slot: output, axes })
     }
 
-    /// The output slot of one use of a network.
+    /// Elements of a value that is the same for all rows, by a slot of positions.
+    fn look_up(&mut self, base: NodeId, axis: AxisId, codes: SlotId) -> Result<Value, SgviError> {
+        let table = self.value(base)?;
+        if self.level(table.slot) != Level::Global {
+            return self.refuse(
+                base,
+                "a look-up of a value that differs by row",
+                "look up a variable outside the rows' plate",
+            );
+        }
+        let Some(place) = table.axes.iter().position(|&a| a == axis) else {
+            return self.refuse(base, "the looked-up axis is the rows'", "look up another axis");
+        };
+        let stride = self.size(&table.axes[place + 1..]);
+        let length = self.graph.axis(axis).size;
+        let outer = self.size(&table.axes[..place]);
+        let map = (0..outer * stride).map(|j| ((j / stride) * length * stride + j % stride) as u32).collect();
+        let mut axes = table.axes.clone();
+        axes.remove(place);
+        let output = self.slot(Level::Row, outer * stride);
+        self.program.operations.push(Operation::LookUp { table: table.slot, codes, output, map, stride });
+        Ok(Value { slot: output, axes })
+    }
+
+    /// A gate within what a network reads: a look-up where the variable is observed in every row; otherwise the value keeps
+    /// the axis that the variable chooses from, and the log joint chooses from what the network makes of each element.
+    fn gate(&mut self, base: NodeId, position: usize, gate: NodeId) -> Result<Value, SgviError> {
+        let axis = self.graph.node(base).axes[position];
+        let NodeKind::Variable(id) = self.graph.node(gate).kind else {
+            return self.refuse(gate, "a gate by a looked-up variable", "write a[k] with `k` in the rows' plate");
+        };
+        if !is_known(self.graph, id) {
+            return self.value(base);
+        }
+        let codes = match self.graph.variable(id).observed {
+            Some(Observation::Levels { column, axis }) => self.source(DataNode::Codes(column, axis), 1, Vec::new()),
+            Some(Observation::Numeric(node)) => self.value(node)?,
+            _ => return self.refuse(gate, "a gate by several columns", "write one variable for each column"),
+        };
+        self.look_up(base, axis, codes.slot)
+    }
+
+    /// The output of one use of a network and the axes along which it is applied.
+    ///
+    /// A network applied to a value with `repeats` elements along further axes treats each of them as a row.
     fn network(
         &mut self,
         node: NodeId,
@@ -327,39 +348,65 @@ impl Compiler<'_> {
         arguments: &[NodeId],
         consumed: &[Option<AxisId>],
         output: usize,
-    ) -> Result<SlotId, SgviError> {
+    ) -> Result<Value, SgviError> {
+        let gates = gates_within(self.graph, node)?;
+        let mut axes: Vec<AxisId> = gates.into_iter().map(|(_, axis)| axis).collect();
+        axes.extend(network_axes(self.graph, node).0);
+        let repeats = self.size(&axes);
         let mut inputs = Vec::with_capacity(arguments.len());
-        for (&argument, axis) in arguments.iter().zip(consumed) {
+        for (&argument, own) in arguments.iter().zip(consumed) {
             let value = self.value(argument)?;
-            if value.axes.len() != usize::from(axis.is_some()) {
+            let full: Vec<AxisId> = axes.iter().copied().chain(*own).collect();
+            if value.axes.iter().any(|axis| !full.contains(axis)) {
                 return self.refuse(
                     node,
-                    "a network applied along a plate besides the rows",
-                    "give it values with one axis besides the rows",
+                    "a network reads a vector along one axis, and numbers",
+                    "give it values with one axis besides the plates of its result",
                 );
             }
-            inputs.push(value.slot);
+            let alone = arguments.len() == 1 && repeats == 1;
+            inputs.push(if alone { value.slot } else { self.align(&value, &full, Level::Global) });
         }
         let level = inputs.iter().map(|&slot| self.level(slot)).max().unwrap_or(Level::Global);
         let mut slot = if let [single] = inputs[..] {
             single
         } else {
             let inputs: Vec<SlotId> = inputs.into_iter().map(|slot| self.raise(slot, level)).collect();
-            let width = inputs.iter().map(|&slot| self.width(slot)).sum();
-            let output = self.slot(level, width);
-            self.program.operations.push(Operation::Concatenate { inputs, output });
-            output
+            self.side_by_side(inputs, level, repeats)
         };
-        let layers = self.built(node, network, self.width(slot), output)?;
+        let layers = self.built(node, network, self.width(slot) / repeats.max(1), output)?;
         for layer in layers {
-            let width = self.program.layers[layer].output_width;
+            let width = self.program.layers[layer].output_width * repeats;
             let next = self.slot(level, width);
-            self.program.scratches.push((layer, level));
+            self.program.scratches.push((layer, level, repeats));
             let scratch = self.program.scratches.len() - 1;
             self.program.operations.push(Operation::Layer { layer, scratch, input: slot, output: next });
             slot = next;
         }
-        Ok(slot)
+        Ok(Value { slot, axes })
+    }
+
+    /// Values `[repeats, width]` as one `[repeats, Σ width]`.
+    fn side_by_side(&mut self, inputs: Vec<SlotId>, level: Level, repeats: usize) -> SlotId {
+        let widths: Vec<usize> = inputs.iter().map(|&slot| self.width(slot)).collect();
+        let total = widths.iter().sum();
+        let output = self.slot(level, total);
+        self.program.operations.push(Operation::Concatenate { inputs, output });
+        if repeats == 1 {
+            return output;
+        }
+        let mut map = Vec::with_capacity(total);
+        for repeat in 0..repeats {
+            let mut first = 0;
+            for width in &widths {
+                let own = width / repeats;
+                map.extend((0..own).map(|i| (first + repeat * own + i) as u32));
+                first += width;
+            }
+        }
+        let gathered = self.slot(level, total);
+        self.program.operations.push(Operation::Gather { input: output, output: gathered, map });
+        gathered
     }
 
     /// The layers of a network, built at its first use.

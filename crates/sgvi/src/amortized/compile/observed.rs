@@ -1,6 +1,6 @@
 //! Observed variables whose densities the row program evaluates itself: their data and parameters.
 
-use super::super::program::{DataNode, Level, Likelihood, Observed, Operation};
+use super::super::program::{DataNode, Level, Likelihood, Observed, Operation, Output};
 use super::{Compiler, Value};
 use crate::error::SgviError;
 use vi_model::graph::{AxisId, Distribution, NodeId, Observation, Probability, Spread, SpreadForm, VariableId};
@@ -87,6 +87,12 @@ impl Compiler<'_> {
             parameters.push(self.source(DataNode::LogFactorial(source), width, axes).slot);
         }
         let name = variable.name.clone();
+        let source = self.program.operations.iter().find_map(|operation| match operation {
+            Operation::Data { source, output } if *output == data => Some(*source),
+            _ => None,
+        });
+        let output = Output { name: name.clone(), variable: id, width, source, needs_discrete: false };
+        self.program.outputs.push(output);
         self.program.observed.push(Observed { name, likelihood, data, parameters });
         Ok(())
     }

@@ -101,13 +101,14 @@ impl Compiler<'_> {
         let width = self.width(slot);
         let direction = match operation {
             Operation::Draw { latent, .. } => self.unit_vectors(latent, width),
-            Operation::Layer { layer, input, .. } => {
-                let affine = self.program.layers[layer].kind == Kind::Dense
+            Operation::Layer { layer, input, scratch, .. } => {
+                let affine = self.program.scratches[scratch].2 == 1
+                    && self.program.layers[layer].kind == Kind::Dense
                     && self.program.layers[layer].activation == Activation::Identity;
                 let Some(input) = self.direction(input, random, known)?.filter(|_| affine) else {
                     return Err(NotAffine);
                 };
-                self.program.scratches.push((layer, Level::Basis));
+                self.program.scratches.push((layer, Level::Basis, 1));
                 let scratch = self.program.scratches.len() - 1;
                 let output = self.slot(Level::Basis, width);
                 self.program.operations.push(Operation::Linear { layer, scratch, input, output });

@@ -10,7 +10,7 @@ use vi_run::record::REFUSED;
 use super::super::{Outcome, print_failure};
 use super::pictures::{self, Picture, observed_values, spread_rows};
 use super::{SavedRun, column_names};
-use crate::amortized::generate::{Code, Decoded, decode, encode, evaluate_rows};
+use crate::amortized::generate::{Code, Decoded, decode, encode, evaluate_rows, refusal};
 use crate::amortized::settings::split_rows;
 
 /// Images on the way of a traversal or an interpolation.
@@ -97,6 +97,10 @@ pub(in crate::cli) fn sample(
     seed: u64,
 ) -> Outcome {
     let run = SavedRun::open(run, data)?;
+    if let Some(reason) = refusal(&run.model.program) {
+        print_failure(reason);
+        return Err(REFUSED);
+    }
     let mut directory = RunDirectory::open(&run.folder).map_err(written)?;
     // The rows give the conditions of the decoder, where it has any.
     let rows: Vec<u32> = (0..count).map(|i| (i * run.model.num_rows / count.max(1)) as u32).collect();
@@ -121,7 +125,8 @@ pub(in crate::cli) fn reconstruct(arguments: &ReconstructArguments) -> Outcome {
     let text = table(&run, &decoded, |d| &d.means);
     directory.write("reconstructions.csv", text.as_bytes()).map_err(written)?;
     let mut files = vec!["reconstructions.csv"];
-    if let Some(picture) = Picture::of(&run.graph, &run.model) {
+    let known = |picture: &Picture| !run.model.program.outputs[picture.observed].needs_discrete;
+    if let Some(picture) = Picture::of(&run.graph, &run.model).filter(known) {
         let shown = spread_rows(&rows, arguments.rows);
         pictures::reconstructions(&picture, &run.model, &run.parameters, &shown, &mut directory).map_err(written)?;
         files.extend(["reconstructions.png", "reconstructions.svg"]);
@@ -223,6 +228,14 @@ pub(in crate::cli) fn traverse(arguments: &TraverseArguments) -> Outcome {
         print_failure("nothing that the model observes is an image; give a network `image = [height, width]`");
         return Err(REFUSED);
     };
+    let output = &program.outputs[picture.observed];
+    if output.needs_discrete {
+        print_failure(&format!(
+            "`{}` depends on discrete variables too, which a place in the latent space does not determine; `sgvi sample` draws them",
+            output.name
+        ));
+        return Err(REFUSED);
+    }
     let mut directory = RunDirectory::open(&run.folder).map_err(written)?;
     let all: Vec<u32> = (0..run.model.num_rows as u32).collect();
     let means: Vec<Vec<f64>> =
@@ -298,8 +311,8 @@ fn moments(values: &[f64], width: usize) -> (Vec<f64>, Vec<f64>) {
 /// A CSV table of all observed variables.
 fn table(run: &SavedRun, decoded: &[Decoded], read: impl Fn(&Decoded) -> &Vec<f32>) -> String {
     let mut header = Vec::new();
-    for (observed, decoded) in run.model.program.observed.iter().zip(decoded) {
-        header.extend(column_names(&run.graph, &observed.name, decoded.width));
+    for (output, decoded) in run.model.program.outputs.iter().zip(decoded) {
+        header.extend(column_names(&run.graph, &output.name, decoded.width));
     }
     let mut text = header.join(",") + "\n";
     let rows = decoded.first().map_or(0, |d| d.means.len() / d.width.max(1));

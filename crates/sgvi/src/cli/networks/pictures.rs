@@ -7,9 +7,8 @@ use vi_run::output::{OutputError, RunDirectory};
 use vi_run::plot::{ImageGrid, Scatter, Series, SeriesChart, image_grid, scatter, series_chart};
 
 use crate::amortized::fit::AmortizedFit;
-use crate::amortized::generate::{Code, decode, encode};
+use crate::amortized::generate::{Code, decode, encode, refusal};
 use crate::amortized::model::AmortizedModel;
-use crate::amortized::program::Operation;
 
 /// Images in a row of a grid.
 pub(super) const COLUMNS: usize = 12;
@@ -23,7 +22,7 @@ const MAX_CLASSES: usize = 12;
 /// An observed variable whose numbers are an image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Picture {
-    /// Its index among the observed variables.
+    /// Its index among the program's outputs.
     pub(super) observed: usize,
     /// Height in pixels.
     pub(super) height: usize,
@@ -56,8 +55,8 @@ impl Picture {
                 }
             })
             .collect();
-        program.observed.iter().enumerate().find_map(|(index, observed)| {
-            let numbers = program.slots[observed.data].width;
+        program.outputs.iter().enumerate().find_map(|(index, output)| {
+            let numbers = output.width;
             let side = numbers.isqrt();
             let [height, width] = declared
                 .iter()
@@ -90,16 +89,10 @@ impl Picture {
     }
 }
 
-/// The data of an observed variable: numbers per row, and all of them.
+/// The data of a variable of the program's outputs: numbers per row, and all of them.
 pub(super) fn observed_values(model: &AmortizedModel, index: usize) -> Option<(usize, &[f32])> {
-    let slot = model.program.observed[index].data;
-    model.program.operations.iter().find_map(|operation| match operation {
-        Operation::Data { source, output } if *output == slot => {
-            let source = &model.sources[*source];
-            Some((source.width, &source.values[..]))
-        }
-        _ => None,
-    })
+    let source = &model.sources[model.program.outputs[index].source?];
+    Some((source.width, &source.values[..]))
 }
 
 /// Evenly spread rows, at most `count`.
@@ -113,7 +106,9 @@ pub(super) fn of_run(graph: &Graph, fit: &AmortizedFit, directory: &mut RunDirec
     training(fit, directory)?;
     let all: Vec<u32> = (0..fit.model.num_rows as u32).collect();
     if let Some(picture) = Picture::of(graph, &fit.model) {
-        samples(&picture, &fit.model, &fit.parameters, &spread_rows(&all, 96), fit.settings.seed, directory)?;
+        if refusal(&fit.model.program).is_none() {
+            samples(&picture, &fit.model, &fit.parameters, &spread_rows(&all, 96), fit.settings.seed, directory)?;
+        }
         let rows = if fit.held_out_rows.is_empty() { &all } else { &fit.held_out_rows };
         reconstructions(&picture, &fit.model, &fit.parameters, &spread_rows(rows, 3 * COLUMNS), directory)?;
     }
@@ -182,6 +177,9 @@ pub(super) fn reconstructions(
     directory: &mut RunDirectory,
 ) -> Result<(), OutputError> {
     let Some((width, data)) = observed_values(model, picture.observed) else { return Ok(()) };
+    if model.program.outputs[picture.observed].needs_discrete {
+        return Ok(());
+    }
     let decoded = decode(model, parameters, rows, Code::Mean, 0);
     let mut images = Vec::new();
     let mut names = Vec::new();
