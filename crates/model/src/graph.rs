@@ -408,6 +408,8 @@ pub struct Variable {
     pub point: bool,
     /// Elements along the last axis increase (sgvi).
     pub ordered: bool,
+    /// Whether a discrete latent variable shall be summed out (`None`: where it can be) or keep factors of its own (sgvi).
+    pub marginalized: Option<bool>,
     /// Truncation from below (sgvi).
     pub lower: Option<NodeId>,
     /// Truncation from above (sgvi).

@@ -409,6 +409,7 @@ mod tests {
             initial: None,
             point: false,
             ordered: false,
+            marginalized: None,
             lower: None,
             upper: None,
             amortized: None,

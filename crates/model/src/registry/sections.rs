@@ -91,6 +91,11 @@ pub const VARIABLE: Section = Section {
         key("initial", KeyKind::Numbers, "Starting value of the posterior mean."),
         key("point", KeyKind::Boolean, "A point estimate instead of a distribution."),
         key("ordered", KeyKind::Boolean, "The elements along the last axis increase (sgvi)."),
+        key(
+            "marginalized",
+            KeyKind::Boolean,
+            "Whether a discrete latent variable is summed out exactly (sgvi): when left out, wherever its values can be enumerated; false gives it categorical factors of its own, true refuses a model where it cannot be summed out.",
+        ),
         key("lower", KeyKind::Parameter, "Truncation from below of a scalar real distribution (sgvi)."),
         key("upper", KeyKind::Parameter, "Truncation from above of a scalar real distribution (sgvi)."),
         key(

@@ -95,6 +95,10 @@ impl Resolver<'_> {
             initial,
             point: flag("point"),
             ordered: flag("ordered"),
+            marginalized: match written.get("marginalized").map(|v| &v.kind) {
+                Some(ValueKind::Boolean(b)) => Some(*b),
+                _ => None,
+            },
             lower: bounds[0],
             upper: bounds[1],
             amortized,
@@ -212,6 +216,17 @@ impl Resolver<'_> {
             )
             .at(field.value.span.clone(), "nothing to estimate")
             .help("remove one of the two");
+            self.report(mistake);
+        }
+        let marginalized = written.keys.iter().find(|f| f.key == "marginalized");
+        let discrete = matches!(support, Support::Binary | Support::Count | Support::Index | Support::Counts);
+        if let Some(field) = marginalized.filter(|_| !discrete) {
+            let mistake = Diagnostic::new(
+                "marginalized-kind",
+                format!("variable `{}` is not discrete, so there is nothing to sum out", written.name),
+            )
+            .at(field.value.span.clone(), "only of discrete variables")
+            .help("remove `marginalized`");
             self.report(mistake);
         }
         if let Some(field) = field("ordered")

@@ -18,8 +18,9 @@ const WORTH_IT: (f64, f64) = (100.0, 1000.0);
 /// Gain in nats below which a step was the last, for each coordinate and altogether.
 const NEAR: (f64, f64) = (10.0, 100.0);
 
-/// The start, or a better point where the start is far off; `guess` are scales of the coordinates.
-pub fn approach(evaluator: &Evaluator, start: Vec<f64>, guess: &[f64]) -> Vec<f64> {
+/// The start, or a better point where the start is far off; `guess` are scales of the coordinates, of which those that are
+/// `held` stay where they are.
+pub fn approach(evaluator: &Evaluator, start: Vec<f64>, guess: &[f64], held: &[bool]) -> Vec<f64> {
     let n = start.len();
     if n == 0 || n > MAX_DENSE {
         return start;
@@ -29,12 +30,12 @@ pub fn approach(evaluator: &Evaluator, start: Vec<f64>, guess: &[f64]) -> Vec<f6
     evaluator.evaluate(&theta, 1, true, &mut out);
     let (mut value, mut gradient) = (out.values[0], DVector::from_column_slice(&out.gradients));
     for step in 0..MOST_STEPS {
-        let scale = scales(evaluator, &theta, guess);
-        let slope = DVector::from_fn(n, |i, _| gradient[i] * scale[i]);
+        let scale = scales(evaluator, &theta, guess, held);
+        let slope = DVector::from_fn(n, |i, _| if held[i] { 0.0 } else { gradient[i] * scale[i] });
         if step == 0 && 0.5 * slope.norm_squared() < at(WORTH_IT) {
             return theta;
         }
-        let h = hessian(evaluator, &theta, &scale);
+        let h = hessian(evaluator, &theta, &scale, held);
         if h.iter().any(|x| !x.is_finite()) {
             return theta;
         }
@@ -69,14 +70,14 @@ pub fn approach(evaluator: &Evaluator, start: Vec<f64>, guess: &[f64]) -> Vec<f6
 }
 
 /// 1/√|curvature| of each coordinate.
-fn scales(evaluator: &Evaluator, theta: &[f64], guess: &[f64]) -> Vec<f64> {
+fn scales(evaluator: &Evaluator, theta: &[f64], guess: &[f64], held: &[bool]) -> Vec<f64> {
     let usable = |s: f64, g: f64| if s.is_finite() && s > 0.0 && s < 1e6 * g { s } else { g };
-    let first = curvature::diagonal(evaluator, theta, guess);
+    let first = curvature::diagonal(evaluator, theta, guess, held);
     first.iter().zip(guess).map(|(c, g)| usable(1.0 / c.abs().sqrt(), *g)).collect()
 }
 
 /// −∇∇ log p at a point, in units of `scale`.
-fn hessian(evaluator: &Evaluator, at: &[f64], scale: &[f64]) -> DMatrix<f64> {
+fn hessian(evaluator: &Evaluator, at: &[f64], scale: &[f64], held: &[bool]) -> DMatrix<f64> {
     let n = at.len();
     let step = 1e-3;
     let mut theta = Vec::with_capacity(2 * n * n);
@@ -90,6 +91,9 @@ fn hessian(evaluator: &Evaluator, at: &[f64], scale: &[f64]) -> DMatrix<f64> {
     let mut out = Evaluation::default();
     evaluator.evaluate(&theta, 2 * n, true, &mut out);
     let h = DMatrix::from_fn(n, n, |i, j| {
+        if held[i] || held[j] {
+            return f64::from(u8::from(i == j));
+        }
         (out.gradients[(2 * i + 1) * n + j] - out.gradients[2 * i * n + j]) / (2.0 * step) * scale[j]
     });
     0.5 * (&h + h.transpose())

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use vi_model::graph::Graph;
 
+use super::categories::Category;
 use super::gaussian::{Gaussian, Root};
 use super::noise;
 use crate::lower::Model;
@@ -40,7 +41,13 @@ pub fn to_json(model: &str, q: &Gaussian) -> Value {
         Root::Cholesky(l) => json!({ "kind": "cholesky", "columns": l.as_slice() }),
         Root::LowRank { sd, u } => json!({ "kind": "low-rank", "sd": sd, "columns": u.as_slice(), "rank": u.ncols() }),
     };
-    json!({ "model": model, "mean": q.mean, "free": q.free, "root": root })
+    let mut value = json!({ "model": model, "mean": q.mean, "free": q.free, "root": root });
+    if !q.categories.is_empty() {
+        // Logits stand among the means: first coordinate, number of values, the value where it is observed.
+        let categories: Vec<Value> = q.categories.iter().map(|c| json!([c.offset, c.size, c.known])).collect();
+        value["categories"] = json!(categories);
+    }
+    value
 }
 
 /// Reads back what [`to_json`] wrote: the model's path and the approximation.
@@ -78,11 +85,28 @@ pub fn from_json(value: &Value) -> Result<(String, Gaussian), ApproximationError
         }
         _ => return Err(ApproximationError::Form { key: "kind" }),
     };
-    Ok((model.to_owned(), Gaussian { mean, free, root }))
+    let categories = match value.get("categories") {
+        None => std::sync::Arc::new([]),
+        Some(list) => categories(list, mean.len()).ok_or(ApproximationError::Form { key: "categories" })?,
+    };
+    Ok((model.to_owned(), Gaussian { mean, free, root, categories }))
+}
+
+/// The categorical factors as written by [`to_json`].
+fn categories(list: &Value, dimension: usize) -> Option<std::sync::Arc<[Category]>> {
+    let whole = |value: &Value| value.as_u64().map(|x| x as usize);
+    let one = |value: &Value| -> Option<Category> {
+        let [offset, size, known] = value.as_array()?.as_slice() else { return None };
+        let known = if known.is_null() { None } else { Some(whole(known)?) };
+        let category = Category { offset: whole(offset)?, size: whole(size)?, known };
+        (category.offset + category.size <= dimension && category.size > 0).then_some(category)
+    };
+    list.as_array()?.iter().map(one).collect()
 }
 
 /// Draws as a CmdStan CSV: `lp__`, `log_p__` (log joint with Jacobians), `log_g__` (log density of the approximation), then
-/// every variable and expression outside the rows' plate, elements counted from 1, the first index fastest.
+/// every variable and expression outside the rows' plate, elements counted from 1, the first index fastest. Discrete variables
+/// that were summed out have no column; those that were not have their values, counted from 0 as in the model language.
 ///
 /// # Errors
 /// [`ApproximationError::Changed`] where the model no longer fits.
@@ -100,10 +124,12 @@ pub fn cmdstan_csv(
     let evaluator = Evaluator::new(std::sync::Arc::clone(&model.program));
     let read_out = Evaluator::new(std::sync::Arc::clone(&model.read_out));
     let noise = noise::independent(seed, draws, q.noise_dimension());
-    let theta = q.points(&noise, draws);
+    let mut theta = q.points(&noise, draws);
+    let surprise_of_values = q.draw_values(&mut theta, vi_run::seed::derive_seed(seed, 1));
     let mut out = Evaluation::default();
     evaluator.evaluate(&theta, draws, false, &mut out);
-    let k = q.free.len();
+    let (k, m) = (q.free.len(), q.categories.len());
+    let discrete: Vec<_> = model.factored.iter().filter(|f| !graph.is_local(f.variable)).collect();
     let surprise = q.surprise(&noise, draws);
     let outputs: Vec<_> = model.outputs.iter().filter(|o| !o.axes.iter().any(|a| Some(a.0) == graph.rows)).collect();
     let mut text = String::from("# method = variational\n# program = sgvi\n");
@@ -127,17 +153,41 @@ pub fn cmdstan_csv(
         }
         places.push(offsets);
     }
+    // Values of discrete variables that are not summed out, by their first weight.
+    let mut values_at: Vec<Vec<usize>> = Vec::new();
+    for f in &discrete {
+        let mut offsets = Vec::with_capacity(f.known.len());
+        for i in 0..f.known.len() {
+            let (mut rest, mut element, mut stride) = (i, 0, f.known.len());
+            let _ = write!(text, ",{}", graph.variable(f.variable).name);
+            for size in &f.plates {
+                stride /= size;
+                let _ = write!(text, ".{}", rest % size + 1);
+                element += rest % size * stride;
+                rest /= size;
+            }
+            offsets.push(f.offset + element * f.size);
+        }
+        values_at.push(offsets);
+    }
     text.push('\n');
     read_out.visit(&theta, draws, 0, |from, frame| {
         for d in 0..frame.draws {
             let s = from + d;
-            let log_g: f64 = -surprise[s * k..(s + 1) * k].iter().sum::<f64>();
+            let own = surprise[s * k..(s + 1) * k].iter().chain(&surprise_of_values[s * m..(s + 1) * m]);
+            let log_g: f64 = -own.sum::<f64>();
             let _ = write!(text, "{},{},{}", out.values[s], out.values[s], log_g);
             for (o, offsets) in outputs.iter().zip(&places) {
                 let values = frame.read(read_out.program(), &o.value);
                 let start = if o.value.is_data() { 0 } else { d * o.value.shape.inner() };
                 for offset in offsets {
                     let _ = write!(text, ",{}", values[start + offset]);
+                }
+            }
+            for (f, offsets) in discrete.iter().zip(&values_at) {
+                for offset in offsets {
+                    let weights = &theta[s * n + offset..s * n + offset + f.size];
+                    let _ = write!(text, ",{}", weights.iter().position(|w| *w > 0.0).unwrap_or(0));
                 }
             }
             text.push('\n');

@@ -1,5 +1,8 @@
 //! How good an approximation is: its ELBO over fresh draws, Pareto k̂, the log evidence, one word of verdict.
 
+use vi_run::seed::derive_seed;
+
+use super::categories;
 use super::gaussian::Gaussian;
 use super::noise;
 use super::pareto::{self, Smoothed};
@@ -39,31 +42,52 @@ pub fn assess(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64, dra
     let mut log_weights = Vec::with_capacity(draws);
     let mut out = Evaluation::default();
     let batch = (4_000_000 / (n + w).max(1)).clamp(16, 4096);
+    let mut elbos = Vec::new();
     for from in (0..draws).step_by(batch) {
         let to = (from + batch).min(draws);
         let e = &noise[from * w..to * w];
-        let theta = q.points(e, to - from);
-        evaluator.evaluate(&theta, to - from, false, &mut out);
+        let mut theta = q.points(e, to - from);
         let surprise = q.surprise(e, to - from);
+        // Where it is exact, the ELBO has the expectation over discrete variables, so that their draws add no noise to it.
+        let averaged = !q.categories.is_empty() && !model.is_relaxed;
+        if averaged {
+            evaluator.evaluate(&theta, to - from, false, &mut out);
+            let entropy = q.discrete_entropy();
+            for d in 0..to - from {
+                let own = &surprise[d * k..(d + 1) * k];
+                elbos.push(out.values[d] + own.iter().sum::<f64>() + entropy);
+                add_terms(&mut terms, &out.terms[d * num_terms..(d + 1) * num_terms], model, &q.free, own);
+            }
+        }
+        let surprise_of_values = q.draw_values(&mut theta, derive_seed(seed, 1 + from as u64));
+        let m = q.categories.len();
+        evaluator.evaluate(&theta, to - from, false, &mut out);
         for d in 0..to - from {
-            for (t, x) in terms.iter_mut().zip(&out.terms[d * num_terms..(d + 1) * num_terms]) {
-                *t += x;
-            }
             let own = &surprise[d * k..(d + 1) * k];
-            for (&c, s) in q.free.iter().zip(own) {
-                terms[model.owner[c]] += s;
+            let values = &surprise_of_values[d * m..(d + 1) * m];
+            if !averaged {
+                add_terms(&mut terms, &out.terms[d * num_terms..(d + 1) * num_terms], model, &q.free, own);
+                for (category, s) in q.categories.iter().zip(values) {
+                    terms[model.owner[category.offset]] += s;
+                }
             }
-            log_weights.push(out.values[d] + own.iter().sum::<f64>());
+            log_weights.push(out.values[d] + own.iter().chain(values).sum::<f64>());
+        }
+    }
+    if !elbos.is_empty() {
+        let center = q.center();
+        for category in q.categories.iter() {
+            terms[model.owner[category.offset]] += draws as f64 * categories::entropy(&center[category.range()]);
         }
     }
     terms.iter_mut().for_each(|t| *t /= draws as f64);
-    let mean = log_weights.iter().sum::<f64>() / draws as f64;
-    let variance = log_weights.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / (draws as f64 - 1.0);
+    let variance = variance_of(&log_weights);
+    let spread = if elbos.is_empty() { variance } else { variance_of(&elbos) };
     let smoothed = pareto::smooth(&log_weights);
     let relative: f64 = smoothed.weights.iter().map(|w| (w * draws as f64 - 1.0).powi(2)).sum::<f64>() / draws as f64;
     Assessment {
         elbo: terms.iter().sum(),
-        standard_error: (variance / draws as f64).sqrt(),
+        standard_error: (spread / draws as f64).sqrt(),
         terms,
         log_weight_sd: variance.sqrt(),
         log_evidence_standard_error: (relative / draws as f64).sqrt(),
@@ -71,6 +95,20 @@ pub fn assess(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64, dra
         noise,
         draws,
     }
+}
+
+/// Adds a draw's terms of log p and its −log q by coordinate.
+fn add_terms(terms: &mut [f64], own: &[f64], model: &Model, free: &[usize], surprise: &[f64]) {
+    terms.iter_mut().zip(own).for_each(|(t, x)| *t += x);
+    for (&c, s) in free.iter().zip(surprise) {
+        terms[model.owner[c]] += s;
+    }
+}
+
+fn variance_of(values: &[f64]) -> f64 {
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)
 }
 
 impl Assessment {

@@ -2,6 +2,7 @@
 
 use nalgebra::{Cholesky, DMatrix, SymmetricEigen};
 
+use super::categories::Category;
 use super::gaussian::Gaussian;
 use crate::error::SgviError;
 use crate::lower::Model;
@@ -10,9 +11,11 @@ use crate::tape::{Evaluation, Evaluator};
 /// Largest number of coordinates for which the whole matrix is made.
 pub const MAX_DENSE: usize = 256;
 
-/// −∂²/∂θᵢ² log p at one point, one for each coordinate (exact differences for few coordinates, probes for many).
-pub fn diagonal(evaluator: &Evaluator, at: &[f64], scale: &[f64]) -> Vec<f64> {
+/// −∂²/∂θᵢ² log p at one point, one for each coordinate (exact differences for few coordinates, probes for many); NaN for
+/// those that are `held`.
+pub fn diagonal(evaluator: &Evaluator, at: &[f64], scale: &[f64], held: &[bool]) -> Vec<f64> {
     let n = at.len();
+    let scale: Vec<f64> = scale.iter().zip(held).map(|(s, held)| if *held { 0.0 } else { *s }).collect();
     let mut out = Evaluation::default();
     if n <= 512 {
         let mut theta = Vec::with_capacity(2 * n * n);
@@ -55,7 +58,14 @@ pub fn diagonal(evaluator: &Evaluator, at: &[f64], scale: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// −E_q[∇∇ log p] with coordinates in units of `scale`, over a few draws of q.
+/// Whether the whole curvature around q is worth its cost.
+pub fn is_affordable(q: &Gaussian) -> bool {
+    let weights: usize = q.categories.iter().map(|c| c.size).sum();
+    let n = q.mean.len();
+    n > 0 && n - weights <= MAX_DENSE && n <= 4 * MAX_DENSE
+}
+
+/// −E_q[∇∇ log p] with coordinates in units of `scale`, over a few draws of q; one for the weights of discrete variables.
 pub fn expected(evaluator: &Evaluator, q: &Gaussian, scale: &[f64], seed: u64) -> DMatrix<f64> {
     let n = q.mean.len();
     let draws = 8;
@@ -65,7 +75,12 @@ pub fn expected(evaluator: &Evaluator, q: &Gaussian, scale: &[f64], seed: u64) -
     let mut h = DMatrix::zeros(n, n);
     let step = 1e-3;
     let mut theta = Vec::with_capacity(2 * draws * n);
+    let is_weight = q.is_weight();
     for i in 0..n {
+        if is_weight[i] {
+            h[(i, i)] = 1.0;
+            continue;
+        }
         theta.clear();
         for point in points.chunks(n) {
             for sign in [1.0, -1.0] {
@@ -75,7 +90,7 @@ pub fn expected(evaluator: &Evaluator, q: &Gaussian, scale: &[f64], seed: u64) -
             }
         }
         evaluator.evaluate(&theta, 2 * draws, true, &mut out);
-        for j in 0..n {
+        for j in (0..n).filter(|j| !is_weight[*j]) {
             let sum: f64 = (0..draws).map(|d| out.gradients[(2 * d + 1) * n + j] - out.gradients[2 * d * n + j]).sum();
             h[(i, j)] = sum / (2.0 * step * draws as f64) * scale[j];
         }
@@ -114,7 +129,7 @@ impl Whitening {
             let v = eigen.eigenvectors.column(i);
             if value.abs() < 1e-6 * largest || value <= 0.0 {
                 let direction: Vec<f64> = v.iter().zip(scale).map(|(v, s)| v * s).collect();
-                if is_flat(evaluator, &q.mean, &direction) {
+                if is_flat(evaluator, &q.center(), &direction) {
                     let relative: Vec<f64> = v.iter().copied().collect();
                     return Err(improper(model, &relative, &vec![1.0; n]));
                 }
@@ -170,6 +185,11 @@ pub fn scales(q: &Gaussian, fallback: &[f64]) -> Vec<f64> {
     let mut scale = fallback.to_vec();
     for (&c, v) in q.free.iter().zip(q.variances()) {
         scale[c] = v.sqrt().max(1e-300);
+    }
+    let center = q.center();
+    for c in q.categories.iter().flat_map(Category::range) {
+        // The logits' Fisher information is r (1 − r).
+        scale[c] = 1.0 / (center[c] * (1.0 - center[c]) + 0.02).sqrt();
     }
     scale
 }

@@ -5,10 +5,14 @@ use vi_model::inference::{ControlVariate, GradientEstimator};
 
 use std::sync::Arc;
 
+use super::categories::Category;
 use super::gaussian::{Gaussian, Root, SharedBasis};
 use super::local_terms::LocalTerms;
 use super::objective::{Chart, MeanScale, moments};
 use crate::tape::{Evaluation, Evaluator};
+
+/// Numbers of points that are evaluated at a time.
+const MOST_NUMBERS: usize = 1 << 20;
 
 /// Which estimator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +37,13 @@ pub struct Batch {
 pub struct Scratch {
     pub(super) theta: Vec<f64>,
     pub(super) evaluation: Evaluation,
-    /// log p − log q of each draw of the last estimate.
+    /// log p − log q of each draw of the last estimate, or its expectation over discrete variables.
     pub log_weights: Vec<f64>,
+    /// Whether the log joint holds only at values of discrete variables, so that they must be drawn; otherwise their
+    /// expectation is exact.
+    pub is_relaxed: bool,
+    /// Seed of the values drawn.
+    pub seed: u64,
     /// The terms of each coordinate: where they are given, the score function of a mean-field approximation leaves out what
     /// does not depend on a coordinate.
     pub local_terms: Option<Arc<LocalTerms>>,
@@ -58,17 +67,28 @@ impl Estimator {
         scratch.theta.resize(draws * n, 0.0);
         q.transform(noise, &mut scratch.theta);
         let score = self.gradient == GradientEstimator::ScoreFunction;
+        let sampled = !q.categories.is_empty() && (score || scratch.is_relaxed);
+        let surprise_of_values =
+            if sampled { q.draw_values(&mut scratch.theta, scratch.seed) } else { Vec::new() };
         let needs = !score || k < n;
         evaluator.evaluate_rows(&scratch.theta, draws, batch.rows.clone(), batch.scale, needs, &mut scratch.evaluation);
+        if sampled && !score {
+            local_expectations(evaluator, &q, draws, batch, scratch);
+        }
         let surprise = q.surprise(noise, draws);
+        let m = if sampled { q.categories.len() } else { 0 };
+        let entropy = if sampled { 0.0 } else { q.discrete_entropy() };
         scratch.log_weights.clear();
-        scratch.log_weights.extend(
-            (0..draws).map(|s| scratch.evaluation.values[s] + surprise[s * k..(s + 1) * k].iter().sum::<f64>()),
-        );
+        scratch.log_weights.extend((0..draws).map(|s| {
+            let own = surprise[s * k..(s + 1) * k].iter().chain(&surprise_of_values[s * m..(s + 1) * m]);
+            scratch.evaluation.values[s] + own.sum::<f64>() + entropy
+        }));
         match self.gradient {
             GradientEstimator::Reparameterization => {
                 let (mean, root) = moments(&q, &scratch.evaluation.gradients, noise, draws);
-                chart.pull_back(x, &mean, &root, true)
+                let mut out = chart.pull_back(x, &mean, &root, true);
+                chart.with_categories(x, &mean, &mut out);
+                out
             }
             GradientEstimator::StickingTheLanding => {
                 // The path derivative: ∇ log p − ∇ log q at the draw, without the score of q (Roeder, Wu & Duvenaud 2017).
@@ -80,26 +100,44 @@ impl Estimator {
                     }
                 }
                 let (mean, root) = moments(&q, &scratch.evaluation.gradients, noise, draws);
-                chart.pull_back(x, &mean, &root, false)
+                let mut out = chart.pull_back(x, &mean, &root, false);
+                chart.with_categories(x, &mean, &mut out);
+                out
             }
             GradientEstimator::ScoreFunction => {
+                let center = q.center();
                 let scores: Vec<Vec<f64>> = (0..draws)
                     .map(|s| {
-                        let (mean, root) = score_of(&q, &scratch.theta[s * n..(s + 1) * n], &noise[s * w..(s + 1) * w]);
+                        let theta = &scratch.theta[s * n..(s + 1) * n];
+                        let (mut mean, root) = score_of(&q, theta, &noise[s * w..(s + 1) * w]);
+                        // ∂ log q(z) / ∂ logits: the indicators of the values less their probabilities.
+                        for c in q.categories.iter().filter(|c| c.known.is_none()).flat_map(Category::range) {
+                            mean[c] = theta[c] - center[c];
+                        }
                         chart.pull_back(x, &mean, &root, false)
                     })
                     .collect();
                 let diagonal = matches!((&q.root, &chart.mean_scale), (Root::Diagonal(_), MeanScale::Diagonal(_)));
+                // The free coordinates, then the elements of categorical factors by their first ones.
                 let local = scratch.local_terms.as_ref().filter(|_| diagonal && batch.scale == 1.0).map(|local| {
                     let terms = &scratch.evaluation.terms;
-                    (local.log_weights(&scratch.theta, &q.free, terms, &surprise, draws), k)
+                    let units: Vec<usize> = q.free.iter().copied().chain(q.categories.iter().map(|c| c.offset)).collect();
+                    let surprise: Vec<f64> = (0..draws)
+                        .flat_map(|s| surprise[s * k..(s + 1) * k].iter().chain(&surprise_of_values[s * m..(s + 1) * m]))
+                        .copied()
+                        .collect();
+                    local.log_weights(&scratch.theta, &units, terms, &surprise, draws)
                 });
                 let mut out = match local {
                     // Parameters are the means of all coordinates, then the log spreads of the free ones.
-                    Some((weights, k)) => {
-                        let place: Vec<Option<usize>> =
+                    Some(weights) => {
+                        let mut place: Vec<Option<usize>> =
                             (0..n).map(|c| q.free.binary_search(&c).ok()).chain((0..k).map(Some)).collect();
-                        combine(self.control_variate, |s, p| place[p].map_or(0.0, |i| weights[s * k + i]), &scores)
+                        for (e, category) in q.categories.iter().enumerate() {
+                            place[category.range()].fill(Some(k + e));
+                        }
+                        let units = k + m;
+                        combine(self.control_variate, |s, p| place[p].map_or(0.0, |i| weights[s * units + i]), &scores)
                     }
                     None => combine(self.control_variate, |s, _| scratch.log_weights[s], &scores),
                 };
@@ -109,7 +147,7 @@ impl Estimator {
                     for g in scratch.evaluation.gradients.chunks(n) {
                         mean.iter_mut().zip(g).for_each(|(m, g)| *m += g / draws as f64);
                     }
-                    for &c in &q.free {
+                    for c in q.free.iter().copied().chain(q.categories.iter().flat_map(Category::range)) {
                         mean[c] = 0.0;
                     }
                     let (_, zero) = moments(&q, &[], &[], 1);
@@ -120,6 +158,39 @@ impl Estimator {
             }
         }
     }
+}
+
+/// Puts, in the place of the derivative with respect to every weight, the log joint with that value of that element and the
+/// other elements as drawn: its mean over draws is the expectation given that value (the local expectation gradient of Titsias
+/// & Lázaro-Gredilla 2015).
+fn local_expectations(evaluator: &Evaluator, q: &Gaussian, draws: usize, batch: &Batch, scratch: &mut Scratch) {
+    let n = q.mean.len();
+    let open: Vec<Category> = q.categories.iter().filter(|c| c.known.is_none()).copied().collect();
+    let (mut points, mut places) = (Vec::new(), Vec::new());
+    let mut out = Evaluation::default();
+    let most = (MOST_NUMBERS / n.max(1)).max(1);
+    let gradients = &mut scratch.evaluation.gradients;
+    let mut evaluate = |points: &mut Vec<f64>, places: &mut Vec<usize>| {
+        evaluator.evaluate_rows(points, places.len(), batch.rows.clone(), batch.scale, false, &mut out);
+        places.iter().zip(&out.values).for_each(|(place, value)| gradients[*place] = *value);
+        points.clear();
+        places.clear();
+    };
+    for s in 0..draws {
+        let theta = &scratch.theta[s * n..(s + 1) * n];
+        for category in &open {
+            for k in 0..category.size {
+                let at = points.len() + category.offset;
+                points.extend_from_slice(theta);
+                points[at..at + category.size].iter_mut().enumerate().for_each(|(j, w)| *w = f64::from(u8::from(j == k)));
+                places.push(s * n + category.offset + k);
+                if places.len() == most {
+                    evaluate(&mut points, &mut places);
+                }
+            }
+        }
+    }
+    evaluate(&mut points, &mut places);
 }
 
 /// θ − mean over the free coordinates.

@@ -1,7 +1,12 @@
 //! The Gaussian approximations in unconstrained space: mean-field, full-rank, low-rank plus diagonal.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use nalgebra::{DMatrix, DVector};
 use vi_families::rows::panels::Panels;
+
+use super::categories::{self, Category};
 
 const LN_TWO_PI: f64 = 1.837_877_066_409_345_3;
 
@@ -21,21 +26,24 @@ pub enum Root {
     },
 }
 
-/// A Gaussian over all coordinates; point coordinates have no spread.
+/// A Gaussian over all coordinates; point coordinates have no spread. Discrete variables that are not summed out have
+/// independent categorical factors beside it, whose logits stand among the means.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gaussian {
-    /// Mean of all coordinates.
+    /// Mean of all coordinates; for categorical factors their logits.
     pub mean: Vec<f64>,
     /// The coordinates that have a spread, in order.
     pub free: Vec<usize>,
     /// Spread over `free`.
     pub root: Root,
+    /// The categorical factors.
+    pub categories: Arc<[Category]>,
 }
 
 impl Gaussian {
     /// The approximation over no coordinates.
     pub fn none() -> Self {
-        Self { mean: Vec::new(), free: Vec::new(), root: Root::Diagonal(Vec::new()) }
+        Self { mean: Vec::new(), free: Vec::new(), root: Root::Diagonal(Vec::new()), categories: Arc::new([]) }
     }
 
     /// Number of standard normals that a draw takes.
@@ -46,6 +54,29 @@ impl Gaussian {
         }
     }
 
+    /// θ at ε = 0: the mean, for categorical factors their probabilities.
+    pub fn center(&self) -> Cow<'_, [f64]> {
+        if self.categories.is_empty() {
+            return Cow::Borrowed(&self.mean);
+        }
+        let mut center = self.mean.clone();
+        categories::place_probabilities(&self.categories, &mut center);
+        Cow::Owned(center)
+    }
+
+    /// Draws a value for every element of every categorical factor: its probabilities in `theta` `[draws, dimension]` become
+    /// indicators of that value. Returns −log q(z) by element, `[draws, elements]`.
+    pub fn draw_values(&self, theta: &mut [f64], seed: u64) -> Vec<f64> {
+        categories::draw_values(&self.categories, theta, self.mean.len(), seed)
+    }
+
+    /// Whether a coordinate belongs to a categorical factor.
+    pub fn is_weight(&self) -> Vec<bool> {
+        let mut is_weight = vec![false; self.mean.len()];
+        self.categories.iter().for_each(|c| is_weight[c.range()].fill(true));
+        is_weight
+    }
+
     /// Writes θ = mean + root · ε for every draw; `noise` is `[draws, noise_dimension]`.
     pub fn transform(&self, noise: &[f64], theta: &mut Vec<f64>) {
         let (n, w) = (self.mean.len(), self.noise_dimension());
@@ -54,9 +85,10 @@ impl Gaussian {
         if let Root::Cholesky(l) = &self.root {
             return self.transform_dense(l, noise, draws, theta);
         }
+        let center = self.center();
         for s in 0..draws {
             let from = theta.len();
-            theta.extend_from_slice(&self.mean);
+            theta.extend_from_slice(&center);
             let (theta, e) = (&mut theta[from..], &noise[s * w..(s + 1) * w]);
             for (i, &c) in self.free.iter().enumerate() {
                 theta[c] += match &self.root {
@@ -83,11 +115,12 @@ impl Gaussian {
             }
             return;
         }
+        let center = self.center();
         let mut steps = vec![0.0; draws * k];
         panels.multiply(0..k, noise, draws, &mut steps);
         for s in 0..draws {
             let from = theta.len();
-            theta.extend_from_slice(&self.mean);
+            theta.extend_from_slice(&center);
             for (&c, step) in self.free.iter().zip(&steps[s * k..(s + 1) * k]) {
                 theta[from + c] += step;
             }
@@ -101,9 +134,15 @@ impl Gaussian {
         theta
     }
 
-    /// ½ log|Σ| + n/2 · (1 + ln 2π).
+    /// ½ log|Σ| + n/2 · (1 + ln 2π), and the entropies of the categorical factors.
     pub fn entropy(&self) -> f64 {
-        self.half_log_determinant() + 0.5 * self.free.len() as f64 * (1.0 + LN_TWO_PI)
+        self.half_log_determinant() + 0.5 * self.free.len() as f64 * (1.0 + LN_TWO_PI) + self.discrete_entropy()
+    }
+
+    /// The entropies of the categorical factors.
+    pub fn discrete_entropy(&self) -> f64 {
+        let center = self.center();
+        self.categories.iter().map(|c| categories::entropy(&center[c.range()])).sum()
     }
 
     fn half_log_determinant(&self) -> f64 {
@@ -116,7 +155,7 @@ impl Gaussian {
         }
     }
 
-    /// For every draw, −log q split over the free coordinates: `[draws, free]`.
+    /// For every draw, −log q of the Gaussian split over the free coordinates: `[draws, free]`.
     pub fn surprise(&self, noise: &[f64], draws: usize) -> Vec<f64> {
         let (k, w) = (self.free.len(), self.noise_dimension());
         let mut out = Vec::with_capacity(draws * k);
@@ -245,8 +284,12 @@ mod tests {
     fn low_rank_agrees_with_its_dense_covariance() {
         let sd = vec![0.7, 1.1, 0.4];
         let u = DMatrix::from_row_slice(3, 2, &[0.3, -0.2, 0.8, 0.1, -0.5, 0.6]);
-        let low =
-            Gaussian { mean: vec![0.0; 3], free: vec![0, 1, 2], root: Root::LowRank { sd: sd.clone(), u: u.clone() } };
+        let low = Gaussian {
+            mean: vec![0.0; 3],
+            free: vec![0, 1, 2],
+            root: Root::LowRank { sd: sd.clone(), u: u.clone() },
+            categories: Arc::new([]),
+        };
         let covariance =
             &u * u.transpose() + DMatrix::from_diagonal(&DVector::from_iterator(3, sd.iter().map(|s| s * s)));
         let Some(c) = Cholesky::new(covariance.clone()) else { panic!("not positive definite") };
@@ -278,6 +321,7 @@ mod tests {
             mean: vec![0.0; 3],
             free: vec![0, 1, 2],
             root: Root::LowRank { sd: vec![own, 1.1, 0.4], u: u.clone() },
+            categories: Arc::new([]),
         };
         let (tiny, small) = (of(1e-12), of(1e-5));
         let noise = super::super::noise::independent(1, 50, 5);

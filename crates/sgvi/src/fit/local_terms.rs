@@ -36,7 +36,7 @@ impl LocalTerms {
     /// # Errors
     /// As [`Model::new`].
     pub fn new(graph: &Graph, model: &Model) -> Result<Self, SgviError> {
-        let touched = terms_touched(graph);
+        let touched = terms_touched(graph, model);
         let row_terms = RowTerms::new(graph, model)?;
         let mut own: Vec<Own> =
             model.owner.iter().map(|v| Own { terms: touched[*v].clone(), ..Own::default() }).collect();
@@ -57,17 +57,17 @@ impl LocalTerms {
         Ok(Self { own, rows, num_rows: model.program.num_rows })
     }
 
-    /// log p − log q of the parts that depend on each free coordinate, `[draws, free]`; `terms` are the log joint's,
-    /// `[draws, num_terms]`, and `surprise` is −log q by coordinate.
+    /// log p − log q of the parts that depend on each of some coordinates, `[draws, coordinates]`; `terms` are the log joint's,
+    /// `[draws, num_terms]`, and `surprise` is −log q by those coordinates.
     pub fn log_weights(
         &self,
         theta: &[f64],
-        free: &[usize],
+        coordinates: &[usize],
         terms: &[f64],
         surprise: &[f64],
         draws: usize,
     ) -> Vec<f64> {
-        let (k, num_terms) = (free.len(), terms.len() / draws.max(1));
+        let (k, num_terms) = (coordinates.len(), terms.len() / draws.max(1));
         let mut by_row = Vec::new();
         let n = self.num_rows;
         if let Some((evaluator, values)) = &self.rows {
@@ -84,7 +84,7 @@ impl LocalTerms {
         let count = self.rows.as_ref().map_or(0, |r| r.1.len());
         let mut out = Vec::with_capacity(draws * k);
         for s in 0..draws {
-            for (i, c) in free.iter().enumerate() {
+            for (i, c) in coordinates.iter().enumerate() {
                 let own = &self.own[*c];
                 let whole: f64 = own.terms.iter().map(|t| terms[s * num_terms + t]).sum();
                 let parts: f64 = own.by_row.iter().map(|at| by_row[(s * count + at) * n + own.row]).sum();

@@ -3,6 +3,7 @@
 pub mod approach;
 pub mod approximation;
 pub mod assess;
+pub mod categories;
 pub mod climb;
 pub mod compare;
 pub mod curvature;

@@ -1,10 +1,13 @@
 //! The ELBO with fixed draws as a smooth function of scaled parameters of the Gaussian, and its gradient.
 
+use std::sync::Arc;
+
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use nalgebra::{DMatrix, DVector};
 use vi_model::inference::VariationalFamily;
 
+use super::categories;
 use super::gaussian::{Gaussian, Root, SharedBasis};
 use crate::tape::{Evaluation, Evaluator};
 
@@ -79,7 +82,7 @@ impl Chart {
                 }
             }
         };
-        Gaussian { mean, free: self.origin.free.clone(), root }
+        Gaussian { mean, free: self.origin.free.clone(), root, categories: Arc::clone(&self.origin.categories) }
     }
 
     /// Gradient with respect to x from the gradient of the ELBO's Monte Carlo part: `g_mean` = E[∇], `g_root` = E[∇ εᵀ]
@@ -122,6 +125,38 @@ impl Chart {
             }
         }
         out
+    }
+}
+
+impl Chart {
+    /// Replaces the part of a gradient that belongs to the logits of categorical factors by that of the ELBO, entropy
+    /// included; `g_mean` = E\[∇ log p\] has their derivatives with respect to the weights.
+    pub fn with_categories(&self, x: &[f64], g_mean: &[f64], gradient: &mut [f64]) {
+        let categories = &self.origin.categories;
+        if categories.is_empty() {
+            return;
+        }
+        let own = categories::gradient(categories, &self.logits(x), g_mean);
+        for c in categories.iter().flat_map(categories::Category::range) {
+            gradient[c] = self.weight_scale(c) * own[c];
+        }
+    }
+
+    /// The mean at x, right only where it is a logit.
+    fn logits(&self, x: &[f64]) -> Vec<f64> {
+        let mut mean = self.origin.mean.clone();
+        for c in self.origin.categories.iter().flat_map(categories::Category::range) {
+            mean[c] += self.weight_scale(c) * x[c];
+        }
+        mean
+    }
+
+    /// How far a logit moves with its parameter: no other coordinate depends on that.
+    fn weight_scale(&self, c: usize) -> f64 {
+        match &self.mean_scale {
+            MeanScale::Diagonal(scale) => scale[c],
+            MeanScale::Dense(p) => p[(c, c)],
+        }
     }
 }
 
@@ -200,6 +235,8 @@ pub struct Objective<'a> {
     pub draws: usize,
     theta: Vec<f64>,
     evaluation: Evaluation,
+    /// E\[∇ log p\] of the last value.
+    pub slopes: Vec<f64>,
     /// Standard error of the last value over the draws.
     pub standard_error: f64,
 }
@@ -207,7 +244,7 @@ pub struct Objective<'a> {
 impl<'a> Objective<'a> {
     /// With given standard normals.
     pub fn new(evaluator: &'a Evaluator, noise: Vec<f64>, draws: usize) -> Self {
-        Self { evaluator, noise, draws, theta: Vec::new(), evaluation: Evaluation::default(), standard_error: f64::NAN }
+        Self { evaluator, noise, draws, theta: Vec::new(), evaluation: Evaluation::default(), slopes: Vec::new(), standard_error: f64::NAN }
     }
 
     /// Minus the ELBO at x and its gradient.
@@ -220,6 +257,8 @@ impl<'a> Objective<'a> {
         let mean = values.iter().sum::<f64>() / self.draws as f64;
         let (g_mean, g_root) = moments(&q, &self.evaluation.gradients, &self.noise, self.draws);
         *gradient = chart.pull_back(x, &g_mean, &g_root, true);
+        chart.with_categories(x, &g_mean, gradient);
+        self.slopes = g_mean;
         gradient.iter_mut().for_each(|g| *g = -*g);
         let elbo = mean + q.entropy();
         // The log weights' spread: what the ELBO's error would be with independent draws.

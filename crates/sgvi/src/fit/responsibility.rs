@@ -7,7 +7,7 @@ use vi_run::record::{PosteriorEntry, Table};
 use super::gaussian::Gaussian;
 use super::noise;
 use crate::error::SgviError;
-use crate::lower::{Model, Probe};
+use crate::lower::{Factored, Model, Probe};
 use crate::tape::{Frame, Source};
 
 /// Draws over which the probabilities are averaged.
@@ -28,14 +28,16 @@ pub struct Responsibilities {
     pub probabilities: Vec<f64>,
 }
 
-/// Probabilities of every discrete latent variable: ∂ log p / ∂ log p(z = k), averaged over draws.
+/// Probabilities of every discrete latent variable: ∂ log p / ∂ log p(z = k), averaged over draws, or those of its own factors.
 ///
 /// # Errors
 /// As [`Model::new`].
 pub fn responsibilities(graph: &Graph, q: Option<&Gaussian>, seed: u64) -> Result<Vec<Responsibilities>, SgviError> {
-    let (program, probes) = Model::probing(graph)?;
+    let (program, probes, factored) = Model::probing(graph)?;
+    let own = factored.iter().zip(std::iter::repeat(q)).filter_map(|(f, q)| Some(from_factors(graph, f, q?)));
+    let own: Vec<Responsibilities> = own.collect();
     if probes.is_empty() {
-        return Ok(Vec::new());
+        return Ok(own);
     }
     let n = program.num_rows;
     let mut frame = Frame::new(&program, 1, n);
@@ -56,7 +58,20 @@ pub fn responsibilities(graph: &Graph, q: Option<&Gaussian>, seed: u64) -> Resul
             }
         }
     }
-    Ok(probes.iter().zip(sums).map(|(probe, probabilities)| responsibility(probe, probabilities)).collect())
+    Ok(probes.iter().zip(sums).map(|(probe, probabilities)| responsibility(probe, probabilities)).chain(own).collect())
+}
+
+/// The probabilities of a variable that has factors of its own.
+fn from_factors(graph: &Graph, factored: &Factored, q: &Gaussian) -> Responsibilities {
+    let rows = graph.is_local(factored.variable);
+    let count = factored.known.len() * factored.size;
+    Responsibilities {
+        variable: factored.variable,
+        rows,
+        size: factored.size,
+        plates: factored.plates[usize::from(rows)..].to_vec(),
+        probabilities: q.center()[factored.offset..factored.offset + count].to_vec(),
+    }
 }
 
 /// The probabilities of each element; those of elements that were enumerated together are their marginals.

@@ -101,7 +101,7 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
         .interruption(options.interruption);
     executor.observers = options.observers;
     let first = search_settings(inference, Restart { index: 1, seed });
-    let stochastic = stochastic::settings(inference, first, max_iterations)?;
+    let stochastic = stochastic::settings(inference, first, max_iterations, model.is_relaxed)?;
     let score = inference.gradient == Some(GradientEstimator::ScoreFunction);
     let local_terms = if score { Some(std::sync::Arc::new(LocalTerms::new(graph, &model)?)) } else { None };
     let start = |restart: Restart| {
@@ -205,7 +205,8 @@ fn signal_to_noise(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64
     evaluator.evaluate(&theta, draws, true, &mut out);
     let scale = curvature::scales(q, &model.start_scale);
     let (mut signal, mut error) = (0.0, 0.0);
-    for i in 0..n {
+    let is_weight = q.is_weight();
+    for i in (0..n).filter(|i| !is_weight[*i]) {
         let values = || (0..draws).map(|s| out.gradients[s * n + i] * scale[i]);
         let mean = values().sum::<f64>() / draws as f64;
         let variance = values().map(|g| (g - mean).powi(2)).sum::<f64>() / (draws as f64 - 1.0);
@@ -219,7 +220,8 @@ fn signal_to_noise(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64
 /// curvature, for variables on the whole line.
 fn linear_response(record: &mut Record, graph: &Graph, model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64) {
     let n = q.mean.len();
-    if n > curvature::MAX_DENSE {
+    // The categorical factors' own response would have to be in it too.
+    if n > curvature::MAX_DENSE || !q.categories.is_empty() {
         return;
     }
     let scale = curvature::scales(q, &model.start_scale);
@@ -290,7 +292,7 @@ fn check_options(graph: &Graph, model: &Model) -> Result<(), SgviError> {
             "use family = \"mean-field\" or \"low-rank\"",
         );
     }
-    let rows = model.latents.iter().any(|l| l.rows);
+    let rows = model.latents.iter().any(|l| l.rows) || model.factored.iter().any(|f| graph.is_local(f.variable));
     if inference.batch_size.is_some() && (rows || !model.program.chunkable) {
         return refuse(
             "batch_size",

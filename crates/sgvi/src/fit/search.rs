@@ -1,13 +1,16 @@
 //! The default optimiser: the ELBO with fixed draws, climbed by L-BFGS in coordinates scaled by its curvature, with more
 //! draws from stage to stage (deterministic ADVI: Giordano, Ingram & Broderick 2024).
 
+use std::sync::Arc;
+
 use nalgebra::DMatrix;
 use vi_model::inference::VariationalFamily;
 use vi_run::executor::{Algorithm, CheckpointError, Decoder, Encoder, Progress, Resumable};
 use vi_run::seed::derive_seed;
 
 use super::approach;
-use super::curvature::{self, MAX_DENSE, Whitening};
+use super::categories;
+use super::curvature::{self, Whitening};
 use super::gaussian::{Gaussian, Root};
 use super::lbfgs::{Lbfgs, Step};
 use super::noise;
@@ -64,6 +67,11 @@ pub struct Search<'a> {
 const WINDOW: usize = 10;
 /// How often a stage that has not settled goes on although the posterior looks improper.
 const MOST_REOPENED: usize = 5;
+/// Natural steps of categorical factors at most, and the gain (nats) of the last.
+const MOST_NATURAL: usize = 20;
+const NATURAL_GAIN: f64 = 1e-4;
+/// Spread of the logits from which categorical factors start.
+const SYMMETRY_BREAKING: f64 = 0.3;
 /// Expected gain (nats) at which the last stage ends.
 const FINAL_GAIN: f64 = 2e-6;
 
@@ -75,8 +83,14 @@ impl<'a> Search<'a> {
     pub fn new(model: &'a Model, evaluator: &'a Evaluator, settings: SearchSettings) -> Result<Self, SgviError> {
         let n = model.program.dimension;
         let guess: Vec<f64> = model.start_scale.clone();
-        let mean = approach::approach(evaluator, start(model, evaluator, &settings)?, &guess);
-        let scale: Vec<f64> = curvature::diagonal(evaluator, &mean, &guess)
+        let mut mean = start(model, evaluator, &settings)?;
+        let mut is_weight = vec![false; n];
+        model.categories.iter().for_each(|c| is_weight[c.range()].fill(true));
+        let mut point = mean.clone();
+        categories::place_probabilities(&model.categories, &mut point);
+        let point = approach::approach(evaluator, point, &guess, &is_weight);
+        (0..n).filter(|i| !is_weight[*i]).for_each(|i| mean[i] = point[i]);
+        let scale: Vec<f64> = curvature::diagonal(evaluator, &point, &guess, &is_weight)
             .into_iter()
             .zip(&guess)
             .map(|(c, g)| {
@@ -105,7 +119,12 @@ impl<'a> Search<'a> {
             stage: 0,
             steps: 0,
             chart: Chart {
-                origin: Gaussian { mean: mean.clone(), free: free.clone(), root: Root::Diagonal(Vec::new()) },
+                origin: Gaussian {
+                    mean: mean.clone(),
+                    free: free.clone(),
+                    root: Root::Diagonal(Vec::new()),
+                    categories: Arc::clone(&model.categories),
+                },
                 mean_scale: MeanScale::Diagonal(scale.clone()),
                 blocks,
             },
@@ -126,7 +145,7 @@ impl<'a> Search<'a> {
             }
         }
         let mut out = Evaluation::default();
-        evaluator.evaluate(&mean, 1, false, &mut out);
+        evaluator.evaluate(&point, 1, false, &mut out);
         Err(not_finite(model, &out))
     }
 
@@ -179,15 +198,56 @@ impl<'a> Search<'a> {
         self.recent.clear();
     }
 
+    /// Categorical factors moved along their natural gradient, as coordinate ascent would, while the ELBO of the present draws
+    /// gains; and the gain. Unlike plain gradients these do not vanish where a factor is sure of a value.
+    fn improved(&mut self, mut q: Gaussian) -> (Gaussian, f64) {
+        let mut total = 0.0;
+        if q.categories.is_empty() {
+            return (q, total);
+        }
+        let (n, mut gradient) = (q.mean.len(), Vec::new());
+        let chart = |q: &Gaussian| Chart {
+            origin: q.clone(),
+            mean_scale: MeanScale::Diagonal(vec![1.0; n]),
+            blocks: self.chart.blocks.clone(),
+        };
+        let mut here = chart(&q);
+        let mut value = self.objective.negative_elbo(&here, &here.start(), &mut gradient);
+        for _ in 0..MOST_NATURAL {
+            let step = categories::natural_gradient(&q.categories, &q.mean, &self.objective.slopes);
+            let mut length = 1.0;
+            let gain = loop {
+                let mut moved = q.clone();
+                moved.mean.iter_mut().zip(&step).for_each(|(m, s)| *m += length * s);
+                here = chart(&moved);
+                let found = self.objective.negative_elbo(&here, &here.start(), &mut gradient);
+                if found < value {
+                    let gain = value - found;
+                    (q, value) = (moved, found);
+                    break gain;
+                }
+                length *= 0.5;
+                if length < 0.05 {
+                    break 0.0;
+                }
+            };
+            total += gain;
+            if gain < NATURAL_GAIN {
+                break;
+            }
+        }
+        (q, total)
+    }
+
     /// Moves on to a stage with fresh scales; the first stage is mean-field, later ones are of the family asked for.
     fn enter(&mut self, stage: usize) -> Result<(), SgviError> {
         let q = self.gaussian();
+        let (q, _) = self.improved(q);
         self.stage = stage;
-        let n = q.mean.len();
         let scale = curvature::scales(&q, &self.scale);
         let seed = derive_seed(self.settings.seed, 200 + stage as u64);
         let whitening =
-            if n > 0 && n <= MAX_DENSE { Whitening::new(self.model, self.evaluator, &q, &scale, seed)? } else { None };
+            if curvature::is_affordable(&q) { Whitening::new(self.model, self.evaluator, &q, &scale, seed)? } else { None };
         if whitening.is_none() {
             self.check_growth(&q)?;
         }
@@ -263,7 +323,7 @@ impl<'a> Search<'a> {
             if v.sqrt() > 1e4 * self.scale[c] {
                 let mut direction = vec![0.0; q.mean.len()];
                 direction[c] = v.sqrt();
-                if !v.is_finite() || curvature::is_flat(self.evaluator, &q.mean, &direction) {
+                if !v.is_finite() || curvature::is_flat(self.evaluator, &q.center(), &direction) {
                     direction[c] = 1.0;
                     return Err(curvature::improper(self.model, &direction, &vec![1.0; q.mean.len()]));
                 }
@@ -320,9 +380,14 @@ impl Algorithm for Search<'_> {
         }
         if done {
             // A last look at the curvature: an improper posterior has no optimum however small the gains.
-            let q = self.gaussian();
-            let n = q.mean.len();
-            if self.stage == 0 && n <= MAX_DENSE {
+            let (q, gain) = self.improved(self.gaussian());
+            if gain > 10.0 * NATURAL_GAIN && self.reopened < MOST_REOPENED {
+                self.reopened += 1;
+                self.chart.origin = q.clone();
+                self.open(MeanScale::Diagonal(curvature::scales(&q, &self.scale)));
+                return Ok(progress);
+            }
+            if self.stage == 0 && curvature::is_affordable(&q) {
                 let scale = curvature::scales(&q, &self.scale);
                 Whitening::new(self.model, self.evaluator, &q, &scale, derive_seed(self.settings.seed, 300))?;
             }
@@ -448,8 +513,15 @@ fn start(model: &Model, evaluator: &Evaluator, settings: &SearchSettings) -> Res
         let spread = if t == 0 && !settings.jitter { 0.0 } else { 0.1 * (1.0 + t as f64 * 0.1) };
         let theta: Vec<f64> =
             (0..n).map(|i| model.start[i] + spread * model.start_scale[i].min(10.0) * jitter[t * n + i]).collect();
+        let mut theta = theta;
+        for c in model.categories.iter().flat_map(categories::Category::range) {
+            // Equal probabilities are a saddle where values can be exchanged.
+            theta[c] += SYMMETRY_BREAKING * jitter[t * n + c];
+        }
+        let mut point = theta.clone();
+        categories::place_probabilities(&model.categories, &mut point);
         let mut out = Evaluation::default();
-        evaluator.evaluate(&theta, 1, true, &mut out);
+        evaluator.evaluate(&point, 1, true, &mut out);
         if out.values[0].is_finite() && out.gradients.iter().all(|g| g.is_finite()) {
             return Ok(theta);
         }

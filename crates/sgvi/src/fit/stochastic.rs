@@ -53,7 +53,8 @@ pub struct StochasticSettings {
     pub max_iterations: usize,
 }
 
-/// Whether the model file asks for stochastic steps, and for which.
+/// Whether the model file asks for stochastic steps, and for which; they are needed where values of discrete variables must be
+/// drawn (`is_relaxed`).
 ///
 /// # Errors
 /// An optimiser of another name.
@@ -61,8 +62,10 @@ pub fn settings(
     inference: &Inference,
     search: SearchSettings,
     max_iterations: usize,
+    is_relaxed: bool,
 ) -> Result<Option<StochasticSettings>, SgviError> {
-    let asked = inference.draws.is_some()
+    let asked = is_relaxed
+        || inference.draws.is_some()
         || inference.optimizer.is_some()
         || inference.learning_rate.is_some()
         || inference.batch_size.is_some()
@@ -162,7 +165,7 @@ impl<'a> Stochastic<'a> {
             elbo_weight: 0.0,
             window: Vec::new(),
             windows: Vec::new(),
-            scratch: Scratch::default(),
+            scratch: Scratch { is_relaxed: model.is_relaxed, ..Scratch::default() },
             block: (0, Vec::new()),
             order: (0, Vec::new()),
             chart,
@@ -291,6 +294,7 @@ impl Algorithm for Stochastic<'_> {
     fn step(&mut self) -> Result<Progress, SgviError> {
         let noise = self.noise();
         let batch = self.batch();
+        self.scratch.seed = derive_seed(self.settings.search.seed, 2_000_000_000 + self.step as u64);
         let gradient = self.settings.estimator.gradient(
             self.evaluator,
             &self.chart,

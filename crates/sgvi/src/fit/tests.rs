@@ -251,6 +251,7 @@ fn own_terms_have_the_same_mean_and_less_variance() {
         mean: (0..n).map(|i| 0.2 * (i as f64).sin()).collect(),
         free: (0..n).collect(),
         root: Root::Diagonal((0..n).map(|i| 0.5 + 0.1 * (i as f64).cos()).collect()),
+        categories: Arc::new([]),
     };
     let chart = Chart { origin, mean_scale: MeanScale::Diagonal(vec![1.0; n]), blocks: None };
     let x = chart.start();

@@ -23,6 +23,8 @@ pub(super) struct Enumerated {
     pub(super) mask: Option<Value>,
     /// Plates whose elements are one: the axis of values then ranges over all their values at once.
     pub(super) joined: Vec<AxisId>,
+    /// Weights of the values of every element where it keeps factors of its own: its plates, then its values.
+    pub(super) weights: Option<Value>,
 }
 
 /// Whether a distribution is over discrete values.
@@ -91,6 +93,12 @@ impl Lowering<'_> {
                 .collect();
             mask = Some((self.b.data(shape, indicators), label));
         }
+        if self.is_kept(v) {
+            let size = self.num_values(v)?;
+            let label = mask.as_ref().map_or_else(|| self.b.fresh_label(), |m| m.1);
+            let known = observed.as_ref().and_then(|value| self.b.numbers(value));
+            return self.add_factored(v, size, label, known.as_deref().map(Vec::as_slice));
+        }
         if self.graph.variable(v).point {
             return Err(SgviError::unsupported(
                 self.graph,
@@ -108,7 +116,7 @@ impl Lowering<'_> {
         } else {
             let elements = self.shape_of(&joined).inner();
             let one = size;
-            size = self.configurations(v, one, elements, mask.is_some())?;
+            size = self.configurations(v, one, elements, mask.is_some()).inspect_err(|_| self.too_many.push(v))?;
             (0..size).flat_map(|c| (0..elements).map(move |e| (c / one.pow(e as u32) % one) as f64)).collect()
         };
         let mut shape = self.shape_of(&joined);
@@ -116,12 +124,12 @@ impl Lowering<'_> {
         let values = self.b.data(shape, values);
         self.variables.insert((v, View::Plain), values);
         let mask = mask.map(|m| m.0);
-        self.enumerated.push(Enumerated { variable: v, label: (label, size), look_ups: Vec::new(), mask, joined });
+        self.enumerated.push(Enumerated { variable: v, label: (label, size), look_ups: Vec::new(), mask, joined, weights: None });
         Ok(())
     }
 
     /// Whether a `dot` sums over a plate of a variable, so that its elements stand together in a factor.
-    fn is_contracted(&self, v: VariableId) -> bool {
+    pub(super) fn is_contracted(&self, v: VariableId) -> bool {
         let plates = &self.graph.variable(v).plates;
         self.graph.nodes.iter().any(|node| match &node.kind {
             NodeKind::Dot { left, right, left_axis, right_axis } => [(left, left_axis), (right, right_axis)]
@@ -184,7 +192,7 @@ impl Lowering<'_> {
     pub(super) fn keep(&mut self, v: VariableId, value: Value) {
         let labels = self.enumeration_labels();
         if value.shape.axes.iter().any(|a| labels.contains(&a.0)) {
-            self.pending.push(Factor { value, owner: None });
+            self.pending.push(Factor { value, owner: None, source: v });
         } else {
             self.finish(v, &value);
         }
@@ -195,7 +203,7 @@ impl Lowering<'_> {
     }
 
     /// Adds a log density over a variable's plates to its term.
-    fn finish(&mut self, v: VariableId, value: &Value) {
+    pub(super) fn finish(&mut self, v: VariableId, value: &Value) {
         let plates = self.own_plates(v);
         let own = self.shape_of(&plates);
         if self.predictive.is_some() {
@@ -233,11 +241,11 @@ impl Lowering<'_> {
         for e in self.enumerated.clone() {
             if !matches!(self.graph.variable(e.variable).distribution, Distribution::MarkovChain { .. }) {
                 let value = self.discrete_density(e.variable, &e)?;
-                let value = self.probed(&e, value);
-                self.pending.push(Factor { value, owner: Some(e.variable) });
+                let value = if e.weights.is_some() { value } else { self.probed(&e, value) };
+                self.pending.push(Factor { value, owner: Some(e.variable), source: e.variable });
             }
         }
-        let mut order = self.enumerated.clone();
+        let mut order: Vec<Enumerated> = self.enumerated.iter().filter(|e| e.weights.is_none()).cloned().collect();
         order.sort_by_key(|e| {
             let variable = self.graph.variable(e.variable);
             // Rows first: groups of rows see them summed out.
@@ -262,7 +270,7 @@ impl Lowering<'_> {
             let mine = |value: &Value| value.shape.has(e.label.0) || e.look_ups.iter().any(|l| value.shape.has(l.0));
             let (mut factors, rest): (Vec<_>, Vec<_>) = self.pending.drain(..).partition(|f| mine(&f.value));
             self.pending = rest;
-            if let [Factor { value, owner: Some(owner) }] = &factors[..] {
+            if let [Factor { value, owner: Some(owner), .. }] = &factors[..] {
                 let labels = self.enumeration_labels();
                 let alone = !value.shape.axes.iter().any(|a| a.0 != e.label.0 && labels.contains(&a.0));
                 if *owner == e.variable && alone && e.mask.is_none() && self.probes.is_none() {
@@ -270,7 +278,7 @@ impl Lowering<'_> {
                     continue;
                 }
             }
-            factors.extend(e.mask.clone().map(|value| Factor { value, owner: None }));
+            factors.extend(e.mask.clone().map(|value| Factor { value, owner: None, source: e.variable }));
             let mut total: Option<Value> = None;
             for factor in factors {
                 let message = self.message(&e, &factor.value)?;
@@ -288,7 +296,7 @@ impl Lowering<'_> {
                 self.keep(e.variable, summed);
             }
         }
-        Ok(())
+        self.take_expectations()
     }
 
     /// A log probability plus zeros over all the variable's plates, where its posterior is asked for.
@@ -365,9 +373,14 @@ impl Lowering<'_> {
                 }
             }
             _ => {
-                let Some(value) = self.variables.get(&(v, View::Plain)).cloned() else {
-                    return Ok(self.b.constant(0.0));
+                let value = if e.weights.is_some() {
+                    // All its values, whatever stands for it in expressions.
+                    let values = (0..e.label.1).map(|k| k as f64).collect();
+                    Some(self.b.data(Shape { rows: false, axes: vec![e.label] }, values))
+                } else {
+                    self.variables.get(&(v, View::Plain)).cloned()
                 };
+                let Some(value) = value else { return Ok(self.b.constant(0.0)) };
                 let density = self.count_density(v, &value)?;
                 Ok(self.sum_joined(e, density))
             }

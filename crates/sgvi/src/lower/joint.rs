@@ -18,7 +18,7 @@ const MOST_WORK: usize = 1 << 24;
 
 /// How an element of a discrete variable is chosen in a factor.
 #[derive(Debug, Clone, Copy)]
-enum Choice {
+pub(super) enum Choice {
     /// The row's element by a column.
     Column(ColumnId, AxisId),
     /// The element of the factor's own plates.
@@ -27,16 +27,16 @@ enum Choice {
 
 /// A label of a factor that stands for values of a discrete variable.
 #[derive(Debug, Clone, Copy)]
-struct Slot {
+pub(super) struct Slot {
     /// Position among the enumerated variables.
-    variable: usize,
-    label: (Label, usize),
-    choice: Choice,
+    pub(super) variable: usize,
+    pub(super) label: (Label, usize),
+    pub(super) choice: Choice,
 }
 
 impl Lowering<'_> {
     /// The slots of a factor.
-    fn slots(&self, value: &Value) -> Vec<Slot> {
+    pub(super) fn slots(&self, value: &Value) -> Vec<Slot> {
         let mut slots = Vec::new();
         for &(label, size) in &value.shape.axes {
             for (variable, e) in self.enumerated.iter().enumerate() {
@@ -115,14 +115,14 @@ impl Lowering<'_> {
         members.sort_unstable();
         for &m in &members {
             let e = self.enumerated[m].clone();
-            factors.extend(e.mask.map(|value| Factor { value, owner: None }));
+            factors.extend(e.mask.map(|value| Factor { value, owner: None, source: e.variable }));
         }
         let refuse = |l: &Self, reason: String| {
             SgviError::unsupported(
                 l.graph,
                 e.variable,
                 reason,
-                "run it with `cavi`, which gives each element a factor of its own",
+                "leave out `marginalized`: each element then gets a factor of its own",
             )
         };
         // Elements of all members, one after the other.
@@ -131,9 +131,11 @@ impl Lowering<'_> {
         for &m in &members {
             let variable = graph.variable(self.enumerated[m].variable);
             if matches!(variable.distribution, Distribution::MarkovChain { .. }) {
-                return Err(refuse(
-                    self,
-                    "its elements are tied to the states of a chain, so they cannot be summed out".to_owned(),
+                return Err(SgviError::unsupported(
+                    graph,
+                    e.variable,
+                    "its elements are tied to the states of a chain, so they cannot be summed out",
+                    "run it with `cavi`, which gives the chain and each element factors of their own",
                 ));
             }
             first.insert(m, sizes.len());
@@ -144,14 +146,16 @@ impl Lowering<'_> {
                 configurations = configurations.saturating_mul(self.enumerated[m].label.1);
             }
         }
-        if configurations > MOST_CONFIGURATIONS {
-            return Err(refuse(
+        let kept = members.iter().any(|m| self.enumerated[*m].weights.is_some());
+        if kept || configurations > MOST_CONFIGURATIONS {
+            let reason = refuse(
                 self,
                 format!(
                     "{} of its elements stand in common factors, so all their values must be enumerated at once, and there are more than {MOST_CONFIGURATIONS} of them",
                     sizes.len()
                 ),
-            ));
+            );
+            return Err(self.keep_factors(&members, reason));
         }
         let mut values = Vec::with_capacity(configurations * sizes.len());
         for c in 0..configurations {
@@ -250,7 +254,7 @@ impl Lowering<'_> {
             }
         }
         if elements.len().saturating_mul(label.1) > MOST_WORK {
-            return Err(SgviError::unsupported(
+            let reason = SgviError::unsupported(
                 graph,
                 e.variable,
                 format!(
@@ -258,8 +262,10 @@ impl Lowering<'_> {
                     elements.len(),
                     label.1
                 ),
-                "run it with `cavi`, which gives each element a factor of its own",
-            ));
+                "leave out `marginalized`: each element then gets a factor of its own",
+            );
+            let members: Vec<usize> = first.keys().copied().collect();
+            return Err(self.keep_factors(&members, reason));
         }
         let slot_sizes: Vec<usize> = slots.iter().map(|s| s.label.1).collect();
         let (num_elements, values) = (sizes.len(), Arc::clone(values));

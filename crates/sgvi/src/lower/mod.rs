@@ -5,6 +5,7 @@ mod collapse;
 mod densities;
 mod discrete;
 mod draws;
+mod factored;
 mod joint;
 mod latents;
 mod linear;
@@ -24,9 +25,12 @@ use std::sync::Arc;
 use vi_model::graph::{AxisId, Distribution, Graph, NodeId, Observation, Tensor, VariableId};
 
 use crate::error::SgviError;
+use crate::fit::categories::Category;
 use crate::tape::{Program, Shape, Value};
 use builder::Builder;
 use discrete::Enumerated;
+pub use factored::Factored;
+use factored::lowered;
 pub(crate) use discrete::is_discrete;
 pub use latents::{Latent, Support};
 pub(crate) use ports::{
@@ -82,6 +86,13 @@ pub struct Model {
     pub start: Vec<f64>,
     /// How far around the start the prior reaches.
     pub start_scale: Vec<f64>,
+    /// Discrete variables that are not summed out.
+    pub factored: Vec<Factored>,
+    /// Their elements, whose weights stand among the coordinates.
+    pub categories: Arc<[Category]>,
+    /// Whether the log joint holds only where every weight is zero or one; otherwise it is linear in the weights of each
+    /// element, and so the expectation under independent categorical factors.
+    pub is_relaxed: bool,
 }
 
 /// A log density that still depends on discrete variables.
@@ -90,6 +101,8 @@ struct Factor {
     value: Value,
     /// The discrete variable whose own probabilities these are.
     owner: Option<VariableId>,
+    /// The variable whose term it belongs to.
+    source: VariableId,
 }
 
 /// A discrete latent variable's place in a probing program: the adjoint of `value` is the posterior of its values.
@@ -111,6 +124,14 @@ struct Lowering<'a> {
     nodes: HashMap<(NodeId, View), Value>,
     variables: HashMap<(VariableId, View), Value>,
     enumerated: Vec<Enumerated>,
+    /// Discrete variables that shall keep factors of their own.
+    kept: Vec<VariableId>,
+    /// Those that do.
+    factored: Vec<Factored>,
+    /// Those that turned out to need them.
+    too_many: Vec<VariableId>,
+    /// Whether the log joint holds only where every weight is zero or one.
+    relaxed: bool,
     pending: Vec<Factor>,
     latents: Vec<Latent>,
     weights: Option<Arc<Vec<f64>>>,
@@ -133,20 +154,21 @@ struct Lowering<'a> {
 }
 
 impl Model {
-    /// The log joint with a probe for every discrete latent variable.
+    /// The log joint with a probe for every discrete latent variable that is summed out, and those that are not.
     ///
     /// # Errors
     /// As [`Model::new`].
-    pub fn probing(graph: &Graph) -> Result<(Program, Vec<Probe>), SgviError> {
-        let mut lowering = Lowering::new(graph)?;
-        lowering.probes = Some(Vec::new());
-        lowering.add_latents()?;
-        for v in 0..graph.variables.len() {
-            lowering.add_density(VariableId(v))?;
-        }
-        lowering.eliminate()?;
+    pub fn probing(graph: &Graph) -> Result<(Program, Vec<Probe>, Vec<Factored>), SgviError> {
+        let (lowering, ()) = lowered(graph, |lowering| {
+            lowering.probes = Some(Vec::new());
+            lowering.add_latents()?;
+            for v in 0..graph.variables.len() {
+                lowering.add_density(VariableId(v))?;
+            }
+            lowering.eliminate()
+        })?;
         let dimension = lowering.start.len();
-        Ok((lowering.b.finish(dimension), lowering.probes.unwrap_or_default()))
+        Ok((lowering.b.finish(dimension), lowering.probes.unwrap_or_default(), lowering.factored))
     }
 
     /// Compiles a graph.
@@ -154,14 +176,16 @@ impl Model {
     /// # Errors
     /// What this engine cannot treat, naming the variable; data that cannot be read.
     pub fn new(graph: &Graph) -> Result<Self, SgviError> {
-        let mut lowering = Lowering::new(graph)?;
-        lowering.shuffle();
-        lowering.add_latents()?;
-        for v in 0..graph.variables.len() {
-            lowering.add_density(VariableId(v))?;
-        }
-        lowering.eliminate()?;
+        let (lowering, ()) = lowered(graph, |lowering| {
+            lowering.shuffle();
+            lowering.add_latents()?;
+            for v in 0..graph.variables.len() {
+                lowering.add_density(VariableId(v))?;
+            }
+            lowering.eliminate()
+        })?;
         let mut read_out = Lowering::new(graph)?;
+        read_out.kept.clone_from(&lowering.kept);
         read_out.add_latents()?;
         let outputs = read_out.outputs()?;
         let finish = |l: Lowering| {
@@ -170,6 +194,7 @@ impl Model {
         };
         let (latents, is_point, owner) = (lowering.latents.clone(), lowering.is_point.clone(), lowering.owner.clone());
         let (start, start_scale) = (lowering.start.clone(), lowering.start_scale.clone());
+        let (factored, categories, is_relaxed) = (lowering.factored.clone(), lowering.categories(), lowering.relaxed);
         Ok(Self {
             program: finish(lowering),
             read_out: finish(read_out),
@@ -179,6 +204,9 @@ impl Model {
             owner,
             start,
             start_scale,
+            factored,
+            categories,
+            is_relaxed,
         })
     }
 }
@@ -201,6 +229,10 @@ impl<'a> Lowering<'a> {
             nodes: HashMap::new(),
             variables: HashMap::new(),
             enumerated: Vec::new(),
+            kept: Vec::new(),
+            factored: Vec::new(),
+            too_many: Vec::new(),
+            relaxed: false,
             pending: Vec::new(),
             latents: Vec::new(),
             weights,

@@ -175,6 +175,11 @@ impl Lowering<'_> {
             }
             IndexSource::Gate(gate) => {
                 let (variable, look_up) = self.gate(*gate)?;
+                if let Some(e) = self.enumerated.iter().find(|e| e.variable == variable).cloned()
+                    && let Some(value) = self.averaged_gate(&base, label, &e, look_up)?
+                {
+                    return Ok(value);
+                }
                 if self.enumerated.iter().any(|e| e.variable == variable && e.joined.is_empty()) {
                     let to = self.enumeration_label(variable, look_up)?;
                     return Ok(relabel(&base, label, to));

@@ -7,6 +7,7 @@ use vi_model::graph::{Graph, NodeId, VariableId};
 
 use super::discrete::is_discrete;
 use super::latents::Support;
+use super::factored::lowered;
 use super::{Lowering, Model};
 use crate::error::SgviError;
 use crate::tape::{Program, Shape, Value};
@@ -30,7 +31,7 @@ pub(super) struct ByRow {
 
 /// For each variable the terms in which it stands: its own and its children's; terms from which discrete variables have
 /// been summed out count as one.
-pub fn terms_touched(graph: &Graph) -> Vec<Vec<usize>> {
+pub fn terms_touched(graph: &Graph, model: &Model) -> Vec<Vec<usize>> {
     let n = graph.variables.len();
     let parents: Vec<Vec<VariableId>> = graph
         .variables
@@ -42,7 +43,9 @@ pub fn terms_touched(graph: &Graph) -> Vec<Vec<usize>> {
             nodes.into_iter().flat_map(|node| graph.variables_of(node)).collect()
         })
         .collect();
-    let summed = |v: usize| is_discrete(&graph.variables[v].distribution) && graph.variables[v].observed.is_none();
+    let kept = |v: usize| model.factored.iter().any(|f| f.variable.0 == v);
+    let summed =
+        |v: usize| is_discrete(&graph.variables[v].distribution) && graph.variables[v].observed.is_none() && !kept(v);
     let together: Vec<usize> = (0..n).filter(|&t| summed(t) || parents[t].iter().any(|p| summed(p.0))).collect();
     (0..n)
         .map(|v| {
@@ -66,16 +69,17 @@ impl RowTerms {
         if !model.program.chunkable || graph.counts.is_some() || !model.latents.iter().any(|l| l.rows) {
             return Ok(None);
         }
-        let mut l = Lowering::new(graph)?;
-        let mut by_row = ByRow::default();
-        // The log Jacobians of row-level variables are not by row.
-        by_row.whole.extend(model.latents.iter().filter(|l| l.support != Support::Real).map(|l| l.variable.0));
-        l.by_row = Some(by_row);
-        l.add_latents()?;
-        for v in (0..graph.variables.len()).map(VariableId) {
-            l.add_density(v)?;
-        }
-        l.eliminate()?;
+        let (mut l, ()) = lowered(graph, |l| {
+            let mut by_row = ByRow::default();
+            // The log Jacobians of row-level variables are not by row.
+            by_row.whole.extend(model.latents.iter().filter(|l| l.support != Support::Real).map(|l| l.variable.0));
+            l.by_row = Some(by_row);
+            l.add_latents()?;
+            for v in (0..graph.variables.len()).map(VariableId) {
+                l.add_density(v)?;
+            }
+            l.eliminate()
+        })?;
         l.b.program.dimension = l.owner.len();
         let Some(ByRow { mut values, whole }) = l.by_row else { return Ok(None) };
         values.retain(|term, _| !whole.contains(term));
