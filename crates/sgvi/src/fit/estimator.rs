@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::categories::Category;
 use super::gaussian::{Gaussian, Root, SharedBasis};
 use super::local_terms::LocalTerms;
-use super::objective::{Chart, MeanScale, moments};
+use super::objective::{Chart, MeanScale, moments, no_moments};
 use crate::tape::{Evaluation, Evaluator};
 
 /// Numbers of points that are evaluated at a time.
@@ -150,7 +150,7 @@ impl Estimator {
                     for c in q.free.iter().copied().chain(q.categories.iter().flat_map(Category::range)) {
                         mean[c] = 0.0;
                     }
-                    let (_, zero) = moments(&q, &[], &[], 1);
+                    let zero = no_moments(&q);
                     let path = chart.pull_back(x, &mean, &zero, false);
                     out.iter_mut().zip(path).for_each(|(o, p)| *o += p);
                 }

@@ -1,33 +1,47 @@
-//! Log weights for each coordinate from the terms that its variable touches: the score-function gradient Rao–Blackwellised
-//! over variables and rows (Ranganath, Gerrish & Blei 2014, equation 5).
+//! Log weights for each coordinate from the terms that its element touches: the score-function gradient Rao–Blackwellised
+//! over variables, rows and plates (Ranganath, Gerrish & Blei 2014, equation 5).
 
 use vi_model::graph::Graph;
 
 use crate::error::SgviError;
-use crate::lower::Model;
-use crate::lower::touched::{RowTerms, terms_touched};
+use crate::lower::touched::{CellTerms, Touched};
+use crate::lower::{Latent, Model, Support};
 use crate::predict::operations::slice;
-use crate::tape::Evaluator;
+use crate::tape::{Evaluator, Value};
 
 /// Terms of one coordinate.
 #[derive(Debug, Clone, Default)]
 struct Own {
     /// Terms that count whole.
     terms: Vec<usize>,
-    /// Terms of which only one row's part counts, as positions among the row values.
-    by_row: Vec<usize>,
-    row: usize,
+    /// Terms of which only some cells count: the term's position among those kept by cell, and the cells.
+    cells: Vec<(usize, Vec<u32>)>,
 }
 
 /// For each coordinate of a mean-field approximation, the parts of the log joint that depend on it.
 ///
 /// The others are constant given the remaining coordinates, so that their product with the coordinate's score is zero on
-/// average: without them the gradient has the same mean and less variance.
+/// average: without them the gradient has the same mean and less variance. Of a term over rows only those rows count that
+/// have, or look up, the coordinate's element.
 #[derive(Debug)]
 pub struct LocalTerms {
     own: Vec<Own>,
-    rows: Option<(Evaluator, Vec<crate::tape::Value>)>,
+    by_cell: Option<(Evaluator, Vec<Value>)>,
     num_rows: usize,
+}
+
+/// Elements of a variable (rows first) that a coordinate belongs to.
+fn elements(latent: &Latent, at: usize) -> std::ops::Range<usize> {
+    let (row, inside) = (at / latent.width.max(1), at % latent.width.max(1));
+    let first = row * latent.elements;
+    match latent.support {
+        // Elements share coordinates.
+        Support::Ordered { .. } | Support::NormalGamma | Support::NormalWishart(_) => first..first + latent.elements,
+        _ => {
+            let element = first + inside / (latent.width / latent.elements.max(1)).max(1);
+            element..element + 1
+        }
+    }
 }
 
 impl LocalTerms {
@@ -36,25 +50,48 @@ impl LocalTerms {
     /// # Errors
     /// As [`Model::new`].
     pub fn new(graph: &Graph, model: &Model) -> Result<Self, SgviError> {
-        let touched = terms_touched(graph, model);
-        let row_terms = RowTerms::new(graph, model)?;
+        let touched = Touched::new(graph, model);
         let mut own: Vec<Own> =
-            model.owner.iter().map(|v| Own { terms: touched[*v].clone(), ..Own::default() }).collect();
-        let mut rows = None;
-        if let Some(RowTerms { program, values }) = row_terms {
+            model.owner.iter().map(|v| Own { terms: touched.terms[*v].clone(), ..Own::default() }).collect();
+        let mut by_cell = None;
+        if let Some(CellTerms { program, values }) = CellTerms::new(graph, model)? {
             let mut kept: Vec<usize> = values.keys().copied().collect();
             kept.sort_unstable();
-            for latent in model.latents.iter().filter(|l| l.rows && l.width > 0) {
-                for (at, own) in own[latent.offset..latent.offset + latent.count].iter_mut().enumerate() {
-                    own.row = at / latent.width;
-                    own.by_row = (0..kept.len()).filter(|k| own.terms.contains(&kept[*k])).collect();
-                    own.terms.retain(|t| !kept.contains(t));
+            let mut give = |v: usize, coordinates: &[(usize, std::ops::Range<usize>)]| -> Result<(), SgviError> {
+                for (at, term) in kept.iter().enumerate().filter(|(_, t)| touched.terms[v].contains(t)) {
+                    let Some(cells) = touched.cells(graph, v, *term)? else { continue };
+                    for (coordinate, elements) in coordinates {
+                        let mut all: Vec<u32> = cells[elements.clone()].concat();
+                        all.sort_unstable();
+                        all.dedup();
+                        own[*coordinate].terms.retain(|t| t != term);
+                        own[*coordinate].cells.push((at, all));
+                    }
                 }
+                Ok(())
+            };
+            for latent in model.latents.iter().filter(|l| l.width > 0) {
+                let plates = &graph.variable(latent.variable).plates;
+                if plates.is_empty() {
+                    continue;
+                }
+                let count: usize = plates.iter().map(|a| graph.axis(*a).size).product();
+                let rows = if latent.rows { model.program.num_rows } else { 1 };
+                let latent = Latent { elements: count / rows.max(1), ..latent.clone() };
+                let places: Vec<_> =
+                    (0..latent.count).map(|at| (latent.offset + at, elements(&latent, at))).collect();
+                give(latent.variable.0, &places)?;
+            }
+            for factored in model.factored.iter().filter(|f| !f.plates.is_empty()) {
+                let places: Vec<_> = (0..factored.known.len() * factored.size)
+                    .map(|at| (factored.offset + at, at / factored.size..at / factored.size + 1))
+                    .collect();
+                give(factored.variable.0, &places)?;
             }
             let values = kept.iter().map(|t| values[t].clone()).collect();
-            rows = Some((Evaluator::new(program), values));
+            by_cell = Some((Evaluator::new(program), values));
         }
-        Ok(Self { own, rows, num_rows: model.program.num_rows })
+        Ok(Self { own, by_cell, num_rows: model.program.num_rows })
     }
 
     /// log p − log q of the parts that depend on each of some coordinates, `[draws, coordinates]`; `terms` are the log joint's,
@@ -68,26 +105,37 @@ impl LocalTerms {
         draws: usize,
     ) -> Vec<f64> {
         let (k, num_terms) = (coordinates.len(), terms.len() / draws.max(1));
-        let mut by_row = Vec::new();
         let n = self.num_rows;
-        if let Some((evaluator, values)) = &self.rows {
-            by_row.resize(draws * values.len() * n, 0.0);
+        let mut offsets = vec![0];
+        let mut by_cell = Vec::new();
+        if let Some((evaluator, values)) = &self.by_cell {
+            for value in values {
+                offsets.push(offsets[offsets.len() - 1] + value.shape.elements(n));
+            }
+            let width = offsets[values.len()];
+            by_cell.resize(draws * width, 0.0);
             evaluator.visit(theta, draws, n, |from, frame| {
                 for d in 0..frame.draws {
                     for (at, value) in values.iter().enumerate() {
-                        let to = ((from + d) * values.len() + at) * n;
-                        by_row[to..to + n].copy_from_slice(slice(evaluator.program(), frame, value, d));
+                        let to = (from + d) * width;
+                        by_cell[to + offsets[at]..to + offsets[at + 1]]
+                            .copy_from_slice(slice(evaluator.program(), frame, value, d));
                     }
                 }
             });
         }
-        let count = self.rows.as_ref().map_or(0, |r| r.1.len());
+        let width = offsets[offsets.len() - 1];
         let mut out = Vec::with_capacity(draws * k);
         for s in 0..draws {
+            let values = &by_cell[s * width..(s + 1) * width];
             for (i, c) in coordinates.iter().enumerate() {
                 let own = &self.own[*c];
                 let whole: f64 = own.terms.iter().map(|t| terms[s * num_terms + t]).sum();
-                let parts: f64 = own.by_row.iter().map(|at| by_row[(s * count + at) * n + own.row]).sum();
+                let parts: f64 = own
+                    .cells
+                    .iter()
+                    .flat_map(|(at, cells)| cells.iter().map(|cell| values[offsets[*at] + *cell as usize]))
+                    .sum();
                 out.push(whole + parts + surprise[s * k + i]);
             }
         }

@@ -21,4 +21,6 @@ pub mod save;
 pub mod search;
 pub mod stochastic;
 #[cfg(test)]
+mod factored_tests;
+#[cfg(test)]
 mod tests;

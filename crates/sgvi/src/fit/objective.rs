@@ -174,6 +174,16 @@ fn lower(x: &[f64], k: usize) -> DMatrix<f64> {
     c
 }
 
+/// Zeros in the form of E[∇ log p · εᵀ].
+pub fn no_moments(q: &Gaussian) -> DMatrix<f64> {
+    let k = q.free.len();
+    match &q.root {
+        Root::Diagonal(_) => DMatrix::zeros(k, 1),
+        Root::Cholesky(_) => DMatrix::zeros(k, k),
+        Root::LowRank { u, .. } => DMatrix::zeros(k, 1 + u.ncols()),
+    }
+}
+
 /// E[∇ log p] and E[∇ log p · εᵀ] in the form that [`Chart::pull_back`] takes.
 pub fn moments(q: &Gaussian, gradients: &[f64], noise: &[f64], draws: usize) -> (Vec<f64>, DMatrix<f64>) {
     let (n, k, w) = (q.mean.len(), q.free.len(), q.noise_dimension());
@@ -182,11 +192,7 @@ pub fn moments(q: &Gaussian, gradients: &[f64], noise: &[f64], draws: usize) -> 
     for g in gradients.chunks(n.max(1)) {
         mean.iter_mut().zip(g).for_each(|(m, g)| *m += g * scale);
     }
-    let mut root = match &q.root {
-        Root::Diagonal(_) => DMatrix::zeros(k, 1),
-        Root::Cholesky(_) => DMatrix::zeros(k, k),
-        Root::LowRank { u, .. } => DMatrix::zeros(k, 1 + u.ncols()),
-    };
+    let mut root = no_moments(q);
     if let Root::Cholesky(_) = q.root {
         let chosen: Vec<f64>;
         let g = if k == n {

@@ -284,3 +284,44 @@ fn own_terms_have_the_same_mean_and_less_variance() {
         assert!(less < 0.5 * more, "{control_variate:?}: {less} {more}");
     }
 }
+
+/// A level's gradient uses only the rows that look it up: its noise does not grow with the number of groups.
+#[test]
+fn a_level_uses_the_rows_that_look_it_up() {
+    let noise = |groups: usize| -> f64 {
+        let list = |f: &dyn Fn(usize) -> f64| (0..3 * groups).map(|i| f(i).to_string()).collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "[data.values]\ny = [{}]\ng = [{}]\n[plates]\nrow = \"rows\"\ngroup = {{ levels = \"g\" }}
+[variables.level]\nplates = [\"group\"]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0
+[variables.scale]\nplates = [\"group\"]\ndistribution = \"gamma\"\nshape = 3.0\nrate = 3.0
+[variables.x]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"level[g]\"\nsd = \"scale[g]\"\nobserved = \"y\"\n",
+            list(&|i| (i / groups) as f64 - 1.0),
+            list(&|i| (i % groups) as f64)
+        );
+        let graph = graph(&text);
+        let model = Model::new(&graph).unwrap();
+        let evaluator = Evaluator::new(Arc::clone(&model.program));
+        let n = model.program.dimension;
+        let (mean, free, root) = (vec![0.0; n], (0..n).collect(), Root::Diagonal(vec![0.1; n]));
+        let origin = Gaussian { mean, free, root, categories: Arc::new([]) };
+        let chart = Chart { origin, mean_scale: MeanScale::Diagonal(vec![1.0; n]), blocks: None };
+        let x = chart.start();
+        let batch = Batch { rows: 0..model.program.num_rows, scale: 1.0 };
+        let local_terms = Some(Arc::new(LocalTerms::new(&graph, &model).unwrap()));
+        let mut scratch = Scratch { local_terms, ..Scratch::default() };
+        let estimator =
+            Estimator { gradient: GradientEstimator::ScoreFunction, control_variate: ControlVariate::LeaveOneOut };
+        let (repetitions, draws) = (2000, 10);
+        // The first level is in the same rows whatever the number of groups.
+        let (mut sum, mut square) = (0.0, 0.0);
+        for r in 0..repetitions {
+            let noise = noise::independent(r, draws, n);
+            let g = estimator.gradient(&evaluator, &chart, &x, &noise, draws, &batch, &mut scratch)[0];
+            sum += g;
+            square += g * g;
+        }
+        square / repetitions as f64 - (sum / repetitions as f64).powi(2)
+    };
+    let (few, many) = (noise(2), noise(30));
+    assert!((many / few - 1.0).abs() < 0.3, "{few} {many}");
+}

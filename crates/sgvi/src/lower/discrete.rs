@@ -209,7 +209,7 @@ impl Lowering<'_> {
         if self.predictive.is_some() {
             return self.finish_row(value, &own);
         }
-        if self.keep_by_row(v, value, &own) || self.keep_port_term(v, value, &own) {
+        if self.keep_by_cell(v, value, &own) || self.keep_port_term(v, value, &own) {
             return;
         }
         let mut multiplicity: f64 = own.axes.iter().filter(|a| !value.shape.has(a.0)).map(|a| a.1 as f64).product();

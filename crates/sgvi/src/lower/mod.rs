@@ -15,6 +15,8 @@ mod predictive;
 mod shuffle;
 mod start;
 #[cfg(test)]
+mod factored_tests;
+#[cfg(test)]
 mod tests;
 pub mod touched;
 mod truncation;
@@ -147,8 +149,8 @@ struct Lowering<'a> {
     filled: HashMap<VariableId, Value>,
     /// For programs over new rows.
     predictive: Option<predictive::Predictive>,
-    /// For programs that give terms by row.
-    by_row: Option<touched::ByRow>,
+    /// For programs that give terms by cell.
+    by_cell: Option<touched::ByCell>,
     /// For programs that read what networks compute.
     ports: Option<ports::Ports>,
 }
@@ -244,7 +246,7 @@ impl<'a> Lowering<'a> {
             filled: HashMap::new(),
             probes: None,
             predictive: None,
-            by_row: None,
+            by_cell: None,
             ports: None,
         })
     }

@@ -205,7 +205,10 @@ impl Lowering<'_> {
     }
 
     pub(super) fn stream(&self, v: VariableId) -> Stream {
-        Stream { seed: derive_seed(self.predictive.as_ref().map_or(0, |p| p.settings.seed), v.0 as u64) }
+        Stream {
+            seed: derive_seed(self.predictive.as_ref().map_or(0, |p| p.settings.seed), v.0 as u64),
+            by_row: self.graph.is_local(v),
+        }
     }
 
     /// Makes the value of a variable available, its parents' first.

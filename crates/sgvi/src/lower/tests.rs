@@ -373,11 +373,14 @@ side = {{ axes = [\"kind\"], values = [0.4, 0.6] }}\n[plates]\nrow = \"rows\"\nb
     let found = evaluate(&model(&table), &r, 1).values[0];
     assert!((found - exact - prior).abs() < 1e-12, "{found} {exact}");
     check_gradient(&table);
-    // Too many configurations are refused, with their number.
+    // Too many configurations keep factors of their own, unless that is refused.
     let many = block.replace("node = 4", "node = 40");
     let graph = vi_model::load_str(&many, "test.toml", Path::new(".")).unwrap();
+    assert_eq!(Model::new(&graph).unwrap().categories.len(), 40);
+    let exactly = many.replace("distribution = \"categorical\"", "distribution = \"categorical\"\nmarginalized = true");
+    let graph = vi_model::load_str(&exactly, "test.toml", Path::new(".")).unwrap();
     let error = Model::new(&graph).unwrap_err().to_string();
-    assert!(error.contains("40 of its elements") && error.contains("cavi"), "{error}");
+    assert!(error.contains("40 of its elements") && error.contains("marginalized"), "{error}");
 }
 
 /// Elements that a `dot` sums, with and without rows, and a number looked up by a column.

@@ -25,12 +25,16 @@ pub(crate) fn slice<'a>(program: &'a Program, frame: &'a Frame, value: &Value, d
 pub(crate) struct Stream {
     /// The seed of the variable.
     pub(crate) seed: u64,
+    /// Whether it is drawn for each row.
+    pub(crate) by_row: bool,
 }
 
 impl Stream {
     fn generator(self, program: &Program, frame: &Frame, theta: &[f64], draw: usize) -> ChaCha8Rng {
         let number = theta[(draw + 1) * program.dimension - 1] as u64;
-        ChaCha8Rng::seed_from_u64(derive_seed(derive_seed(self.seed, number), frame.start as u64))
+        // What stands outside the rows is drawn once for all of them, in whatever chunks they come.
+        let chunk = if self.by_row { frame.start as u64 } else { 0 };
+        ChaCha8Rng::seed_from_u64(derive_seed(derive_seed(self.seed, number), chunk))
     }
 }
 
