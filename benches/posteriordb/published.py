@@ -1,7 +1,6 @@
 """Compares `sgvi` on the original data of posteriordb with the figures that posteriordb publishes of its reference draws.
 
-    Rscript -e 'for (n in c("kidiq", "wells", "radon")) write.csv(get(n, "package:rstanarm"), paste0(n, ".csv"), row.names = FALSE)' \
-        -e 'NULL' --default-packages=base,utils,rstanarm
+    Rscript -e 'library(rstanarm); for (n in c("kidiq", "wells", "radon")) write.csv(get(n), paste0(n, ".csv"), row.names = FALSE)'
     python published.py --data FOLDER --sgvi PATH [--write published.md]
 
 The data are those of Gelman & Hill (2007) as the R package rstanarm holds them; they are not shipped here. Full-rank and
@@ -62,12 +61,12 @@ def main():
         with tempfile.TemporaryDirectory() as place:
             path = pathlib.Path(place) / "model.toml"
             path.write_text(text(folder, *parts))
-            command = [arguments.sgvi, "run", str(path), "--quiet", "--no-plot", "--family", "full-rank", "--output", place]
+            command = [arguments.sgvi, "run", str(path), "--quiet", "--no-plot", "--family", "full-rank", "--output", str(pathlib.Path(place) / "run")]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode not in (0, 1):
                 raise SystemExit(done.stderr)
-            posterior = json.loads((pathlib.Path(place) / "posterior.json").read_text())
-            summary = json.loads((pathlib.Path(place) / "summary.json").read_text())
+            posterior = json.loads((pathlib.Path(place) / "run" / "posterior.json").read_text())
+            summary = json.loads((pathlib.Path(place) / "run" / "summary.json").read_text())
         shift = ratio = None
         square = 0.0
         for key, value in wanted["mean_square"].items():

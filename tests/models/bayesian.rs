@@ -96,6 +96,23 @@ fn a_model_of_both_engines() {
     close(fit.summary["log_evidence"].as_f64().expect("a number"), -7.185_387, 1e-3);
 }
 
+/// Too many blocks of 34 people for a sum: categorical factors as in coordinate ascent, whose ELBO is −203.960 with beta and
+/// Dirichlet factors beside them.
+#[test]
+fn a_block_model_of_both_engines() {
+    let fit = run("stochastic-block-model", &["--restarts", "1"], -203.960, 0.03);
+    assert!(fit.elbo() < -203.95);
+    let (block, rate) = (fit.parameter("block", "probabilities"), fit.mean("tie_rate"));
+    assert_eq!(block.len(), 2 * 34);
+    // The five who know most others, whatever their block is called.
+    let of = |person: usize| usize::from(block[2 * person + 1] > 0.5);
+    let hub = of(0);
+    let hubs = (0..34).filter(|p| of(*p) == hub).count();
+    assert!((4..=6).contains(&hubs), "{hubs}");
+    close(rate[3 * hub], 0.50, 0.02);
+    close(rate[3 - 3 * hub], 0.050, 0.005);
+}
+
 /// The same seed gives the same bits on one thread and on two; another seed another trace.
 #[test]
 fn threads_do_not_matter() {

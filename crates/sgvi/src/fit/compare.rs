@@ -84,12 +84,11 @@ pub fn compare(graph: &Graph, draws: usize, repetitions: usize) -> Result<Vec<Ro
             }
             let estimator = Estimator { gradient, control_variate };
             let (mut mean, mut square) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-            let mut scratch =
-                Scratch {
-                    local_terms: own.then(|| std::sync::Arc::clone(&local_terms)),
-                    is_relaxed: model.is_relaxed,
-                    ..Scratch::default()
-                };
+            let mut scratch = Scratch {
+                local_terms: own.then(|| std::sync::Arc::clone(&local_terms)),
+                is_relaxed: model.is_relaxed,
+                ..Scratch::default()
+            };
             for r in 0..repetitions {
                 let seed = derive_seed(seed, 40_000_000 + (at * repetitions + r) as u64);
                 scratch.seed = derive_seed(seed, 1);

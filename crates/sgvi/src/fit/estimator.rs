@@ -68,8 +68,7 @@ impl Estimator {
         q.transform(noise, &mut scratch.theta);
         let score = self.gradient == GradientEstimator::ScoreFunction;
         let sampled = !q.categories.is_empty() && (score || scratch.is_relaxed);
-        let surprise_of_values =
-            if sampled { q.draw_values(&mut scratch.theta, scratch.seed) } else { Vec::new() };
+        let surprise_of_values = if sampled { q.draw_values(&mut scratch.theta, scratch.seed) } else { Vec::new() };
         let needs = !score || k < n;
         evaluator.evaluate_rows(&scratch.theta, draws, batch.rows.clone(), batch.scale, needs, &mut scratch.evaluation);
         if sampled && !score {
@@ -121,9 +120,12 @@ impl Estimator {
                 // The free coordinates, then the elements of categorical factors by their first ones.
                 let local = scratch.local_terms.as_ref().filter(|_| diagonal && batch.scale == 1.0).map(|local| {
                     let terms = &scratch.evaluation.terms;
-                    let units: Vec<usize> = q.free.iter().copied().chain(q.categories.iter().map(|c| c.offset)).collect();
+                    let units: Vec<usize> =
+                        q.free.iter().copied().chain(q.categories.iter().map(|c| c.offset)).collect();
                     let surprise: Vec<f64> = (0..draws)
-                        .flat_map(|s| surprise[s * k..(s + 1) * k].iter().chain(&surprise_of_values[s * m..(s + 1) * m]))
+                        .flat_map(|s| {
+                            surprise[s * k..(s + 1) * k].iter().chain(&surprise_of_values[s * m..(s + 1) * m])
+                        })
                         .copied()
                         .collect();
                     local.log_weights(&scratch.theta, &units, terms, &surprise, draws)
@@ -182,7 +184,10 @@ fn local_expectations(evaluator: &Evaluator, q: &Gaussian, draws: usize, batch: 
             for k in 0..category.size {
                 let at = points.len() + category.offset;
                 points.extend_from_slice(theta);
-                points[at..at + category.size].iter_mut().enumerate().for_each(|(j, w)| *w = f64::from(u8::from(j == k)));
+                points[at..at + category.size]
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(j, w)| *w = f64::from(u8::from(j == k)));
                 places.push(s * n + category.offset + k);
                 if places.len() == most {
                     evaluate(&mut points, &mut places);

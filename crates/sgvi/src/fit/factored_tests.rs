@@ -135,7 +135,12 @@ fn the_gradient_is_that_of_the_elbo() {
 }
 
 /// Mean and variance over repetitions of an estimator's gradient.
-fn moments(model: &Model, estimator: Estimator, own: Option<Arc<LocalTerms>>, repetitions: u32) -> (Vec<f64>, Vec<f64>) {
+fn moments(
+    model: &Model,
+    estimator: Estimator,
+    own: Option<Arc<LocalTerms>>,
+    repetitions: u32,
+) -> (Vec<f64>, Vec<f64>) {
     let evaluator = Evaluator::new(Arc::clone(&model.program));
     let chart = chart(model);
     let x = chart.start();

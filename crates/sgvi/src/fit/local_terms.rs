@@ -78,8 +78,7 @@ impl LocalTerms {
                 let count: usize = plates.iter().map(|a| graph.axis(*a).size).product();
                 let rows = if latent.rows { model.program.num_rows } else { 1 };
                 let latent = Latent { elements: count / rows.max(1), ..latent.clone() };
-                let places: Vec<_> =
-                    (0..latent.count).map(|at| (latent.offset + at, elements(&latent, at))).collect();
+                let places: Vec<_> = (0..latent.count).map(|at| (latent.offset + at, elements(&latent, at))).collect();
                 give(latent.variable.0, &places)?;
             }
             for factored in model.factored.iter().filter(|f| !f.plates.is_empty()) {
@@ -118,8 +117,12 @@ impl LocalTerms {
                 for d in 0..frame.draws {
                     for (at, value) in values.iter().enumerate() {
                         let to = (from + d) * width;
-                        by_cell[to + offsets[at]..to + offsets[at + 1]]
-                            .copy_from_slice(slice(evaluator.program(), frame, value, d));
+                        by_cell[to + offsets[at]..to + offsets[at + 1]].copy_from_slice(slice(
+                            evaluator.program(),
+                            frame,
+                            value,
+                            d,
+                        ));
                     }
                 }
             });

@@ -8,6 +8,8 @@ pub mod climb;
 pub mod compare;
 pub mod curvature;
 pub mod estimator;
+#[cfg(test)]
+mod factored_tests;
 pub mod gaussian;
 pub mod lbfgs;
 pub mod local_terms;
@@ -20,7 +22,5 @@ pub mod run;
 pub mod save;
 pub mod search;
 pub mod stochastic;
-#[cfg(test)]
-mod factored_tests;
 #[cfg(test)]
 mod tests;

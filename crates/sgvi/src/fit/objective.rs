@@ -250,7 +250,15 @@ pub struct Objective<'a> {
 impl<'a> Objective<'a> {
     /// With given standard normals.
     pub fn new(evaluator: &'a Evaluator, noise: Vec<f64>, draws: usize) -> Self {
-        Self { evaluator, noise, draws, theta: Vec::new(), evaluation: Evaluation::default(), slopes: Vec::new(), standard_error: f64::NAN }
+        Self {
+            evaluator,
+            noise,
+            draws,
+            theta: Vec::new(),
+            evaluation: Evaluation::default(),
+            slopes: Vec::new(),
+            standard_error: f64::NAN,
+        }
     }
 
     /// Minus the ELBO at x and its gradient.

@@ -246,8 +246,11 @@ impl<'a> Search<'a> {
         self.stage = stage;
         let scale = curvature::scales(&q, &self.scale);
         let seed = derive_seed(self.settings.seed, 200 + stage as u64);
-        let whitening =
-            if curvature::is_affordable(&q) { Whitening::new(self.model, self.evaluator, &q, &scale, seed)? } else { None };
+        let whitening = if curvature::is_affordable(&q) {
+            Whitening::new(self.model, self.evaluator, &q, &scale, seed)?
+        } else {
+            None
+        };
         if whitening.is_none() {
             self.check_growth(&q)?;
         }

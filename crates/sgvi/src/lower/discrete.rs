@@ -124,7 +124,14 @@ impl Lowering<'_> {
         let values = self.b.data(shape, values);
         self.variables.insert((v, View::Plain), values);
         let mask = mask.map(|m| m.0);
-        self.enumerated.push(Enumerated { variable: v, label: (label, size), look_ups: Vec::new(), mask, joined, weights: None });
+        self.enumerated.push(Enumerated {
+            variable: v,
+            label: (label, size),
+            look_ups: Vec::new(),
+            mask,
+            joined,
+            weights: None,
+        });
         Ok(())
     }
 

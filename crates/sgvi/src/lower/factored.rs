@@ -42,10 +42,8 @@ pub(super) fn lowered<'a, T>(
     graph: &'a Graph,
     build: impl Fn(&mut Lowering<'a>) -> Result<T, SgviError>,
 ) -> Result<(Lowering<'a>, T), SgviError> {
-    let mut factored: Vec<VariableId> = (0..graph.variables.len())
-        .map(VariableId)
-        .filter(|v| graph.variable(*v).marginalized == Some(false))
-        .collect();
+    let mut factored: Vec<VariableId> =
+        (0..graph.variables.len()).map(VariableId).filter(|v| graph.variable(*v).marginalized == Some(false)).collect();
     loop {
         let mut lowering = Lowering::new(graph)?;
         lowering.kept.clone_from(&factored);
@@ -119,8 +117,7 @@ impl Lowering<'_> {
         self.is_point.extend(std::iter::repeat_n(true, count));
         self.start.extend(std::iter::repeat_n(0.0, count));
         self.start_scale.extend(std::iter::repeat_n(1.0, count));
-        let weights =
-            Value { source: Source::Latent(self.b.buffer(&shape, true, local)), shape: shape.clone() };
+        let weights = Value { source: Source::Latent(self.b.buffer(&shape, true, local)), shape: shape.clone() };
         let zero = self.b.constant(0.0);
         let operation = ScalarTransform {
             kind: ScalarTransformKind::Identity,

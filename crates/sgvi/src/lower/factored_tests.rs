@@ -101,10 +101,13 @@ fn check(kept: &[&str], text: &str) {
 }
 
 fn normal(mean: &str) -> String {
-    format!("[variables.x]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"{mean}\"\nsd = 1.0\nobserved = \"y\"\n")
+    format!(
+        "[variables.x]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"{mean}\"\nsd = 1.0\nobserved = \"y\"\n"
+    )
 }
 
-const DATA: &str = "[data.values]\nfrom = [0, 1, 2, 2, 3, 0]\nto = [1, 2, 2, 0, 1, 1]\ny = [0.3, -0.4, 1.1, 0.9, 2.0, -0.7]
+const DATA: &str =
+    "[data.values]\nfrom = [0, 1, 2, 2, 3, 0]\nto = [1, 2, 2, 0, 1, 1]\ny = [0.3, -0.4, 1.1, 0.9, 2.0, -0.7]
 g = [\"a\", \"b\", \"a\", \"b\", \"c\", \"c\"]\nu = [1.0, 2.0, -1.0, 0.5, 0.1, 0.3]\nv = [0.2, 0.4, 0.3, -0.7, 1.2, 0.6]
 h = [1, nan, nan, 0, nan, 1]\nside = { axes = [\"kind\"], values = [0.2, 0.5, 0.3] }
 [data.blocks]\nuv = [\"u\", \"v\"]\n[plates]\nrow = \"rows\"\nnode = 4\nblock = 2\nkind = 3\ngroup = { levels = \"g\" }

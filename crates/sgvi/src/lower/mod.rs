@@ -6,6 +6,8 @@ mod densities;
 mod discrete;
 mod draws;
 mod factored;
+#[cfg(test)]
+mod factored_tests;
 mod joint;
 mod latents;
 mod linear;
@@ -14,8 +16,6 @@ mod ports;
 mod predictive;
 mod shuffle;
 mod start;
-#[cfg(test)]
-mod factored_tests;
 #[cfg(test)]
 mod tests;
 pub mod touched;
@@ -31,9 +31,9 @@ use crate::fit::categories::Category;
 use crate::tape::{Program, Shape, Value};
 use builder::Builder;
 use discrete::Enumerated;
+pub(crate) use discrete::is_discrete;
 pub use factored::Factored;
 use factored::lowered;
-pub(crate) use discrete::is_discrete;
 pub use latents::{Latent, Support};
 pub(crate) use ports::{
     GeneratorModel, JointModel, Port, PortSource, gates_within, is_known, is_prior_term, network_axes,

@@ -477,6 +477,27 @@ mean = \"centre\"\nsd = 1.0\n[variables.centre]\ndistribution = \"normal\"\ndime
     assert!((apart.values[0] - same.values[0]).abs() < 1e-13, "{} {}", apart.values[0], same.values[0]);
 }
 
+/// Rows that are alike share their densities: a mixture of counts with a missing cell, over many rows.
+#[test]
+fn rows_that_are_alike_count_each() {
+    let counts: Vec<Option<u32>> = (0..60).map(|i| if i == 17 { None } else { Some(i * i % 5) }).collect();
+    let list: Vec<String> = counts.iter().map(|c| c.map_or("nan".to_owned(), |c| c.to_string())).collect();
+    let text = format!(
+        "[data.values]\nk = [{}]\n[plates]\nrow = \"rows\"\npart = 2
+[variables.m]\nplates = [\"part\"]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0
+[variables.z]\nplates = [\"row\"]\ndistribution = \"categorical\"\nprobabilities = [0.3, 0.7]
+[variables.x]\nplates = [\"row\"]\ndistribution = \"poisson\"\nlog_rate = \"m[z]\"\nobserved = \"k\"\n",
+        list.join(", ")
+    );
+    let m = [0.4, -0.7];
+    let found = evaluate(&model(&text), &m, 1).values[0];
+    let mass = |k: u32, m: f64| f64::from(k) * m - m.exp() - (1..=k).map(|i| f64::from(i).ln()).sum::<f64>();
+    let rows = counts.iter().flatten().map(|&k| (0.3 * mass(k, m[0]).exp() + 0.7 * mass(k, m[1]).exp()).ln());
+    let exact = rows.sum::<f64>() + m.iter().map(|m| normal(*m, 0.0)).sum::<f64>();
+    assert!((found - exact).abs() < 1e-11, "{found} {exact}");
+    check_gradient(&text);
+}
+
 /// Missing cells of vectors with a matrix are integrated out, and truncation counts observed cells only.
 #[test]
 fn missing_cells_have_no_density() {
