@@ -114,7 +114,7 @@ impl Globals {
                 VariationalFamily::FullRank => Root::Cholesky(DMatrix::identity(k, k)),
                 VariationalFamily::LowRank => Root::LowRank { sd: vec![1.0; k], u: DMatrix::zeros(k, rank) },
             };
-            let origin = Gaussian { mean: vec![0.0; n], free, root };
+            let origin = Gaussian { mean: vec![0.0; n], free, root, categories: std::sync::Arc::new([]) };
             let chart = Chart { origin, mean_scale: MeanScale::Diagonal(vec![1.0; n]), blocks: None };
             let spread = chart.dimension() - n;
             let view = layout.allocate("globals.mean_and_scale", &[k + spread], Initial::Constant(0.0));
@@ -159,7 +159,7 @@ impl Globals {
         let x = self.chart_parameters(layout, parameters);
         match &self.factor {
             Some(factor) => factor.chart.gaussian(&x),
-            None => Gaussian { mean: x, free: Vec::new(), root: Root::Diagonal(Vec::new()) },
+            None => Gaussian { mean: x, ..Gaussian::none() },
         }
     }
 

@@ -60,7 +60,8 @@ pub(super) fn gradients(arguments: &Arguments) -> Outcome {
         );
     }
     text.push_str(
-        "\nmax |t|: largest difference to the reparameterised mean in standard errors; the means agree below about 5\n",
+        "\nmax |t|: largest difference to the reparameterised mean in standard errors; the means agree below about 5\n\
+         own terms: each element's gradient uses only the terms and rows that it touches (under mean field, as every search begins)\n",
     );
     let stem = arguments.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let folder = arguments.output.clone().unwrap_or_else(|| PathBuf::from("runs").join(format!("{stem}-gradients")));
@@ -69,7 +70,7 @@ pub(super) fn gradients(arguments: &Arguments) -> Outcome {
         rows.iter().map(|r| (r.variance.iter().sum::<f64>() / r.variance.len() as f64).log10().max(LOWEST)).collect();
     let picture = intervals(&Intervals {
         title: "Variance of the gradient estimators",
-        x_label: "log₁₀ of the mean variance over the parameters (−12: none but rounding)",
+        x_label: "log₁₀ of the mean variance (−12: rounding alone)",
         names: &names,
         means: &variances,
         sds: &vec![0.0; names.len()],

@@ -68,8 +68,14 @@ pub(super) fn read_run(folder: &Path, model: Option<&Path>) -> Result<FinishedRu
         REFUSED
     };
     let path = folder.join(FILE);
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| failure(format!("{}: {error}; name the folder of a run that ended", path.display())))?;
+    let text = std::fs::read_to_string(&path).map_err(|error| {
+        let known = if folder.is_dir() { "holds no finished run of `sgvi`" } else { "is not a folder" };
+        failure(format!(
+            "{} {known}; name the folder to which `sgvi run` wrote ({}: {error})",
+            folder.display(),
+            path.display()
+        ))
+    })?;
     let value = serde_json::from_str(&text).map_err(|error| failure(format!("{}: {error}", path.display())))?;
     let (model_path, q) = from_json(&value).map_err(|error| failure(error.to_string()))?;
     let graph = load(model.unwrap_or(model_path.as_ref()))?;

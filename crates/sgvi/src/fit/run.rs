@@ -190,7 +190,7 @@ fn describe(record: &mut Record, graph: &Graph, model: &Model, q: &Gaussian, ass
     let family = graph.inference.family.unwrap_or_default().name();
     extra("family", json!(family));
     if assessment.verdict() != "good" {
-        extra("advice", json!(advice(family, assessment.verdict())));
+        extra("advice", json!(advice(family, assessment.verdict(), !q.categories.is_empty())));
     }
     record.posterior = posterior::entries(graph, model, q, Some(assessment), derive_seed(seed, 1_000_033));
 }
@@ -244,12 +244,17 @@ fn linear_response(record: &mut Record, graph: &Graph, model: &Model, evaluator:
     }
 }
 
-fn advice(family: &str, verdict: &str) -> String {
-    let other = if family == "full-rank" {
-        "another parametrisation (non-centred, or scaled covariates)"
+/// What to try where the verdict is not good; `with_factors` where discrete variables have factors of their own.
+fn advice(family: &str, verdict: &str, with_factors: bool) -> String {
+    let parametrisation = "another parametrisation (non-centred, or scaled covariates)";
+    let mut other = if family == "full-rank" {
+        parametrisation.to_owned()
     } else {
-        "family = \"full-rank\", or another parametrisation (non-centred, or scaled covariates)"
+        format!("family = \"full-rank\" (--family full-rank), or {parametrisation}")
     };
+    if with_factors {
+        other.push_str("; no family can follow dependence between discrete variables that are not summed out");
+    }
     match verdict {
         "usable" => format!(
             "the approximation is usable; the means corrected by importance sampling are better, and so may be {other}"

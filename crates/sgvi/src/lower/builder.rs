@@ -346,7 +346,8 @@ impl Builder {
         let n = self.program.num_rows;
         let by_row: Vec<usize> = (0..arguments.len()).filter(|a| arguments[*a].shape.rows).collect();
         let latent = arguments.iter().any(|a| !a.is_data());
-        if by_row.is_empty() || !latent || by_row.iter().any(|a| !arguments[*a].shape.axes.is_empty()) {
+        // Programs that are given other rows know nothing of these.
+        if self.eager || by_row.is_empty() || !latent || by_row.iter().any(|a| !arguments[*a].shape.axes.is_empty()) {
             return None;
         }
         let columns: Option<Vec<Arc<Vec<f64>>>> = by_row.iter().map(|a| self.numbers(&arguments[*a])).collect();

@@ -122,7 +122,7 @@ impl Lowering<'_> {
                 l.graph,
                 e.variable,
                 reason,
-                "leave out `marginalized`: each element then gets a factor of its own",
+                "without `marginalized = true`, and without amortised variables, each element gets a factor of its own",
             )
         };
         // Elements of all members, one after the other.
@@ -262,7 +262,7 @@ impl Lowering<'_> {
                     elements.len(),
                     label.1
                 ),
-                "leave out `marginalized`: each element then gets a factor of its own",
+                "without `marginalized = true`, and without amortised variables, each element gets a factor of its own",
             );
             let members: Vec<usize> = first.keys().copied().collect();
             return Err(self.keep_factors(&members, reason));

@@ -73,7 +73,16 @@ impl JointModel {
             Ok(l)
         };
         let mut l = start()?;
-        for v in (0..graph.variables.len()).map(VariableId).filter(|v| !elsewhere.contains(v)) {
+        let variables = (0..graph.variables.len()).map(VariableId);
+        if let Some(v) = variables.clone().find(|v| graph.variable(*v).marginalized == Some(false)) {
+            return Err(SgviError::unsupported(
+                graph,
+                v,
+                "beside amortised variables every discrete variable is summed out",
+                "leave out `marginalized`",
+            ));
+        }
+        for v in variables.filter(|v| !elsewhere.contains(v)) {
             let amortized = graph.variable(v).amortized.is_some();
             let chain = matches!(
                 graph.variable(v).distribution,
@@ -131,6 +140,9 @@ impl JointModel {
             owner,
             start,
             start_scale,
+            factored: Vec::new(),
+            categories: Arc::new([]),
+            is_relaxed: false,
         };
         let row_terms = terms.into_iter().map(|(v, value)| (VariableId(v), value)).collect();
         Ok(Self { model, ports: list, row_terms, values, row_data })
@@ -147,6 +159,9 @@ impl JointModel {
             owner: Vec::new(),
             start: Vec::new(),
             start_scale: Vec::new(),
+            factored: Vec::new(),
+            categories: Arc::new([]),
+            is_relaxed: false,
         };
         Self { model, ports: Vec::new(), row_terms: Vec::new(), values: HashMap::new(), row_data: Vec::new() }
     }
