@@ -426,11 +426,11 @@ fn predictions_of_the_fitted_rows_are_those_of_the_fit() {
             assert!((predicted - p).abs() < 1e-5, "row {row}, component {k}: {predicted} instead of {p}");
         }
     }
-    // The rows' scores are the rows' part of the ELBO.
+    // The rows' part of the ELBO is a lower bound on the sum of their log densities, and a close one.
     let terms = &json(&out.join("summary.json"))["elbo_terms"];
     let expected = terms["z"].as_f64().unwrap() + terms["x"].as_f64().unwrap();
-    let total: f64 = table["log_density_bound"].iter().sum();
-    assert!((total - expected).abs() < 1e-6 * expected.abs(), "{total} instead of {expected}");
+    let total: f64 = table["log_density"].iter().sum();
+    assert!(total > expected && total < expected + 0.05 * expected.abs(), "{total} instead of about {expected}");
 }
 
 #[test]

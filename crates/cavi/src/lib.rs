@@ -14,6 +14,7 @@ mod lower;
 mod plan;
 mod posterior;
 mod predict;
+mod predictive;
 mod program;
 mod rotate;
 mod save;
@@ -28,7 +29,7 @@ mod picture;
 pub use describe::{Coefficient, Description, FactorDescription, Gate, RowSum, Work, describe};
 pub use error::CaviError;
 pub use fit::{Ascent, FitError, executor, fit, fit_with};
-pub use predict::{GlobalState, PredictError, Prediction, RowExpression, with_predictors};
+pub use predict::{GlobalState, LogDensity, PredictError, Prediction, RowExpression, with_predictors};
 pub use save::{RowPosterior, SaveError};
 
 /// The README's code compiles.

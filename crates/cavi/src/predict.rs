@@ -45,6 +45,8 @@ pub struct RowExpression {
     pub name: String,
     /// Values per row.
     pub width: usize,
+    /// Names of the categories whose probabilities these are; empty where it is a number.
+    pub categories: Vec<String>,
     /// Posterior means, `[num_rows, width]`.
     pub means: Vec<f64>,
     /// Posterior standard deviations, `[num_rows, width]`.
@@ -60,18 +62,29 @@ pub struct Prediction {
     pub variables: Vec<(String, RowPosterior)>,
     /// The row-level expressions, such as `y.mean` of [`with_predictors`].
     pub expressions: Vec<RowExpression>,
-    /// A lower bound on each row's log predictive density log ∫ p(row | θ) q(θ) dθ, by Jensen's inequality and the row's own
-    /// factors, in nats; `None` where the rows hang together, as in chains.
+    /// Each row's log predictive density log ∫ p(row | θ) q(θ) dθ in nats, or a lower bound on it; `None` where the rows hang
+    /// together, as in chains.
     pub log_density: Option<Vec<f64>>,
+    /// Whether it is the density itself.
+    pub log_density_is: LogDensity,
+}
+
+/// What the log predictive densities of a prediction are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogDensity {
+    /// log ∫ p(row | θ) q(θ) dθ: in closed form, by a sum over categories, or by an integral over one number to ten digits.
+    Exact,
+    /// A lower bound, by Jensen's inequality and the row's own factors.
+    Bound,
 }
 
 /// The model with its observed row-level variables and their parameters as named expressions (`y`, `y.mean`, `y.rate`, …), so
 /// that a prediction reports them.
 ///
 /// An expression with the name of an observed variable is that variable's predictive distribution: the mean and standard
-/// deviation of a new value, its own noise and the uncertainty of all that it depends on included. They are exact under q
-/// for normal variables (also of joint variables, and as mixtures), Student's t, Poisson and Bernoulli variables by rate and
-/// probability; others are left out.
+/// deviation of a new value, its own noise and the uncertainty of all that it depends on included, and for a categorical one
+/// the probability of each category. They are exact under q for normal variables (also of joint variables, and as mixtures),
+/// Student's t, gamma, exponential, Poisson, Bernoulli and binomial variables; others are left out.
 ///
 /// Only parameters that are sums of products of variables can be reported; the others are left out.
 #[must_use]
@@ -160,7 +173,9 @@ impl Ascent {
             if !graph.rows.is_some_and(|r| derived.axes.contains(&r)) {
                 continue;
             }
-            let mut expression = RowExpression { name: derived.name.clone(), width: 0, means: vec![], sds: vec![] };
+            let categories = graph.variable_named(&derived.name).map_or_else(Vec::new, |v| other.categories(v));
+            let mut expression =
+                RowExpression { name: derived.name.clone(), width: 0, categories, means: vec![], sds: vec![] };
             for rows in chunks() {
                 let (means, sds) = engine.derived_moments(derived, rows.clone())?;
                 expression.width = means.len() / rows.len();
@@ -169,7 +184,24 @@ impl Ascent {
             }
             expressions.push(expression);
         }
-        Ok(Prediction { num_rows, variables, expressions, log_density: engine.row_scores(total)? })
+        for v in (0..graph.variables.len()).map(VariableId) {
+            let name = graph.variable(v).name.clone();
+            let mut expression = RowExpression { name, width: 0, categories: vec![], means: vec![], sds: vec![] };
+            for rows in chunks() {
+                let Some((means, sds)) = engine.success_moments(v, &rows)? else { break };
+                expression.width = means.len() / rows.len();
+                expression.sds.extend(sds);
+                expression.means.extend(means);
+            }
+            if expression.width > 0 {
+                expressions.push(expression);
+            }
+        }
+        let (log_density, log_density_is) = match engine.row_densities()? {
+            Some(exact) => (Some(exact), LogDensity::Exact),
+            None => (engine.row_scores(total)?, LogDensity::Bound),
+        };
+        Ok(Prediction { num_rows, variables, expressions, log_density, log_density_is })
     }
 }
 
@@ -229,7 +261,11 @@ mod tests {
     /// The rows' scores, weighted by their counts, against the ELBO terms of the row-level variables.
     fn scores_are_the_rows_terms(model: ModelBuilder, weights: &[f64]) {
         let (ascent, graph) = fitted(model);
-        let scores = ascent.predict(&graph.data).unwrap().log_density.unwrap();
+        let rows = ascent.for_rows(&graph.data).unwrap();
+        let scores = rows.engine.row_scores(total_rows(&graph).unwrap()).unwrap().unwrap();
+        if let Some(exact) = rows.engine.row_densities().unwrap() {
+            assert!(exact.iter().zip(&scores).all(|(e, s)| e >= s), "{exact:?} below the bounds {scores:?}");
+        }
         let total: f64 = scores.iter().zip(weights).map(|(s, w)| s * w).sum();
         let expected: f64 = ascent
             .elbo_terms()

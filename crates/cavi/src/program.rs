@@ -79,6 +79,13 @@ pub(crate) enum Source {
         /// Which power of the variable.
         power: i32,
     },
+    /// A natural parameter of a factor that is not of the rows: the coefficient of one of its statistics.
+    Natural {
+        /// The factor.
+        factor: FactorId,
+        /// Which of its statistics.
+        statistic: usize,
+    },
     /// Data that depend on the row (index into [`Program::data`]).
     Data(usize),
     /// A constant array (index into [`Program::constants`]).
@@ -331,14 +338,14 @@ impl Program {
             }
             Source::Moment { factor, .. } => self.factors[factor].local,
             Source::Data(_) => true,
-            Source::Constant(_) | Source::Summary(_) => false,
+            Source::Natural { .. } | Source::Constant(_) | Source::Summary(_) => false,
         }
     }
 
     /// Sizes of an operand's axes without the row.
     pub(crate) fn shape(&self, source: Source) -> Vec<usize> {
         match source {
-            Source::Statistic { factor, statistic } => {
+            Source::Statistic { factor, statistic } | Source::Natural { factor, statistic } => {
                 let factor = &self.factors[factor];
                 let mut shape = factor.plates.clone();
                 shape.extend(factor.family.statistic_shape(statistic));

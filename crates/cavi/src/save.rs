@@ -90,6 +90,17 @@ impl Ascent {
         }
     }
 
+    /// Names of the categories of a categorical variable, numbers where these are no levels of a column; empty for others.
+    pub(crate) fn categories(&self, v: VariableId) -> Vec<String> {
+        let graph = &self.engine.lowered.graph;
+        match graph.variable(v).distribution {
+            Distribution::Categorical { range, .. } => {
+                self.levels(v).unwrap_or_else(|| (0..graph.axis(range).size).map(|k| k.to_string()).collect())
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// The posterior of a latent variable of the rows' plate in some rows; `None` where it has none.
     ///
     /// # Errors

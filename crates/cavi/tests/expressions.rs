@@ -173,3 +173,36 @@ fn functions_of_latent_values_are_refused() {
     refused(&model("1 / a"), &["divides", "sgvi"]);
     refused(&model("d * d"), &["high moment", "`d`", "sgvi"]);
 }
+
+#[test]
+fn the_complement_of_a_probability() {
+    let model = |probability: &str, alpha: f64, beta: f64| {
+        format!(
+            r#"
+[data.values]
+y = [1, 0, 1, 1, 0, 1]
+k = [2, 0, 1, 3, 3, 1]
+[plates]
+n = "rows"
+[variables.p]
+distribution = "beta"
+alpha = {alpha:?}
+beta = {beta:?}
+[variables.x]
+plates = ["n"]
+distribution = "bernoulli"
+probability = "{probability}"
+observed = "y"
+[variables.w]
+plates = ["n"]
+distribution = "binomial"
+trials = 3
+probability = "{probability}"
+observed = "k"
+"#
+        )
+    };
+    let ((elbo, ascent), (same, mirrored)) = (fit(&model("1 - p", 1.5, 2.0)), fit(&model("p", 2.0, 1.5)));
+    close("elbo", &[elbo], &[same], 1e-13);
+    close("p", &mean(&ascent, "p"), &[1.0 - mean(&mirrored, "p")[0]], 1e-13);
+}

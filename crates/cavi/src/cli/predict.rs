@@ -12,7 +12,7 @@ use super::CommandError;
 use super::state::{State, fingerprint};
 use crate::error::CaviError;
 use crate::fit::Ascent;
-use crate::predict::{Prediction, with_predictors};
+use crate::predict::{LogDensity, Prediction, with_predictors};
 
 /// The arguments of `predict`.
 #[derive(Debug, Args)]
@@ -73,13 +73,22 @@ fn table(prediction: &Prediction) -> String {
     for expression in &prediction.expressions {
         for i in 0..expression.width {
             let (means, sds) = (&expression.means, &expression.sds);
+            if let Some(category) = expression.categories.get(i) {
+                let name = format!("{}.p_{category}", expression.name);
+                columns.push((name, column(means, expression.width, i)));
+                continue;
+            }
             columns.push((element(&expression.name, i, expression.width), column(means, expression.width, i)));
             let label = element(&format!("{}.sd", expression.name), i, expression.width);
             columns.push((label, column(sds, expression.width, i)));
         }
     }
     if let Some(scores) = &prediction.log_density {
-        columns.push(("log_density_bound".to_owned(), scores.clone()));
+        let name = match prediction.log_density_is {
+            LogDensity::Exact => "log_density",
+            LogDensity::Bound => "log_density_bound",
+        };
+        columns.push((name.to_owned(), scores.clone()));
     }
     let names: Vec<String> = std::iter::once("row".to_owned())
         .chain(columns.iter().map(|(name, _)| {

@@ -316,7 +316,7 @@ impl<'a> Notation<'a> {
                     expectations.push(format!("E[{}]", self.statistic(factor, statistic, &operand.index, names)));
                 }
                 Source::Data(d) => data.push(self.data_text(d, &operand.index, names)),
-                Source::Summary(_) | Source::Moment { .. } => {}
+                Source::Summary(_) | Source::Moment { .. } | Source::Natural { .. } => {}
             }
         }
         constants.extend(expectations);

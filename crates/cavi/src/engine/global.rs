@@ -16,7 +16,7 @@ impl Engine {
             Source::Statistic { factor, statistic } => &self.statistics[factor][statistic],
             Source::Constant(i) => &self.lowered.program.constants[i].values,
             Source::Summary(g) => &self.summaries[g],
-            Source::Data(_) | Source::Moment { .. } => &[],
+            Source::Data(_) | Source::Moment { .. } | Source::Natural { .. } => &[],
         }
     }
 

@@ -412,7 +412,7 @@ impl Engine {
         match group.operands[position].source {
             Source::Data(i) => self.reader.array(i, rows, &workspace.data),
             Source::Statistic { factor, statistic } => &workspace.statistics[factor][statistic],
-            Source::Constant(_) | Source::Summary(_) | Source::Moment { .. } => &[],
+            Source::Constant(_) | Source::Summary(_) | Source::Moment { .. } | Source::Natural { .. } => &[],
         }
     }
 

@@ -15,6 +15,7 @@ mod moments;
 mod predict;
 mod profiles;
 mod rows;
+mod scores;
 mod steps;
 mod update;
 

@@ -106,7 +106,6 @@ impl Engine {
         axes: &[AxisId],
         rows: Range<usize>,
     ) -> Result<Vec<f64>, CaviError> {
-        let program = &self.lowered.program;
         let graph = &self.lowered.graph;
         let mut workspace = Workspace::default();
         self.reader.read(rows.clone(), &mut workspace.data)?;
@@ -116,8 +115,21 @@ impl Engine {
         order.sort_by_key(|&i| usize::from(Some(axes[i]) != graph.rows));
         let shape: Vec<usize> =
             order.iter().filter(|&&i| Some(axes[i]) != graph.rows).map(|&i| graph.axis(axes[i]).size).collect();
-        let output =
-            Operand { source: Source::Summary(usize::MAX), index: order.iter().map(|&i| index[i].clone()).collect() };
+        let index: Vec<AxisIndex> = order.iter().map(|&i| index[i].clone()).collect();
+        Ok(self.products_of_rows(products, &index, &shape, &rows, &workspace))
+    }
+
+    /// Σ coefficient · Π operands in the rows of a workspace, laid out along `index` (the rows first), `shape` without the rows.
+    pub(super) fn products_of_rows(
+        &self,
+        products: &[(f64, Vec<Operand>)],
+        index: &[AxisIndex],
+        shape: &[usize],
+        rows: &Range<usize>,
+        workspace: &Workspace,
+    ) -> Vec<f64> {
+        let program = &self.lowered.program;
+        let output = Operand { source: Source::Summary(usize::MAX), index: index.to_vec() };
         let mut out = vec![0.0; rows.len() * shape.iter().product::<usize>()];
         // The weight of moments that do not exist: where it is more than rounding, nor does the sum.
         let mut without = vec![0.0; out.len()];
@@ -125,18 +137,18 @@ impl Engine {
         for (coefficient, operands) in products {
             let inputs: Vec<&Operand> = operands.iter().collect();
             let shapes = |o: &Operand| {
-                if matches!(o.source, Source::Summary(_)) { shape.clone() } else { program.shape(o.source) }
+                if matches!(o.source, Source::Summary(_)) { shape.to_vec() } else { program.shape(o.source) }
             };
             let row_level = |o: &Operand| matches!(o.source, Source::Summary(_)) || program.is_row_level(o);
             let nest = crate::plan::contraction(program, &inputs, Some(&output), Some(ROWS), &shapes, &row_level);
             let mut moments: Vec<Option<Vec<f64>>> =
-                operands.iter().map(|o| self.moments(o, Some(&workspace))).collect();
+                operands.iter().map(|o| self.moments(o, Some(workspace))).collect();
             let absent: Vec<Option<Vec<f64>>> =
                 moments.iter_mut().map(|m| m.as_deref_mut().and_then(take_infinite)).collect();
             let run = |moments: &[Option<Vec<f64>>], coefficient: f64, out: &mut [f64]| {
                 let own = operands.iter().zip(moments);
                 let arrays: Vec<&[f64]> =
-                    own.map(|(o, m)| m.as_deref().unwrap_or_else(|| self.any_array(o, &rows, &workspace))).collect();
+                    own.map(|(o, m)| m.as_deref().unwrap_or_else(|| self.any_array(o, rows, workspace))).collect();
                 nest.run(rows.len(), &codes, &arrays, coefficient, None, out);
             };
             run(&moments, *coefficient, &mut out);
@@ -149,7 +161,7 @@ impl Engine {
         for (value, _) in out.iter_mut().zip(&without).filter(|(_, weight)| weight.abs() > f64::EPSILON) {
             *value = f64::INFINITY;
         }
-        Ok(out)
+        out
     }
 
     /// Each row's part of the ELBO: E[log p(row | globals)] with the row's own unknowns at their best, a lower bound on
@@ -273,6 +285,7 @@ impl Engine {
                 &workspace.statistics[factor][statistic]
             }
             Source::Statistic { factor, statistic } => &self.statistics[factor][statistic],
+            Source::Natural { factor, statistic } => &self.natural[factor][statistic],
             Source::Summary(_) | Source::Moment { .. } => &[],
         }
     }

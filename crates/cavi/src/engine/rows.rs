@@ -14,8 +14,8 @@ use crate::program::{DataOperand, RowData};
 
 /// Bytes up to which row-level arrays are kept in memory instead of being read again in every pass.
 const CACHE_BYTES: usize = 256 << 20;
-/// Counts read at a time while they are summed.
-const COUNTS_AT_A_TIME: usize = 65_536;
+/// Rows read at a time where all of them are read once.
+const ROWS_AT_A_TIME: usize = 16_384;
 
 /// Reads row-level arrays.
 #[derive(Debug)]
@@ -122,10 +122,7 @@ impl RowReader {
         reader.total_weight = reader.sum_of_counts(program.num_rows)?;
         // What is summed once, before the first iteration, need not stay.
         if program.row_data_bytes().1 && plan.goes_through_rows() {
-            let mut chunk = ChunkData::default();
-            reader.fill(0..program.num_rows, &mut chunk)?;
-            reader.cache = Some(chunk.arrays);
-            reader.cached_counts = chunk.weights;
+            (reader.cache, reader.cached_counts) = reader.read_all(program.num_rows)?;
         }
         Ok(reader)
     }
@@ -135,11 +132,28 @@ impl RowReader {
         self.total_weight
     }
 
+    /// All row-level arrays and multiplicities, read in pieces: beside them only one piece is in memory.
+    #[allow(clippy::type_complexity)]
+    fn read_all(&self, rows: usize) -> Result<(Option<Vec<Vec<f64>>>, Option<Vec<f64>>), CaviError> {
+        let mut arrays: Vec<Vec<f64>> =
+            (0..self.operands.len()).map(|i| Vec::with_capacity(rows * self.width(i))).collect();
+        let mut counts = self.counts.map(|_| Vec::with_capacity(rows));
+        let mut chunk = ChunkData::default();
+        for first in (0..rows).step_by(ROWS_AT_A_TIME) {
+            self.fill(first..(first + ROWS_AT_A_TIME).min(rows), &mut chunk)?;
+            arrays.iter_mut().zip(&chunk.arrays).for_each(|(all, part)| all.extend_from_slice(part));
+            if let (Some(all), Some(part)) = (&mut counts, &chunk.weights) {
+                all.extend_from_slice(part);
+            }
+        }
+        Ok((Some(arrays), counts))
+    }
+
     fn sum_of_counts(&self, rows: usize) -> Result<f64, CaviError> {
         let Some(column) = self.counts else { return Ok(rows as f64) };
         let (mut total, mut part) = (0.0, Vec::new());
-        for first in (0..rows).step_by(COUNTS_AT_A_TIME) {
-            let range = first..(first + COUNTS_AT_A_TIME).min(rows);
+        for first in (0..rows).step_by(ROWS_AT_A_TIME) {
+            let range = first..(first + ROWS_AT_A_TIME).min(rows);
             part.resize(range.len(), 0.0);
             self.data.read(&[column], range, &mut part)?;
             total += part.iter().sum::<f64>();

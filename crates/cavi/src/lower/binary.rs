@@ -9,7 +9,7 @@ use super::simplex::IMPOSSIBLE;
 use super::{Lowering, Scope};
 use crate::error::CaviError;
 use crate::factor::Family;
-use crate::program::{Operand, Source, Transform};
+use crate::program::{AxisIndex, Operand, Source, Transform};
 
 const LOG_TWO_PI: f64 = 1.837_877_066_409_345_3;
 
@@ -22,15 +22,17 @@ impl Lowering {
         scope: &mut Scope,
     ) -> Result<(Operand, Operand), CaviError> {
         let index = self.parameter_index(v, scope, node)?;
-        let atom = self.single(v, "probability", node, &index, scope)?;
+        let (atom, complement) = self.possibly_complement(v, node, &index, scope)?;
+        let of = |(log_p, log_q): (Operand, Operand)| if complement { (log_q, log_p) } else { (log_p, log_q) };
         let span = self.graph.variable(v).span.clone();
         match atom.kind {
-            AtomKind::Data(data) => Ok((
+            AtomKind::Data(data) => Ok(of((
                 self.data_operand(data, &atom.index, Transform::Log)?,
                 self.data_operand(data, &atom.index, Transform::LogComplement)?,
-            )),
+            ))),
             AtomKind::Variable(p) if self.program.factors[self.factor(p)].family == Family::Beta => {
-                Ok((self.variable_operand(p, &atom.index, 0, &span)?, self.variable_operand(p, &atom.index, 1, &span)?))
+                let success = self.variable_operand(p, &atom.index, 0, &span)?;
+                Ok(of((success, self.variable_operand(p, &atom.index, 1, &span)?)))
             }
             AtomKind::Variable(p) => Err(self.not_conjugate(
                 v,
@@ -44,6 +46,29 @@ impl Lowering {
             AtomKind::Factor(_) | AtomKind::Absent(_) | AtomKind::Previous(_) => {
                 Err(self.not_conjugate(v, "probability", "the probability must be a beta variable".into()))
             }
+        }
+    }
+
+    /// A success probability p or 1 − p: p, and whether it is the complement that was written.
+    pub(super) fn possibly_complement(
+        &mut self,
+        v: VariableId,
+        node: NodeId,
+        index: &[AxisIndex],
+        scope: &mut Scope,
+    ) -> Result<(Atom, bool), CaviError> {
+        let sum = self.expand(node, index, scope)?;
+        match sum.as_slice() {
+            [one, p] | [p, one]
+                if one.atoms.is_empty()
+                    && one.coefficient == 1.0
+                    && p.coefficient == -1.0
+                    && p.contracted.is_empty()
+                    && p.atoms.len() == 1 =>
+            {
+                Ok((p.atoms[0].clone(), true))
+            }
+            _ => Ok((self.single(v, "probability", node, index, scope)?, false)),
         }
     }
 

@@ -13,6 +13,7 @@ mod operand;
 mod positive;
 mod predictive;
 mod scales;
+mod scores;
 mod shift;
 mod simplex;
 mod steps;
@@ -29,6 +30,7 @@ pub(crate) use chain::sequence_starts;
 pub(crate) use derived::Derived;
 use expression::Gate;
 pub(crate) use operand::LOG_OF_ZERO;
+pub(crate) use scores::{Location, Positive, Reading, RowDensity, Success, ValueDensity, ValueKind};
 
 /// A lowered model.
 #[derive(Debug, Clone)]
@@ -41,6 +43,8 @@ pub(crate) struct Lowered {
     pub(crate) factor_of: BTreeMap<VariableId, FactorId>,
     /// Named expressions that can be reported.
     pub(crate) derived: Vec<Derived>,
+    /// The exact predictive density of a row, where it has one and rows are predicted.
+    pub(crate) row_density: Option<RowDensity>,
     /// Locations measured from the mean of their data.
     shifts: shift::Shifts,
     /// Whether the ELBO is that of the Jaakkola–Jordan bound.
@@ -115,6 +119,7 @@ fn lower_moved(graph: &Graph, shifts: Option<shift::Shifts>) -> Result<Lowered, 
     lowering.program.owners = graph.variables.iter().map(|v| v.name.clone()).collect();
     lowering.find_clamped()?;
     lowering.find_missing_parents()?;
+    let predicted = shifts.is_some();
     match shifts {
         Some(shifts) => lowering.shifts = shifts,
         None => lowering.find_shifts()?,
@@ -126,11 +131,13 @@ fn lower_moved(graph: &Graph, shifts: Option<shift::Shifts>) -> Result<Lowered, 
     lowering.rest_of_missing_parents()?;
     lowering.mark_coupling();
     let derived = lowering.derived()?;
+    let row_density = if predicted { lowering.row_density() } else { None };
     Ok(Lowered {
         program: lowering.program,
         graph: lowering.graph,
         factor_of: lowering.factor_of,
         derived,
+        row_density,
         shifts: lowering.shifts,
         bounded: lowering.bounded,
     })

@@ -4,7 +4,8 @@
 
 use vi_model::diagnostic::Diagnostic;
 use vi_model::graph::{
-    Distribution, NamedExpression, NodeId, NodeKind, PrecisionOrSd, Probability, Spread, SpreadForm, VariableId,
+    AxisId, BinaryOperator, Distribution, NamedExpression, NodeId, NodeKind, PrecisionOrSd, Probability, RateOrScale,
+    Spread, SpreadForm, VariableId,
 };
 
 use super::derived::{Derived, Products};
@@ -14,6 +15,11 @@ use crate::error::CaviError;
 use crate::factor::Family;
 use crate::program::{AxisIndex, Operand, Source, Transform};
 
+/// Products with a coefficient and further operands.
+fn times(products: &Products, coefficient: f64, more: &[Operand]) -> Products {
+    products.iter().map(|(c, operands)| (coefficient * c, [operands.as_slice(), more].concat())).collect()
+}
+
 impl Lowering {
     /// The predictive distribution of an observed variable.
     ///
@@ -22,7 +28,7 @@ impl Lowering {
     /// For distributions whose predictive moments are not known in closed form.
     pub(super) fn predictive(&mut self, v: VariableId, expression: &NamedExpression) -> Result<Derived, CaviError> {
         let mut scope = self.scope(v);
-        let (axes, index) = (scope.axes.clone(), scope.value.clone());
+        let (mut axes, mut index) = (scope.axes.clone(), scope.value.clone());
         self.reporting = true;
         let products = match self.graph.variable(v).distribution.clone() {
             Distribution::Normal { mean, spread, form } => {
@@ -58,6 +64,30 @@ impl Lowering {
                     [mean, random, second]
                 })
             }
+            Distribution::Binomial { trials, probability: Probability::Probability(node) } => {
+                // E[y] = n E[p], E[y²] = n E[p] + n(n − 1) E[p²].
+                let n = self.fixed(v, "trials", trials, &scope, Transform::Identity)?;
+                let less = self.minus_one(trials);
+                let less = self.fixed(v, "trials", less, &scope, Transform::Identity)?;
+                self.parameter_moments(v, expression, &mut scope, node).map(|[mean, _, second]| {
+                    let mean = times(&mean, 1.0, std::slice::from_ref(&n));
+                    let second = times(&second, 1.0, &[n.clone(), less]).into_iter().chain(mean.clone()).collect();
+                    [mean.clone(), mean, second]
+                })
+            }
+            Distribution::Exponential { rate } => self.gamma_moments(v, &mut scope, None, rate, -1),
+            Distribution::Gamma { shape, rate: RateOrScale::Rate(node) } => {
+                self.gamma_moments(v, &mut scope, Some(shape), node, -1)
+            }
+            Distribution::Gamma { shape, rate: RateOrScale::Scale(node) } => {
+                self.gamma_moments(v, &mut scope, Some(shape), node, 1)
+            }
+            Distribution::Categorical { probabilities, range, logits: false } => {
+                let category = self.axis_index(range);
+                axes.push(range);
+                index.push(category.clone());
+                self.category_moments(v, &mut scope, probabilities, range, category)
+            }
             Distribution::Bernoulli { probability: Probability::Probability(node) } => {
                 // y² = y.
                 self.parameter_moments(v, expression, &mut scope, node)
@@ -84,6 +114,45 @@ impl Lowering {
         open.axes.clear();
         open.value.clear();
         self.expected(&open, &sum, expression)
+    }
+
+    /// E[y] = s E[θ], E[y²] = s(s + 1) E[θ²] of y ~ Gamma(s, 1/θ), with θ the scale, or one over the rate (`power` −1).
+    fn gamma_moments(
+        &mut self,
+        v: VariableId,
+        scope: &mut Scope,
+        shape: Option<NodeId>,
+        node: NodeId,
+        power: i32,
+    ) -> Result<[Products; 3], CaviError> {
+        let shape = shape.unwrap_or_else(|| self.number(1.0, &(0..0)));
+        let one = self.number(1.0, &(0..0));
+        let more = self.binary(BinaryOperator::Add, shape, one);
+        let s = self.fixed(v, "shape", shape, scope, Transform::Identity)?;
+        let more = self.fixed(v, "shape", more, scope, Transform::Identity)?;
+        let (coefficient, operands) = self.noise(v, node, power, scope)?;
+        let mean = self.gated(scope, coefficient, [operands.as_slice(), std::slice::from_ref(&s)].concat());
+        let (coefficient, operands) = self.noise(v, node, 2 * power, scope)?;
+        let second = self.gated(scope, coefficient, [operands.as_slice(), &[s, more]].concat());
+        Ok([mean.clone(), mean, second])
+    }
+
+    /// The expected probability of each category, whose indicator is its own square.
+    fn category_moments(
+        &mut self,
+        v: VariableId,
+        scope: &mut Scope,
+        node: NodeId,
+        range: AxisId,
+        category: AxisIndex,
+    ) -> Result<[Products; 3], CaviError> {
+        let axes = [scope.axes.as_slice(), &[range]].concat();
+        let indices = [scope.value.as_slice(), &[category]].concat();
+        let index = Self::inherit(&axes, &indices, &self.graph.node(node).axes).ok_or_else(|| self.no_prediction(v))?;
+        let atom = self.single(v, "probabilities", node, &index, scope)?;
+        let operand = self.first_moment(&atom)?;
+        let mean = self.gated(scope, 1.0, vec![operand]);
+        Ok([mean.clone(), mean.clone(), mean])
     }
 
     /// A mean with noise around it.
@@ -134,7 +203,7 @@ impl Lowering {
                     let factor = self.factor(w);
                     let known = matches!(
                         (self.program.factors[factor].family, power),
-                        (Family::Gamma, -1) | (Family::InverseGamma, 1)
+                        (Family::Gamma, ..0) | (Family::InverseGamma, 1..)
                     );
                     if !known {
                         return Err(self.no_prediction(v));
