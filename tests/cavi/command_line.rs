@@ -188,7 +188,34 @@ fn wrong_paths_and_options_are_refused_with_advice() {
     let unsaveable = cavi(&["run", &model("gmm"), "--save", "pi", "--output", out.to_str().unwrap()]);
     assert_eq!(status(&unsaveable), 2);
     assert!(error_text(&unsaveable).contains("(z)"), "{}", error_text(&unsaveable));
+    let empty = cavi(&["run", &written(&fresh("empty"), "title = \"nothing\"\n"), "--output", out.to_str().unwrap()]);
+    assert_eq!(status(&empty), 2);
+    assert!(error_text(&empty).contains("[variables.NAME]"), "{}", error_text(&empty));
     assert!(!out.exists());
+}
+
+#[test]
+fn every_number_and_name_of_the_inference_section_is_an_option() {
+    let file = model("gmm");
+    let folder = fresh("options");
+    let out = folder.display().to_string();
+    let common = ["run", &file, "--output", &out, "--quiet", "--no-plot"];
+    let options = |more: &[&str]| cavi(&[&common[..], more].concat());
+    let steps = ["--schedule", "stochastic", "--batch-size", "40", "--step-delay", "4", "--step-forgetting", "0.9"];
+    let run =
+        options(&[&steps[..], &["--initialization", "random", "--max-iterations", "3", "--tolerance", "0"]].concat());
+    assert_eq!(status(&run), 1, "{}", error_text(&run));
+    assert_eq!(json(&folder.join("summary.json"))["iterations"], 3);
+    for (option, value, words) in [
+        ("--schedule", "incrementl", ["schedule", "incremental"]),
+        ("--initialization", "kmeans", ["initialization", "kmeans++"]),
+        ("--step-forgetting", "0.2", ["step_forgetting", "0.2"]),
+        ("--batch-size", "0", ["batch_size", "0"]),
+    ] {
+        let refused = options(&[option, value]);
+        assert_eq!(status(&refused), 2, "{option} {value}");
+        assert!(words.iter().all(|w| error_text(&refused).contains(w)), "{}", error_text(&refused));
+    }
 }
 
 #[test]

@@ -96,3 +96,13 @@ fn a_chain_is_no_point() {
     let mean = "[variables.m]\nplates = [\"k\"]\ndistribution = \"normal\"\nmean = 0\nsd = 1\n";
     refused(&child(&format!("{chain}{mean}"), "normal", "mean = \"m[z]\"\nsd = 1"), &["`z`", "point"]);
 }
+
+#[test]
+fn discrete_variables_in_a_block_are_what_the_other_engine_sums_out() {
+    let model = format!(
+        "{DATA}[variables.z]\nplates = [\"o\"]\ndistribution = \"categorical\"\nprobabilities = [0.5, 0.5]\ndimension = \"k\"\n\
+         {NORMAL}[variables.x]\nplates = [\"o\"]\ndistribution = \"normal\"\nmean = \"m\"\nsd = 1\nobserved = \"y\"\n\
+         [inference]\nblocks = [[\"z\", \"m\"]]\n"
+    );
+    refused(&model, &["`z` is discrete", "sgvi"]);
+}

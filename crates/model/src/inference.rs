@@ -123,19 +123,6 @@ impl Inference {
                 check_blocks(&entry.value, variables, &mut mistakes);
             }
         }
-        if let (Some(value), Some(forgetting)) =
-            (entries.iter().find(|e| e.key == "step_forgetting"), inference.step_forgetting)
-            && !(forgetting > 0.5 && forgetting <= 1.0)
-        {
-            mistakes.push(
-                Diagnostic::new(
-                    "step-forgetting",
-                    format!("`step_forgetting` is {forgetting}, with which stochastic steps do not converge"),
-                )
-                .at(value.value.span.clone(), "must be in (0.5, 1]")
-                .help("0.7 is a good value (Hoffman et al. 2013)"),
-            );
-        }
         if mistakes.is_empty() { Ok(inference) } else { Err(mistakes) }
     }
 
@@ -203,7 +190,19 @@ impl Inference {
             }
             "batch_size" => self.batch_size = integer,
             "step_delay" => self.step_delay = number,
-            "step_forgetting" => self.step_forgetting = number,
+            "step_forgetting" => {
+                if let Some(forgetting) = number
+                    && !(forgetting > 0.5 && forgetting <= 1.0)
+                {
+                    return Err(Diagnostic::new(
+                        "step-forgetting",
+                        format!("`step_forgetting` is {forgetting}, with which stochastic steps do not converge"),
+                    )
+                    .at(value.span.clone(), "must be in (0.5, 1]")
+                    .help("0.7 is a good value (Hoffman et al. 2013)"));
+                }
+                self.step_forgetting = number;
+            }
             "family" => {
                 self.family = Some(match text {
                     "full-rank" => VariationalFamily::FullRank,

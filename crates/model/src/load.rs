@@ -29,7 +29,7 @@ pub fn load_str(text: &str, name: &str, base: &Path) -> Result<Graph, ModelError
 /// Reads, resolves and checks a model file.
 ///
 /// # Errors
-/// Every mistake that was found, with its place; a file that cannot be read.
+/// Every mistake that was found, with its place; a file that cannot be read; a model without variables.
 pub fn load(path: &Path) -> Result<Graph, ModelError> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| ModelError {
@@ -39,5 +39,12 @@ pub fn load(path: &Path) -> Result<Graph, ModelError> {
                 .help("give the path of a model file"),
         ],
     })?;
-    load_str(&text, &name, path.parent().unwrap_or(Path::new("")))
+    let graph = load_str(&text, &name, path.parent().unwrap_or(Path::new("")))?;
+    if graph.variables.is_empty() {
+        let nothing =
+            Diagnostic::new("no-variables", format!("`{name}` declares no variables, so there is nothing to infer"))
+                .help("add a section [variables.NAME] with its distribution for each unknown and each observation");
+        return Err(ModelError { source: graph.source, diagnostics: vec![nothing] });
+    }
+    Ok(graph)
 }

@@ -17,16 +17,56 @@ pub(super) struct FitArguments {
     #[command(flatten)]
     run: RunArguments,
 
+    /// How the factors start: auto, prior, random or kmeans++
+    #[arg(long, value_name = "NAME", help_heading = "Inference (overrides the file)")]
+    initialization: Option<String>,
+
+    /// Schedule over the rows: batch, stochastic or incremental
+    #[arg(long, value_name = "NAME", help_heading = "Inference (overrides the file)")]
+    schedule: Option<String>,
+
+    /// Rows per step of the stochastic and incremental schedules
+    #[arg(long, value_name = "N", help_heading = "Inference (overrides the file)")]
+    batch_size: Option<usize>,
+
+    /// Delay of stochastic steps, which are (t + delay)^-forgetting
+    #[arg(long, value_name = "X", help_heading = "Inference (overrides the file)")]
+    step_delay: Option<f64>,
+
+    /// Forgetting rate of stochastic steps, in (0.5, 1]
+    #[arg(long, value_name = "X", help_heading = "Inference (overrides the file)")]
+    step_forgetting: Option<f64>,
+
     /// Also report standard deviations corrected for the factorisation of q (linear response), as sd_linear_response
     #[arg(long, help_heading = "Output")]
     linear_response: bool,
 }
 
+impl FitArguments {
+    /// The options of this engine as keys of `[inference]`.
+    fn overrides(&self) -> Vec<(&'static str, toml::Value)> {
+        let text = |key: &'static str, value: &Option<String>| value.clone().map(|v| (key, toml::Value::String(v)));
+        let number = |key: &'static str, value: Option<f64>| value.map(|v| (key, toml::Value::Float(v)));
+        [
+            text("initialization", &self.initialization),
+            text("schedule", &self.schedule),
+            self.batch_size.map(|n| ("batch_size", toml::Value::Integer(i64::try_from(n).unwrap_or(i64::MAX)))),
+            number("step_delay", self.step_delay),
+            number("step_forgetting", self.step_forgetting),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
 /// Runs the command; the exit status.
 pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
     let linear_response = arguments.linear_response;
+    let overrides = arguments.overrides();
     let arguments = &arguments.run;
     let mut graph = super::load(&arguments.file)?;
+    graph.inference.apply_overrides(overrides)?;
     apply(&mut graph, arguments);
     if let Some(threads) = arguments.threads {
         rayon::ThreadPoolBuilder::new()

@@ -58,6 +58,11 @@ struct Clustering {
 }
 
 impl Attempt {
+    /// Whether it differs from the first attempt also where nothing has to be told apart.
+    fn varies(self) -> bool {
+        self.number > 0 || self.initialization == Initialization::Random
+    }
+
     /// Attempts differ in kind, not only in their random numbers.
     fn separation(self, chain: bool) -> Separation {
         let steps = if self.number.is_multiple_of(2) { LLOYD_STEPS } else { 0 };
@@ -119,6 +124,22 @@ pub(crate) fn begins_apart(program: &Program, plan: &Plan, f: FactorId, start: &
     }
 }
 
+/// Whether a gate of the rows stands in a term with another one: given its parameters, both together have local optima.
+fn meets_another_gate(program: &Program, plan: &Plan, f: FactorId) -> bool {
+    let gate = |g: FactorId| {
+        let factor = &program.factors[g];
+        factor.local
+            && matches!(factor.family, Family::Categorical(_) | Family::MarkovChain(_) | Family::MarkovSteps(_))
+    };
+    gate(f)
+        && plan.groups.iter().any(|group| {
+            let own = |source: Source| matches!(source, Source::Statistic { factor, .. } if factor == f);
+            let other =
+                |source: Source| matches!(source, Source::Statistic { factor, .. } if factor != f && gate(factor));
+            group.operands.iter().any(|o| own(o.source)) && group.operands.iter().any(|o| other(o.source))
+        })
+}
+
 /// Whether a gate selects among parameters that are themselves latent and have not been given a start.
 fn gates_unknown(program: &Program, plan: &Plan, f: FactorId, start: &Start) -> bool {
     let mut unknown = false;
@@ -170,10 +191,16 @@ impl Engine {
             let (Family::Categorical(k) | Family::MarkovChain(k) | Family::MarkovSteps(k)) = factor.family else {
                 continue;
             };
-            if !begins_apart(&self.lowered.program, &self.plan, f, start) {
+            let separation = if begins_apart(&self.lowered.program, &self.plan, f, start) {
+                Attempt { number, ..attempt }.separation(factor.family.is_chain())
+            } else if attempt.varies()
+                && factor.initial.is_none()
+                && meets_another_gate(&self.lowered.program, &self.plan, f)
+            {
+                Separation::Random
+            } else {
                 continue;
-            }
-            let separation = Attempt { number, ..attempt }.separation(factor.family.is_chain());
+            };
             // Two gates over the same observations are not to begin alike.
             number += 1;
             let (local, single) = (factor.local, factor.elements() == 1);

@@ -273,7 +273,15 @@ impl Lowering {
                     "name each latent variable once",
                 );
             }
-            if !matches!(self.family(v)?, Family::Normal | Family::NormalVector(_)) {
+            let family = self.family(v)?;
+            if matches!(family, Family::Categorical(_) | Family::MarkovChain(_)) {
+                return refuse(
+                    self,
+                    format!("`{name}` is discrete: a joint factor of `blocks` is Gaussian"),
+                    "run it with sgvi, which sums discrete variables out jointly and exactly, or leave them in factors of their own",
+                );
+            }
+            if !matches!(family, Family::Normal | Family::NormalVector(_)) {
                 return refuse(
                     self,
                     format!("`{name}` is not normal: a joint factor of `blocks` is Gaussian"),

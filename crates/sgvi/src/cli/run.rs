@@ -43,6 +43,18 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", help_heading = "Inference (overrides the file)")]
     optimizer: Option<String>,
 
+    /// Control variate of the score-function gradient: none or leave-one-out
+    #[arg(long, value_name = "NAME", help_heading = "Inference (overrides the file)")]
+    control_variate: Option<String>,
+
+    /// Rows per step
+    #[arg(long, value_name = "N", help_heading = "Inference (overrides the file)")]
+    batch_size: Option<usize>,
+
+    /// How the search starts: auto, prior, random or kmeans++
+    #[arg(long, value_name = "NAME", help_heading = "Inference (overrides the file)")]
+    initialization: Option<String>,
+
     /// Go on where an interrupted run left its checkpoint
     #[arg(long)]
     resume: bool,
@@ -64,6 +76,9 @@ impl Arguments {
             integer("rank", self.rank),
             integer("draws", self.draws),
             text("gradient", &self.gradient),
+            text("control_variate", &self.control_variate),
+            integer("batch_size", self.batch_size),
+            text("initialization", &self.initialization),
             text("optimizer", &self.optimizer),
             self.learning_rate.map(|v| ("learning_rate", toml::Value::Float(v))),
         ]

@@ -411,10 +411,13 @@ impl Lowering<'_> {
         let occurrence = axes.iter().filter(|a| **a == range).count().saturating_sub(1);
         let label = self.b.label(range, occurrence);
         let size = self.graph.axis(range).size;
+        let across = Some(range) == self.graph.rows && occurrence == 0;
+        let view = if logits { View::Plain } else { View::Log };
+        let value = if across { self.across_rows(node, view)? } else { self.node(node, view)? };
         if !logits {
-            return Ok((self.node(node, View::Log)?, label));
+            return Ok((value, label));
         }
-        let logits = self.node(node, View::Plain)?;
+        let logits = value;
         let normalizer = self.b.log_sum_exp(&logits, (label, size));
         Ok((self.b.difference(&logits, &normalizer), label))
     }

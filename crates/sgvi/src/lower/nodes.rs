@@ -36,9 +36,10 @@ impl Lowering<'_> {
         match &graph.node(id).kind {
             NodeKind::Variable(v) => self.variable(*v, view),
             NodeKind::Index { base, position, index } => {
-                let value = self.node(*base, view)?;
                 let axes = graph.node(*base).axes.clone();
                 let label = self.label_at(&axes, *position);
+                let over_rows = matches!(index, IndexSource::Gate(_)) && Some(axes[*position]) == graph.rows;
+                let value = if over_rows { self.across_rows(*base, view)? } else { self.node(*base, view)? };
                 let replaced = self.index(value, &axes, *position, label, index)?;
                 let replaced = self.looked_up(replaced, axes[*position], index)?;
                 Ok(self.renumber(replaced, axes[*position]))
@@ -57,6 +58,27 @@ impl Lowering<'_> {
                 }
             },
         }
+    }
+
+    /// Data whose rows are an axis like any other: what a variable that ranges over the rows selects from.
+    pub(super) fn across_rows(&mut self, id: NodeId, view: View) -> Result<Value, SgviError> {
+        let graph = self.graph;
+        let node = graph.node(id);
+        if !graph.is_data(id) {
+            return Err(SgviError::Unsupported {
+                variable: graph.source.text.get(node.span.clone()).unwrap_or("this").to_owned(),
+                reason:
+                    "it differs from row to row and is latent, and a gate over the rows would tie all rows together"
+                        .to_owned(),
+                help: "let the gate select among the rows of data, or give what it selects from a plate of its own"
+                    .to_owned(),
+                span: node.span.clone(),
+            });
+        }
+        let tensor = graph.evaluate_data(id, 0..self.b.program.num_rows)?;
+        let axes = (0..tensor.axes.len()).map(|i| (self.label_at(&tensor.axes, i), tensor.shape[i])).collect();
+        let value = self.b.data(Shape { rows: false, axes }, tensor.values);
+        Ok(if view == View::Log { self.b.unary(UnaryFunction::Log, &value) } else { value })
     }
 
     /// Values of discrete variables in what a column has looked up: they are those of the rows' elements.
