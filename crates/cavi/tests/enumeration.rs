@@ -136,3 +136,43 @@ fn restarts_of_two_known_chains_find_the_better_optimum() {
     assert!(one < best + 1e-6, "{one}");
     assert!((many - best).abs() < 1e-6, "{many} instead of {best}");
 }
+
+/// A single stick is the whole: the evidence is that of its one component, N(y | 0, I + 4·11ᵀ).
+#[test]
+fn one_stick_takes_all() {
+    let (elbo, ascent) = fit(r#"
+        [data.values]
+        y = [3.0, 1.0]
+        [plates]
+        row = "rows"
+        k = 1
+        [variables.a]
+        distribution = "gamma"
+        shape = 2.0
+        rate = 1.0
+        [variables.pi]
+        distribution = "stick-breaking"
+        dimension = "k"
+        concentration = "a"
+        [variables.z]
+        plates = ["row"]
+        distribution = "categorical"
+        probabilities = "pi"
+        [variables.m]
+        plates = ["k"]
+        distribution = "normal"
+        mean = 0.0
+        sd = 2.0
+        [variables.x]
+        plates = ["row"]
+        distribution = "normal"
+        mean = "m[z]"
+        sd = 1.0
+        observed = "y"
+        "#);
+    // |I + 4·11ᵀ| = 9; yᵀ(I + 4·11ᵀ)⁻¹y = |y|² − 4/9 (Σy)².
+    let evidence = -(2.0 * std::f64::consts::PI).ln() - 0.5 * 9.0_f64.ln() - 0.5 * (10.0 - 4.0 / 9.0 * 16.0);
+    assert!((elbo - evidence).abs() < 1e-9, "{elbo} instead of {evidence}");
+    close("weights", &common::mean(&ascent, "pi"), &[1.0], 1e-12);
+    close("concentration", &common::mean(&ascent, "a"), &[2.0], 1e-9);
+}

@@ -94,6 +94,8 @@ impl Lowering {
             Distribution::Wishart { .. } => Family::Wishart(size),
             Distribution::Beta { .. } => Family::Beta,
             Distribution::Dirichlet { .. } => Family::Dirichlet(size),
+            // One stick takes all, whatever the concentration.
+            Distribution::StickBreaking { .. } if size == 1 => Family::Dirichlet(1),
             Distribution::StickBreaking { .. } => Family::StickBreaking(size),
             Distribution::Bernoulli { .. } => Family::Bernoulli,
             Distribution::Poisson { .. } => Family::Poisson,

@@ -61,12 +61,11 @@ impl Lowering {
         let mut scope = self.scope(v);
         let span = self.graph.variable(v).span.clone();
         let size = self.graph.variable(v).dimension.map_or(1, |d| self.graph.axis(d).size);
-        if size < 2 || self.graph.variable(v).observed.is_some() {
-            return Err(self.not_conjugate(
-                v,
-                "dimension",
-                "a stick-breaking variable must be latent and have two sticks or more".into(),
-            ));
+        if self.graph.variable(v).observed.is_some() {
+            return Err(self.not_conjugate(v, "dimension", "a stick-breaking variable must be latent".into()));
+        }
+        if size == 1 {
+            return Ok(());
         }
         scope.value.pop();
         scope.axes.pop();

@@ -147,15 +147,25 @@ pub fn add_entries(
         let mut shape = r.plates.clone();
         let (mean, sd) = r.moments();
         let array = |shape: Vec<usize>, values| NestedArray::new(shape, values).ok();
+        let binary = matches!(variable.distribution, Distribution::Bernoulli { .. });
+        let family = match (r.is_categorical(graph), binary) {
+            (true, _) => "categorical",
+            (_, true) => "bernoulli",
+            _ => "discrete",
+        };
         let mut entry = PosteriorEntry {
-            distribution: Some(if r.is_categorical(graph) { "categorical" } else { "discrete" }.to_owned()),
+            distribution: Some(family.to_owned()),
             plates: variable.plates.iter().map(|p| graph.axis(*p).name.clone()).collect(),
             mean: array(shape.clone(), mean),
             sd: array(shape.clone(), sd),
             ..PosteriorEntry::default()
         };
         shape.push(r.size);
-        if let Some(probabilities) = array(shape, r.probabilities) {
+        if binary {
+            if let Some(mean) = entry.mean.clone() {
+                entry.parameters.insert("probability".to_owned(), mean);
+            }
+        } else if let Some(probabilities) = array(shape, r.probabilities) {
             entry.parameters.insert("probabilities".to_owned(), probabilities);
         }
         table.insert(variable.name.clone(), entry);

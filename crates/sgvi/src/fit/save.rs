@@ -84,13 +84,14 @@ pub fn save(
                 continue;
             }
             let elements: usize = r.plates.iter().product();
-            if r.is_categorical(graph) && elements == 1 {
-                let mut writer = directory.local_writer(name, format, LocalColumns::numbered_levels(r.size))?;
+            if r.is_categorical(graph) {
+                let columns = LocalColumns::numbered_levels(r.size * elements);
+                let mut writer = directory.local_writer(name, format, columns)?;
                 writer.write_probabilities(&r.probabilities)?;
                 writer.finish()?;
             } else {
                 let (mean, sd) = r.moments();
-                let mut writer = directory.local_writer(name, format, LocalColumns::numbered_coordinates(elements))?;
+                let mut writer = directory.local_writer(name, format, columns(r.plates.is_empty(), elements))?;
                 writer.write_moments(&mean, &sd)?;
                 writer.finish()?;
             }
@@ -101,11 +102,16 @@ pub fn save(
         let Some(output) = continuous(graph, &fitted.model, name) else { continue };
         let (mean, sd) = moments(&fitted.model, output, q);
         let width = output.value.shape.inner();
-        let mut writer = directory.local_writer(name, format, LocalColumns::numbered_coordinates(width))?;
+        let mut writer = directory.local_writer(name, format, columns(output.axes.len() == 1, width))?;
         writer.write_moments(&mean, &sd)?;
         writer.finish()?;
     }
     Ok(())
+}
+
+/// One mean and sd, or those of each of the elements.
+fn columns(scalar: bool, elements: usize) -> LocalColumns {
+    if scalar { LocalColumns::Scalar } else { LocalColumns::numbered_coordinates(elements) }
 }
 
 /// Mean and sd of every row's elements: closed form on the whole line, from draws elsewhere.

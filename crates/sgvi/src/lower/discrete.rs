@@ -255,9 +255,10 @@ impl Lowering<'_> {
         let mut order: Vec<Enumerated> = self.enumerated.iter().filter(|e| e.weights.is_none()).cloned().collect();
         order.sort_by_key(|e| {
             let variable = self.graph.variable(e.variable);
-            // Rows first: groups of rows see them summed out.
+            // Rows first: groups of rows see them summed out. Chains after what stands beside them in a row.
             (
                 !self.graph.is_local(e.variable),
+                matches!(variable.distribution, Distribution::MarkovChain { .. }),
                 std::cmp::Reverse(variable.plates.len()),
                 std::cmp::Reverse(e.variable.0),
             )
