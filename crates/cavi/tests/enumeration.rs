@@ -176,3 +176,33 @@ fn one_stick_takes_all() {
     close("weights", &common::mean(&ascent, "pi"), &[1.0], 1e-12);
     close("concentration", &common::mean(&ascent, "a"), &[2.0], 1e-9);
 }
+
+/// Rows whose counts are all missing say nothing; the others are Dirichlet-multinomial with n = (3, 2, 4) in all.
+#[test]
+fn a_multinomial_without_any_count_is_no_observation() {
+    let model = |middle: &str| {
+        format!(
+            r#"
+        [data.values]
+        x = [[1, 2, 3], {middle}, [2, 0, 1]]
+        [plates]
+        row = "rows"
+        [variables.p]
+        distribution = "dirichlet"
+        dimension = "x"
+        concentration = 1.0
+        [variables.n]
+        plates = ["row"]
+        distribution = "multinomial"
+        probabilities = "p"
+        observed = "x"
+        "#
+        )
+    };
+    // 60 · 3 orders of the counts; B(4, 3, 5) / B(1, 1, 1) = 3! 2! 4! 2! / 11!.
+    let evidence = (60.0 * 3.0 * 6.0 * 2.0 * 24.0 * 2.0 / 39_916_800.0_f64).ln();
+    let (elbo, ascent) = fit(&model("[nan, nan, nan]"));
+    assert!((elbo - evidence).abs() < 1e-9, "{elbo} instead of {evidence}");
+    close("p", &common::parameter(&ascent, "p", "concentration"), &[4.0, 3.0, 5.0], 1e-12);
+    common::refused(&model("[1, nan, 2]"), &["`n`", "missing", "total"]);
+}

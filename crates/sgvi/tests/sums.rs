@@ -143,3 +143,24 @@ fn a_binary_variable_is_reported_by_its_probability() {
     let probability = posterior["s"]["parameters"]["probability"].as_f64().unwrap();
     assert!((probability - on / (off + on)).abs() < 1e-9, "{probability}");
 }
+
+/// Counts with known probabilities: rows without any count have no density.
+#[test]
+fn a_multinomial_without_any_count_is_no_observation() {
+    let model = r#"
+        [data.values]
+        x = [[1, 2, 3], [nan, nan, nan], [2, 0, 1]]
+        p = { axes = ["x"], values = [0.2, 0.3, 0.5] }
+        [plates]
+        row = "rows"
+        [variables.n]
+        plates = ["row"]
+        distribution = "multinomial"
+        probabilities = "p"
+        observed = "x"
+        "#;
+    let (summary, _) = run("counts", model);
+    let expected = (60.0 * 0.2 * 0.09 * 0.125_f64).ln() + (3.0 * 0.04 * 0.5_f64).ln();
+    let elbo = summary["elbo"].as_f64().unwrap();
+    assert!((elbo - expected).abs() < 1e-9, "{elbo} instead of {expected}");
+}
