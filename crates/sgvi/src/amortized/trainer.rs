@@ -18,8 +18,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Parts that are in memory at a time; larger batches are worked off in waves.
 const PARTS_IN_FLIGHT: usize = 32;
 
-/// Numbers in a slice of parameters that one task works on.
+/// Numbers in a slice of parameters that one task works on, at least.
 const TASK_SIZE: usize = 19_200;
+
+/// Parts of a batch above which the slices grow with the batch, up to [`LARGEST_TASK`] times that size.
+const FEW_PARTS: usize = 4;
+
+/// See [`FEW_PARTS`].
+const LARGEST_TASK: usize = 4;
 
 /// Threads that are kept awake during a step.
 const MOST_AWAKE: usize = 8;
@@ -112,7 +118,7 @@ impl Trainer {
             parameters,
             by_theta: Vec::new(),
             parts: (0..num_parts).map(|_| Part::new(program, rows_per_part, draws, true)).collect(),
-            tasks: tasks(program),
+            tasks: tasks(program, task_size(length, num_parts)),
             rows_per_part,
             kernels: Processor,
         }
@@ -323,8 +329,15 @@ impl Part {
     }
 }
 
-/// Cuts the flat buffer into slices: rows of matrices, whole vectors.
-fn tasks(program: &Program) -> Vec<Task> {
+/// Every task reads the adjoints of the whole batch, so that there should be fewer of them where the batch is large, but
+/// enough for all threads. How the parameters are cut changes no sum.
+fn task_size(num_parameters: usize, num_parts: usize) -> usize {
+    let size = TASK_SIZE * (num_parts / FEW_PARTS).clamp(1, LARGEST_TASK);
+    size.min(num_parameters / (4 * rayon::current_num_threads())).max(TASK_SIZE)
+}
+
+/// Cuts the flat buffer into slices of about `size` numbers: rows of matrices, whole vectors.
+fn tasks(program: &Program, size: usize) -> Vec<Task> {
     let mut tasks = Vec::new();
     for (id, view) in program.layout.views().iter().enumerate() {
         let factor = program.globals.as_ref().and_then(|globals| globals.factor.as_ref());
@@ -359,7 +372,9 @@ fn tasks(program: &Program) -> Vec<Task> {
             [rows, width] => (rows, width),
             _ => (1, view.range.len()),
         };
-        let step = if rows > 1 { (TASK_SIZE / width.max(1)).clamp(1, rows) } else { 1 };
+        // Of equal height, and whole tiles of the gradient.
+        let most = (size / width.max(1)).clamp(1, rows);
+        let step = rows.div_ceil(rows.div_ceil(most)).next_multiple_of(6);
         for start in (0..rows).step_by(step) {
             let end = (start + step).min(rows);
             tasks.push(Task {

@@ -1,6 +1,7 @@
 //! What the kernels of a dense layer read and leave: its weights, the memory between its passes, a step of the optimiser.
 
 use super::aligned::Aligned;
+use super::lists::Lists;
 use super::optimizer::{Optimizer, StepSize};
 
 /// The weights of a dense layer.
@@ -21,6 +22,9 @@ pub struct DenseMemory {
     pub(super) input: Aligned,
     /// Of the adjoint of the output, since the backward pass.
     pub(super) adjoint: Aligned,
+    /// Of an input that is mostly zeros: its rows as lists, and then its columns. Of none where the input is not.
+    pub(super) rows: Lists,
+    pub(super) columns: Lists,
 }
 
 /// One use of a layer's weights by one part of a batch.

@@ -8,6 +8,7 @@ pub(crate) use elementary::{exp, softplus_and_logistic};
 pub mod dense;
 pub mod kernels;
 pub mod layer;
+mod lists;
 pub mod noise;
 pub mod optimizer;
 pub mod parameters;

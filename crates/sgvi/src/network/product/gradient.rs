@@ -1,7 +1,6 @@
-//! The gradient of a matrix of weights, summed over the parts of a batch in registers, and the optimiser's step on it.
+//! The gradient of a matrix of weights, summed over the parts of a batch in registers.
 
-use super::super::dense::Step;
-use super::super::optimizer::Rule;
+use super::destination::{Destination, Target};
 use super::register::{Register, prefetch_to_write};
 
 /// Registers of the largest tile.
@@ -18,21 +17,6 @@ pub(super) struct Segment<'a> {
     pub adjoints: &'a [f32],
     /// Rows of the batch.
     pub rows: usize,
-}
-
-/// A block of the gradient and what becomes of it.
-#[derive(Debug)]
-pub(super) struct Target<'a, 'b> {
-    /// The gradient, in which partial sums stand; the sums are left there where no step is taken.
-    pub gradient: &'a mut [f32],
-    /// From one row of the gradient, and of the parameters, to the next.
-    pub stride: usize,
-    /// The first column.
-    pub column: usize,
-    /// Whether the gradient holds sums to which to add.
-    pub accumulate: bool,
-    /// The step, on parameters laid out like the gradient.
-    pub step: Option<&'a mut Step<'b>>,
 }
 
 /// Rows `first..first + count` of the inputs against all outputs of the segments' registers.
@@ -61,29 +45,10 @@ pub(super) unsafe fn gradient<R: Register>(job: Gradient<'_, '_>) {
         assert!((first + count - 1) * segment.stride + segment.rows <= segment.inputs.len());
         assert!(segment.rows * width <= segment.adjoints.len());
     }
-    let length = (count - 1) * target.stride + target.column + width;
-    assert!(length <= target.gradient.len());
-    let moments = target.step.map(|step| {
-        let rule = step.optimizer.rule(step.size);
-        assert!(length <= step.values.len() && length <= step.first.len());
-        assert!(length <= step.second.len() || !rule.has_second_moments());
-        Moments {
-            values: step.values.as_mut_ptr().wrapping_add(target.column),
-            first: step.first.as_mut_ptr().wrapping_add(target.column),
-            second: step.second.as_mut_ptr().wrapping_add(target.column),
-            rule,
-        }
-    });
+    let destination = Destination::new(target, count, width);
     // SAFETY: the caller's contract.
     let mut tile = [unsafe { R::zero() }; LARGEST_TILE];
-    let tiles = Tiles {
-        segments,
-        gradient: target.gradient.as_mut_ptr().wrapping_add(target.column),
-        stride: target.stride,
-        accumulate: target.accumulate,
-        moments,
-        tile: tile.as_mut_ptr().cast(),
-    };
+    let tiles = Tiles { segments, destination, tile: tile.as_mut_ptr().cast() };
     // SAFETY: the assertions above cover every element that the tiles of `count` rows touch.
     unsafe {
         match vectors {
@@ -95,22 +60,10 @@ pub(super) unsafe fn gradient<R: Register>(job: Gradient<'_, '_>) {
     }
 }
 
-/// The parameters of a tile's rows and their moments.
-#[derive(Clone, Copy)]
-struct Moments {
-    values: *mut f32,
-    first: *mut f32,
-    second: *mut f32,
-    rule: Rule,
-}
-
 #[derive(Clone, Copy)]
 struct Tiles<'a> {
     segments: &'a [Segment<'a>],
-    gradient: *mut f32,
-    stride: usize,
-    accumulate: bool,
-    moments: Option<Moments>,
+    destination: Destination,
     /// Room for the sums of the largest tile.
     tile: *mut f32,
 }
@@ -153,20 +106,19 @@ impl Tiles<'_> {
     /// As for [`Tiles::all`].
     #[inline(always)]
     unsafe fn tile<R: Register, const HEIGHT: usize, const VECTORS: usize>(self, input: usize, row: usize) {
-        let start = row * self.stride;
         // What the step will read and write is fetched while the sums are computed: a line with each row of the batch.
         let mut ahead = [std::ptr::null::<f32>(); 3 * LARGEST_TILE];
         let mut lines = 0;
-        let buffers = self.moments.map(|m| [m.values, m.first, m.second]);
+        let (stride, moments) = (self.destination.stride(), self.destination.moments());
         for i in 0..HEIGHT {
             for v in 0..VECTORS {
-                let at = start + i * self.stride + v * R::LANES;
-                for buffer in buffers.iter().flatten() {
+                let at = (row + i) * stride + v * R::LANES;
+                for buffer in moments.iter().flatten() {
                     ahead[lines] = buffer.wrapping_add(at);
                     lines += 1;
                 }
-                if buffers.is_none() {
-                    ahead[lines] = self.gradient.wrapping_add(at);
+                if moments.is_none() {
+                    ahead[lines] = self.destination.output().wrapping_add(at);
                     lines += 1;
                 }
             }
@@ -203,58 +155,7 @@ impl Tiles<'_> {
                 }
             }
             for i in 0..HEIGHT {
-                self.finish::<R>(self.tile.add(i * VECTORS * R::LANES), start + i * self.stride, VECTORS);
-            }
-        }
-    }
-
-    /// One row of a tile whose sums stand at `sums`.
-    ///
-    /// # Safety
-    /// As for [`Tiles::all`].
-    #[inline(always)]
-    unsafe fn finish<R: Register>(&self, sums: *const f32, start: usize, vectors: usize) {
-        for v in 0..vectors {
-            let at = start + v * R::LANES;
-            // SAFETY: the caller's contract.
-            unsafe {
-                let sum = R::load(sums.add(v * R::LANES));
-                let here = self.gradient.wrapping_add(at);
-                let sum = if self.accumulate { R::load(here).add(sum) } else { sum };
-                match self.moments {
-                    None => sum.store(here),
-                    Some(m) => step(m.rule, sum, m.values.add(at), m.first.add(at), m.second.wrapping_add(at)),
-                }
-            }
-        }
-    }
-}
-
-/// The optimiser's rule on one register of the gradient.
-///
-/// # Safety
-/// As for [`Tiles::all`]; `second` is only used where the rule has second moments.
-#[inline(always)]
-unsafe fn step<R: Register>(rule: Rule, gradient: R, values: *mut f32, first: *mut f32, second: *mut f32) {
-    // SAFETY: the caller's contract.
-    unsafe {
-        let value = R::load(values);
-        let kept = value.multiply(R::splat(1.0 - rule.shrink()));
-        match rule {
-            Rule::Adam { first_decay, second_decay, scale, epsilon, .. } => {
-                let m = gradient.multiply(R::splat(1.0 - first_decay));
-                let m = m.add_product(R::splat(first_decay), R::load(first));
-                let v = gradient.multiply(R::splat(1.0 - second_decay)).multiply(gradient);
-                let v = v.add_product(R::splat(second_decay), R::load(second));
-                m.store(first);
-                v.store(second);
-                let root = v.square_root().add(R::splat(epsilon));
-                kept.add(m.multiply(R::splat(scale)).divide(root)).store(values);
-            }
-            Rule::Momentum { momentum, scale, .. } => {
-                let m = gradient.add_product(R::splat(momentum), R::load(first));
-                m.store(first);
-                kept.add_product(m, R::splat(scale)).store(values);
+                self.destination.finish::<R>(self.tile.add(i * VECTORS * R::LANES), row + i, VECTORS);
             }
         }
     }

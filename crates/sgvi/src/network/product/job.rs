@@ -1,12 +1,15 @@
 //! What is computed by vector registers, compiled for each instruction set: products and the passes of a dense layer.
 
+use super::super::activation;
 use super::super::dense::{DenseMemory, DenseTerm, Step, Weights};
 use super::super::kernels::Matrix;
 use super::InstructionSet;
-use super::gradient::{Gradient, Segment, Target};
+use super::destination::Target;
+use super::gradient::{Gradient, Segment};
 pub(super) use super::panels::Finish;
 use super::panels::{Workspace, pack_panels, product, product_of_panels};
 use super::register::Register;
+use super::sparse;
 use std::arch::x86_64::{__m256, __m512};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -75,14 +78,41 @@ impl Job<'_, '_> {
                     product::<R>(output, accumulate, left, right, workspace);
                 }
                 Self::DenseForward { output, input, weights, finish, memory } => {
+                    if sparse::keep::<R>(input, weights, memory) {
+                        sparse::forward::<R>(output, weights, memory, workspace);
+                        if let Finish::Activate { bias, activation } = finish {
+                            activation::add_bias_and_activate_block(output, bias.len(), bias, activation);
+                        }
+                        return;
+                    }
                     let rows = input.len() / weights.input_width.max(1);
                     pack_panels::<R>(Matrix::new(input, rows, weights.input_width).transpose(), &mut memory.input);
                     let right = Matrix::new(weights.values, weights.input_width, weights.output_width);
                     product_of_panels::<R>(output, &memory.input, rows, right, finish, &mut workspace.output);
                 }
-                Self::KeepAdjoint { adjoint, memory } => pack_panels::<R>(adjoint, &mut memory.adjoint),
+                Self::KeepAdjoint { adjoint, memory } => {
+                    if memory.rows.is_empty() {
+                        pack_panels::<R>(adjoint, &mut memory.adjoint);
+                    } else {
+                        sparse::keep_adjoint::<R>(adjoint, memory);
+                    }
+                }
                 Self::DenseGradient { terms, widths, range, gradient, accumulate, step } => {
-                    dense_gradient::<R>(terms, widths, range, gradient, accumulate, step, workspace);
+                    let mut step = step;
+                    let mut first = true;
+                    let mut runs =
+                        terms.chunk_by(|a, b| a.memory.rows.is_empty() == b.memory.rows.is_empty()).peekable();
+                    while let Some(run) = runs.next() {
+                        let step = step.as_deref_mut().filter(|_| runs.peek().is_none());
+                        let (range, gradient, accumulate) = (range.clone(), &mut *gradient, accumulate || !first);
+                        if run.iter().all(|term| term.memory.rows.is_empty()) {
+                            dense_gradient::<R>(run, widths, range, gradient, accumulate, step, workspace);
+                        } else {
+                            let tiles = &mut workspace.output;
+                            sparse::gradient::<R>(run, widths[1], range, gradient, accumulate, step, tiles);
+                        }
+                        first = false;
+                    }
                 }
             }
         }
@@ -135,10 +165,10 @@ unsafe fn dense_gradient<R: Register>(
             let last = groups.peek().is_none();
             let target = if partial {
                 let tiles = workspace.output.with_length(range.len() * padded);
-                Target { gradient: tiles, stride: padded, column: 0, accumulate: add, step: None }
+                Target { output: tiles, stride: padded, column: 0, accumulate: add, step: None }
             } else {
                 let step = step.as_deref_mut().filter(|_| last);
-                Target { gradient: output, stride: columns, column: start, accumulate: add, step }
+                Target { output, stride: columns, column: start, accumulate: add, step }
             };
             // SAFETY: the caller's contract.
             unsafe {

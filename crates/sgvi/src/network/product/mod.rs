@@ -6,6 +6,10 @@
 //! Processors without AVX2 and other architectures use `faer`.
 
 #[cfg(target_arch = "x86_64")]
+mod destination;
+#[cfg(target_arch = "x86_64")]
+mod gather;
+#[cfg(target_arch = "x86_64")]
 mod gradient;
 #[cfg(target_arch = "x86_64")]
 mod job;
@@ -13,6 +17,8 @@ mod job;
 mod panels;
 #[cfg(target_arch = "x86_64")]
 mod register;
+#[cfg(target_arch = "x86_64")]
+mod sparse;
 #[cfg(target_arch = "x86_64")]
 mod strip;
 #[cfg(target_arch = "x86_64")]

@@ -180,8 +180,17 @@ pub(super) unsafe fn pack_panels<R: Register>(matrix: Matrix<'_>, panels: &mut A
 }
 
 /// Columns `start..start + width` of a matrix side by side, zeros beyond them.
+///
+/// # Safety
+/// The processor has the instruction set of `R`.
 #[inline(always)]
-unsafe fn pack<R: Register>(matrix: Matrix<'_>, start: usize, width: usize, panel: &mut [f32], padded: usize) {
+pub(super) unsafe fn pack<R: Register>(
+    matrix: Matrix<'_>,
+    start: usize,
+    width: usize,
+    panel: &mut [f32],
+    padded: usize,
+) {
     let depth = matrix.shape().0;
     if matrix.transposed {
         if width < padded {
@@ -191,10 +200,17 @@ unsafe fn pack<R: Register>(matrix: Matrix<'_>, start: usize, width: usize, pane
         // SAFETY: the caller's contract.
         unsafe { transpose::<R>(source, matrix.stride, width, depth, panel, padded, false) };
     } else {
+        let whole = width / R::LANES * R::LANES;
         for (k, row) in panel.chunks_exact_mut(padded).enumerate() {
-            let from = k * matrix.stride + start;
-            row[..width].copy_from_slice(&matrix.values[from..from + width]);
-            row[width..].fill(0.0);
+            let from = &matrix.values[k * matrix.stride + start..][..width];
+            for v in (0..whole).step_by(R::LANES) {
+                // SAFETY: the caller's contract; `whole` is not above `width`, which both slices have.
+                unsafe { R::load(from.as_ptr().add(v)).store(row[..whole].as_mut_ptr().add(v)) };
+            }
+            if whole < padded {
+                row[whole..width].copy_from_slice(&from[whole..]);
+                row[width..].fill(0.0);
+            }
         }
     }
 }

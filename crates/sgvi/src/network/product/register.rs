@@ -2,6 +2,7 @@
 //!
 //! Every function is compiled into its caller; the caller must have the instruction set enabled and detected.
 
+use super::gather::{Gather, WIDEST, gather};
 use super::gradient::{Gradient, gradient};
 use super::strip::{Strip, strip};
 use std::arch::asm;
@@ -18,6 +19,8 @@ pub(super) trait Register: Copy {
     const PANEL: usize;
     /// Terms of the sums that are worked off at a time, so that a panel of them stays in the first cache.
     const DEPTH: usize;
+    /// Registers of the widest sums over lists.
+    const GATHERED: usize;
 
     /// Zeros.
     unsafe fn zero() -> Self;
@@ -43,6 +46,11 @@ pub(super) trait Register: Copy {
     unsafe fn strip(job: Strip<'_>);
     /// [`gradient`], compiled by itself.
     unsafe fn gradient(job: Gradient<'_, '_>);
+    /// [`gather`], compiled by itself.
+    unsafe fn gather(job: Gather<'_, '_>);
+    /// Writes those of a register's numbers at `from` that are not zero to `values` and their positions, counted from
+    /// `first`, to `places`; says how many they are. Both have room for a register.
+    unsafe fn take_others(from: *const f32, first: u32, places: *mut u32, values: *mut f32) -> usize;
     /// Writes the transpose of the `[LANES, LANES]` block at `from` to `to`; rows are `from_stride` and `to_stride` apart.
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
 }
@@ -66,6 +74,7 @@ impl Register for __m512 {
     const LANES: usize = 16;
     const PANEL: usize = 4;
     const DEPTH: usize = 112;
+    const GATHERED: usize = WIDEST;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
@@ -156,6 +165,31 @@ impl Register for __m512 {
         unsafe { compiled(job) }
     }
 
+    unsafe fn gather(job: Gather<'_, '_>) {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
+        #[inline(never)]
+        fn compiled(job: Gather<'_, '_>) {
+            // SAFETY: this function has the instructions.
+            unsafe { gather::<__m512>(job) }
+        }
+        // SAFETY: the contract of the trait.
+        unsafe { compiled(job) }
+    }
+
+    #[inline(always)]
+    unsafe fn take_others(from: *const f32, first: u32, places: *mut u32, values: *mut f32) -> usize {
+        // SAFETY: the contract of the trait.
+        unsafe {
+            let numbers = _mm512_loadu_ps(from);
+            let others = _mm512_cmp_ps_mask::<_CMP_NEQ_UQ>(numbers, _mm512_setzero_ps());
+            let all = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let all = _mm512_add_epi32(all, _mm512_set1_epi32(first as i32));
+            _mm512_storeu_epi32(places.cast(), _mm512_maskz_compress_epi32(others, all));
+            _mm512_storeu_ps(values, _mm512_maskz_compress_ps(others, numbers));
+            others.count_ones() as usize
+        }
+    }
+
     #[inline(always)]
     unsafe fn transpose(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: the contract of the trait.
@@ -192,6 +226,7 @@ impl Register for __m256 {
     const LANES: usize = 8;
     const PANEL: usize = 2;
     const DEPTH: usize = 448;
+    const GATHERED: usize = 8;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
@@ -273,6 +308,32 @@ impl Register for __m256 {
         }
         // SAFETY: the contract of the trait.
         unsafe { compiled(job) }
+    }
+
+    unsafe fn gather(job: Gather<'_, '_>) {
+        #[target_feature(enable = "avx2,fma")]
+        #[inline(never)]
+        fn compiled(job: Gather<'_, '_>) {
+            // SAFETY: this function has the instructions.
+            unsafe { gather::<__m256>(job) }
+        }
+        // SAFETY: the contract of the trait.
+        unsafe { compiled(job) }
+    }
+
+    #[inline(always)]
+    unsafe fn take_others(from: *const f32, first: u32, places: *mut u32, values: *mut f32) -> usize {
+        let mut taken = 0;
+        for lane in 0..Self::LANES {
+            // SAFETY: the contract of the trait; no more are taken than were read.
+            unsafe {
+                let number = *from.add(lane);
+                *places.add(taken) = first + lane as u32;
+                *values.add(taken) = number;
+                taken += usize::from(number != 0.0);
+            }
+        }
+        taken
     }
 
     #[inline(always)]

@@ -98,6 +98,14 @@ impl Dense {
         }
     }
 
+    /// With zeros for five sixths of some parts' inputs.
+    fn thinned(mut self, parts: &[usize]) -> Self {
+        for &part in parts {
+            self.inputs[part].iter_mut().enumerate().filter(|(at, _)| at * at % 37 > 5).for_each(|(_, x)| *x = 0.0);
+        }
+        self
+    }
+
     fn weights(&self) -> Weights<'_> {
         Weights { values: &self.values, input_width: self.widths[0], output_width: self.widths[1] }
     }
@@ -143,11 +151,20 @@ impl Dense {
 #[test]
 fn dense_passes_agree_with_the_definition() {
     for set in sets() {
-        for (widths, rows) in [([7, 5], [3, 2]), ([130, 97], [64, 40]), ([20, 144], [150, 1])] {
-            let mut dense = Dense::new(widths, rows);
+        for (widths, rows, thinned) in [
+            ([7, 5], [3, 2], &[][..]),
+            ([130, 97], [64, 40], &[]),
+            ([130, 97], [64, 40], &[0, 1]),
+            ([300, 400], [70, 3], &[0]),
+            ([20, 144], [150, 1], &[]),
+        ] {
+            let mut dense = Dense::new(widths, rows).thinned(thinned);
             let bias = wave(widths[1], 0.9);
             for activation in [Activation::Identity, Activation::Relu, Activation::Silu] {
                 let found = dense.passes(set, activation, &bias);
+                for (part, memory) in dense.memories.iter().enumerate() {
+                    assert_eq!(!memory.rows.is_empty(), set != InstructionSet::Baseline && thinned.contains(&part));
+                }
                 for (part, [output, before, back]) in found.iter().enumerate() {
                     let what = format!("{set:?} {widths:?} {activation:?} {part}");
                     let (x, d, w) = (&dense.inputs[part], &dense.adjoints[part], &dense.values);
@@ -180,8 +197,16 @@ fn dense_passes_agree_with_the_definition() {
 #[test]
 fn gradients_and_steps_agree_with_the_definition() {
     for set in sets() {
-        for (widths, rows) in [([7, 5], [3, 2]), ([61, 97], [64, 40]), ([20, 144], [150, 1]), ([13, 64], [64, 64])] {
-            let mut dense = Dense::new(widths, rows);
+        for (widths, rows, thinned) in [
+            ([7, 5], [3, 2], &[][..]),
+            ([61, 97], [64, 40], &[]),
+            ([61, 97], [64, 40], &[0, 1]),
+            ([61, 97], [64, 40], &[1]),
+            ([20, 144], [150, 1], &[]),
+            ([130, 400], [150, 70], &[0, 1]),
+            ([13, 64], [64, 64], &[]),
+        ] {
+            let mut dense = Dense::new(widths, rows).thinned(thinned);
             dense.passes(set, Activation::Identity, &vec![0.0; widths[1]]);
             let mut wanted = vec![1.0; widths[0] * widths[1]];
             for part in 0..2 {
@@ -225,6 +250,21 @@ fn gradients_and_steps_agree_with_the_definition() {
                     assert_close(found, &wanted, &format!("{what} {name}"));
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn an_input_that_is_mostly_zeros_gives_the_same_bits() {
+    for set in sets() {
+        for (widths, rows) in [([784, 400], 64), ([301, 97], 5)] {
+            let mut dense = Dense::new(widths, [rows, 1]).thinned(&[0]);
+            dense.inputs[0][widths[0] + 1] = -0.0;
+            let [output, ..] = &dense.passes(set, Activation::Identity, &vec![0.0; widths[1]])[0];
+            let mut wanted = vec![0.0; output.len()];
+            let right = Matrix::new(&dense.values, widths[0], widths[1]);
+            product_with(set, &mut wanted, false, Matrix::new(&dense.inputs[0], rows, widths[0]), right);
+            assert_eq!(output, &wanted, "{set:?} {widths:?}");
         }
     }
 }
