@@ -101,7 +101,7 @@ pub const VARIABLE: Section = Section {
         key(
             "amortized",
             KeyKind::Parameter,
-            "The factor is a network of the data, such as \"encoder(pixels)\" (sgvi); its covariance is `covariance = \"diagonal\"` or \"full\".",
+            "The factor is a network of the data, such as \"encoder(pixels)\" (sgvi), and of other amortised variables if need be; its covariance is `covariance = \"diagonal\"` or \"full\".",
         ),
     ],
 };

@@ -5,9 +5,9 @@
 //! operands' values and writes its own in `forward`, and in `backward` turns the adjoint of its value into additions to
 //! its operands' adjoints. Nothing is allocated during a sweep.
 //!
-//! A neural network plugs in as one more [`Operation`]: its `forward` reads the input buffers and writes the output
-//! buffer, its `backward` adds to the adjoints of the inputs, and to [`Frame::gradient`] at the coordinates that hold its
-//! weights (weights are read from the coordinates `theta` at the offset given when it was built).
+//! Networks plug in through ports: buffers over the rows that layers (in 32-bit numbers, with fused kernels for the usual
+//! likelihoods) fill before the operations with rows run, and whose adjoints go back to them afterwards. Rows then come in
+//! any order, their data gathered in [`Frame::gathered`].
 
 mod affine;
 mod chain;

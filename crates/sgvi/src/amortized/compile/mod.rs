@@ -481,51 +481,39 @@ impl Compiler<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::small_models::{IMAGES, PIXELS, graph};
     use super::*;
-    use std::path::Path;
-
-    const MODEL: &str = r#"
-[data.values]
-x = [[0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1]]
-[plates]
-row = "rows"
-pixel = { columns = "x" }
-[networks.encoder]
-layers = [8]
-[networks.decoder]
-layers = [8]
-[variables.z]
-plates = ["row"]
-distribution = "normal"
-dimension = 2
-mean = 0.0
-sd = 1.0
-amortized = "encoder(x)"
-[variables.pixels]
-plates = ["row", "pixel"]
-distribution = "bernoulli"
-"#;
-
-    fn compiled(rest: &str) -> Result<Program, SgviError> {
-        compile(&vi_model::load_str(&format!("{MODEL}{rest}"), "test.toml", Path::new(".")).unwrap())
-    }
 
     #[test]
     fn data_that_are_input_and_observed_are_one_source() {
-        let program = compiled("logit = \"decoder(z)\"\nobserved = \"x\"\n").unwrap();
+        let program = compile(&graph(&format!("{IMAGES}{PIXELS}"))).unwrap();
         assert_eq!(program.sources.len(), 1);
         assert_eq!(program.layers.len(), 4);
         assert_eq!(program.layout.len(), 4 * 8 + 8 + 8 * 4 + 4 + 2 * 8 + 8 + 8 * 4 + 4);
-        // The encoder's input needs no adjoint.
+        // The encoder's input needs no adjoint, and what needs no log joint has none.
         assert!(!program.slots[program.observed[0].data].differentiable);
+        assert!(program.globals.is_none());
     }
 
     #[test]
     fn what_has_no_place_is_named() {
-        let rest = "logit = \"decoder(z) + shift\"\nobserved = \"x\"\n\
-                    [variables.shift]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0\n";
-        let Err(SgviError::Unsupported { variable, help, .. }) = compiled(rest) else { panic!("it was accepted") };
-        assert_eq!(variable, "shift");
-        assert!(help.contains("amortized"), "{help}");
+        let pixels = PIXELS.replace("decoder(z)", "decoder(z) + shift");
+        let local = "[variables.shift]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0\n";
+        let kind = "[variables.kind]\ndistribution = \"categorical\"\nprobabilities = \"half\"\n";
+        let shifts = "[variables.shifts]\nplates = [\"class\"]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0\n";
+        let gate = PIXELS.replace("decoder(z)", "decoder(z) + shifts[kind]");
+        let plates = IMAGES
+            .replace("row = \"rows\"", "row = \"rows\"\nclass = 2")
+            .replace("[plates]", "half = { axes = [\"class\"], values = [0.5, 0.5] }\n[plates]");
+        for (text, name, help) in [
+            (format!("{IMAGES}{pixels}{local}"), "shift", "amortized"),
+            (format!("{plates}{gate}{shifts}{kind}"), "kind", "factor per row"),
+        ] {
+            let Err(SgviError::Unsupported { variable, help: given, .. }) = compile(&graph(&text)) else {
+                panic!("it was accepted: {text}")
+            };
+            assert_eq!(variable, name);
+            assert!(given.contains(help), "{given}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Gradients of whole models against finite differences, and independence of threads.
 
+use super::super::small_models;
 use super::*;
-use std::path::Path;
 
 const DATA: &str = r#"
 [data.values]
@@ -36,8 +36,7 @@ activation = "gelu"
 "#;
 
 fn model(variables: &str) -> AmortizedModel {
-    let graph = vi_model::load_str(&format!("{DATA}{variables}"), "test.toml", Path::new(".")).unwrap();
-    AmortizedModel::new(&graph).unwrap()
+    small_models::model(&format!("{DATA}{variables}"))
 }
 
 /// Compares the gradient with central differences of the bound at fixed noise.
@@ -258,8 +257,7 @@ fn affine(covariance: &str, data: &str) -> AmortizedModel {
         .replace("class = 3", "class = 3\nfeature = { columns = \"y\" }")
         .replace("[networks.second]\nlayers = [4]\nactivation = \"silu\"", "[networks.second]\nlinear = true");
     let text = format!("{data}{LATENT}covariance = \"{covariance}\"\n{AFFINE}");
-    let graph = vi_model::load_str(&text, "test.toml", Path::new(".")).unwrap();
-    AmortizedModel::new(&graph).unwrap()
+    small_models::model(&text)
 }
 
 #[test]
@@ -352,8 +350,7 @@ rate = "exp(spread(z))"
 observed = "exp(y)"
 "#;
     let text = DATA.replace("class = 3", "class = 3\nfeature = { columns = \"y\" }");
-    let graph = vi_model::load_str(&format!("{text}{LATENT}{variables}"), "test.toml", Path::new(".")).unwrap();
-    let model = AmortizedModel::new(&graph).unwrap();
+    let model = small_models::model(&format!("{text}{LATENT}{variables}"));
     assert_eq!(model.program.row_terms().len(), 4);
     for bound in [Bound::Analytic { beta: 1.0 }, Bound::ImportanceWeighted { doubly: false }] {
         check(&model, bound, 2);
@@ -427,8 +424,7 @@ observed = "count"
     let text = DATA.replace("class = 3", "class = 3\ncode = 3");
     for family in ["mean-field", "low-rank"] {
         let text = format!("{text}{variables}[inference]\nfamily = \"{family}\"\n");
-        let graph = vi_model::load_str(&text, "test.toml", Path::new(".")).unwrap();
-        let model = AmortizedModel::new(&graph).unwrap();
+        let model = small_models::model(&text);
         let names: Vec<(&str, bool)> = model.program.row_terms().iter().map(|t| (t.name.as_str(), t.prior)).collect();
         assert_eq!(names, [("kind", true), ("part", false), ("a", false), ("n", false)]);
         check(&model, Bound::Analytic { beta: 0.7 }, 2);

@@ -1,37 +1,11 @@
 //! Resuming, batches, recovery and the search of closed forms.
 
+use super::super::small_models::{IMAGES, PIXELS, graph};
 use super::*;
-use std::path::Path;
-
-const MODEL: &str = r#"
-[data.values]
-x = [[0, 1, 1, 0], [1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 1], [0, 1, 0, 1], [1, 1, 1, 0], [0, 0, 0, 1]]
-[plates]
-row = "rows"
-pixel = { columns = "x" }
-[networks.encoder]
-layers = [8]
-dropout = 0.2
-[networks.decoder]
-layers = [8]
-[variables.z]
-plates = ["row"]
-distribution = "normal"
-dimension = 2
-mean = 0.0
-sd = 1.0
-amortized = "encoder(x)"
-[variables.pixels]
-plates = ["row", "pixel"]
-distribution = "bernoulli"
-logit = "decoder(z)"
-observed = "x"
-[inference]
-batch_size = 3
-"#;
 
 fn model(inference: &str) -> (AmortizedModel, Settings) {
-    let graph = vi_model::load_str(&format!("{MODEL}{inference}"), "test.toml", Path::new(".")).unwrap();
+    let images = IMAGES.replace("[networks.decoder]", "dropout = 0.2\n[networks.decoder]");
+    let graph = graph(&format!("{images}{PIXELS}[inference]\nbatch_size = 3\n{inference}"));
     let model = AmortizedModel::new(&graph).unwrap();
     let settings = Settings::new(&graph, &model.program).unwrap();
     (model, settings)

@@ -8,7 +8,7 @@ use vi_run::output::{OutputError, RunDirectory};
 use vi_run::record::REFUSED;
 
 use super::super::{Outcome, print_failure};
-use super::pictures::{self, Picture, observed_values, spread_rows};
+use super::pictures::{self, Picture, SHOWN_SAMPLES, observed_values, spread_rows};
 use super::{SavedRun, column_names};
 use crate::amortized::generate::{Code, Decoded, decode, encode, evaluate_rows, refusal};
 use crate::amortized::settings::split_rows;
@@ -82,6 +82,10 @@ pub(in crate::cli) struct TraverseArguments {
     /// Interpolations between pairs of rows
     #[arg(long, value_name = "N", default_value_t = 6)]
     pairs: usize,
+
+    /// The row whose data are the decoder's condition along the dimensions, where it has one (counted from 1)
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    row: u32,
 }
 
 fn written(error: OutputError) -> u8 {
@@ -109,7 +113,8 @@ pub(in crate::cli) fn sample(
     directory.write("samples.csv", text.as_bytes()).map_err(written)?;
     let mut files = vec!["samples.csv"];
     if let Some(picture) = Picture::of(&run.graph, &run.model) {
-        pictures::samples(&picture, &run.model, &run.parameters, &rows, seed, &mut directory).map_err(written)?;
+        let shown = spread_rows(&rows, SHOWN_SAMPLES);
+        pictures::samples(&picture, &run.model, &run.parameters, &shown, seed, &mut directory).map_err(written)?;
         files.extend(["samples.png", "samples.svg"]);
     }
     report(&run, &format!("{count} draws of the model"), &files);
@@ -261,7 +266,8 @@ pub(in crate::cli) fn traverse(arguments: &TraverseArguments) -> Outcome {
                 (centre[dimension] + at(stop, -3.0, 3.0) * spread[dimension].max(0.1)) as f32;
         }
     }
-    let decoded = decode(&run.model, &run.parameters, &vec![0; count], Code::Given(&given), 0);
+    let condition = (arguments.row - 1).min(run.model.num_rows.saturating_sub(1) as u32);
+    let decoded = decode(&run.model, &run.parameters, &vec![condition; count], Code::Given(&given), 0);
     let row_names: Vec<String> = (0..d).map(|i| format!("{} {i}", names[chosen])).collect();
     let shades = picture.shades(&decoded[picture.observed].means);
     let title = "One dimension at a time, three sds to both sides";
@@ -287,7 +293,9 @@ pub(in crate::cli) fn traverse(arguments: &TraverseArguments) -> Outcome {
                         .collect()
                 })
                 .collect();
-            let decoded = decode(&run.model, &run.parameters, &[pair[0]; STOPS], Code::Given(&given), 0);
+            // A condition cannot be divided: the nearer row gives it.
+            let conditions: [u32; STOPS] = std::array::from_fn(|stop| pair[usize::from(2 * stop >= STOPS)]);
+            let decoded = decode(&run.model, &run.parameters, &conditions, Code::Given(&given), 0);
             images.extend(picture.shades(&data[from * width..(from + 1) * width]));
             images.extend(picture.shades(&decoded[picture.observed].means));
             images.extend(picture.shades(&data[to * width..(to + 1) * width]));

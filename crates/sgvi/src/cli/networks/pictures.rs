@@ -19,6 +19,9 @@ const MAX_POINTS: usize = 3000;
 /// The most classes that a scatter plot tells apart.
 const MAX_CLASSES: usize = 12;
 
+/// Images in the picture of samples.
+pub(super) const SHOWN_SAMPLES: usize = 96;
+
 /// An observed variable whose numbers are an image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Picture {
@@ -107,7 +110,14 @@ pub(super) fn of_run(graph: &Graph, fit: &AmortizedFit, directory: &mut RunDirec
     let all: Vec<u32> = (0..fit.model.num_rows as u32).collect();
     if let Some(picture) = Picture::of(graph, &fit.model) {
         if refusal(&fit.model.program).is_none() {
-            samples(&picture, &fit.model, &fit.parameters, &spread_rows(&all, 96), fit.settings.seed, directory)?;
+            samples(
+                &picture,
+                &fit.model,
+                &fit.parameters,
+                &spread_rows(&all, SHOWN_SAMPLES),
+                fit.settings.seed,
+                directory,
+            )?;
         }
         let rows = if fit.held_out_rows.is_empty() { &all } else { &fit.held_out_rows };
         reconstructions(&picture, &fit.model, &fit.parameters, &spread_rows(rows, 3 * COLUMNS), directory)?;
