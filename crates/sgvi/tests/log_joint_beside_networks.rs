@@ -200,3 +200,33 @@ fn draws_of_the_model_draw_every_variable() {
         assert!((variance - exact).abs() < 0.06 * exact, "{j}: {variance} against {exact}");
     }
 }
+
+/// q(z | x) is exact here, and E_q[p(k | x, z)] then is p(k | x).
+#[test]
+fn probabilities_of_discrete_variables_are_their_posterior() {
+    let text = format!(
+        "{}{PLATES}{KIND}[variables.z]\nplates = [\"row\"]\ndistribution = \"normal\"\ndimension = \"code\"\nmean = 0.0\n\
+         sd = 1.0\namortized = \"encoder(x)\"\n[variables.y]\nplates = [\"row\", \"pixel\"]\ndistribution = \"normal\"\n\
+         mean = \"shift[k]\"\nsd = {SD}\nobserved = \"x\"\n",
+        header(true)
+    );
+    let graph = vi_model::load_str(&text, "test.toml", Path::new(".")).unwrap();
+    let model = sgvi::amortized::model::AmortizedModel::new(&graph).unwrap();
+    let parameters = model.program.initialize(1);
+    let rows: Vec<u32> = (0..ROWS as u32).rev().collect();
+    let found = sgvi::amortized::responsibility::responsibilities(&graph, &model, &parameters, &rows).unwrap();
+    let [k] = &found[..] else { panic!("{} variables", found.len()) };
+    assert_eq!(graph.variable(k.variable).name, "k");
+    let data = data(true);
+    for (&row, given) in rows.iter().zip(k.probabilities.chunks_exact(3)) {
+        let x = &data[row as usize];
+        let densities: [f64; 3] = std::array::from_fn(|k| {
+            let square: f64 = x.iter().zip(&SHIFTS[k]).map(|(x, m)| (x - m).powi(2)).sum();
+            WEIGHTS[k] * (-0.5 * square / (SD * SD)).exp()
+        });
+        let total: f64 = densities.iter().sum();
+        for (given, density) in given.iter().zip(densities) {
+            assert!((given - density / total).abs() < 1e-9, "{given} against {}", density / total);
+        }
+    }
+}

@@ -220,6 +220,14 @@ impl State {
         Some((draws, means))
     }
 
+    /// The adjoint of a value with rows, from its start.
+    pub(super) fn adjoint(&self, value: &Value) -> &[f64] {
+        match value.source {
+            Source::Latent(buffer) => &self.frame.adjoints[buffer][..value.shape.elements(self.frame.rows)],
+            Source::Data(_) => &[],
+        }
+    }
+
     /// Sets all adjoints to zero.
     pub(super) fn clear(&mut self, joint: &Joint) {
         let program = &joint.tape.program;

@@ -21,6 +21,7 @@ mod pass;
 mod posterior;
 pub mod program;
 mod report;
+pub mod responsibility;
 mod search;
 pub mod settings;
 mod spread;

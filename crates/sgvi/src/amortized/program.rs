@@ -4,6 +4,7 @@ use super::globals::Globals;
 use super::joint::Generator;
 use crate::network::layer::Layer;
 use crate::network::parameters::{Layout, ViewId};
+use std::collections::HashSet;
 use std::sync::Arc;
 use vi_model::graph::VariableId;
 
@@ -375,6 +376,8 @@ pub struct Program {
     pub spreads: Vec<Spread>,
     /// Whether every expectation is known in closed form, so that nothing need be drawn.
     pub closed_form: bool,
+    /// Variables whose densities this program evaluates itself.
+    pub elsewhere: HashSet<VariableId>,
     /// What can be generated: the observed variables, in the order of [`Program::observed`], then those whose densities
     /// the log joint evaluates.
     pub outputs: Vec<Output>,

@@ -75,7 +75,7 @@ fn from_factors(graph: &Graph, factored: &Factored, q: &Gaussian) -> Responsibil
 }
 
 /// The probabilities of each element; those of elements that were enumerated together are their marginals.
-fn responsibility(probe: &Probe, probabilities: Vec<f64>) -> Responsibilities {
+pub(crate) fn responsibility(probe: &Probe, probabilities: Vec<f64>) -> Responsibilities {
     let axes = &probe.value.shape.axes;
     let mut plates: Vec<usize> = axes[..axes.len() - 1].iter().map(|a| a.1).collect();
     let elements: usize = probe.joined.iter().product();

@@ -6,7 +6,7 @@ use vi_run::output::{LocalColumns, LocalFormat, OutputError, RunDirectory};
 use super::gaussian::Gaussian;
 use super::noise;
 use super::posterior::marginal;
-use super::responsibility::responsibilities;
+use super::responsibility::{Responsibilities, responsibilities};
 use super::run::Fitted;
 use crate::error::SgviError;
 use crate::lower::{Model, ReadOut, Support, is_discrete};
@@ -83,18 +83,7 @@ pub fn save(
             if !names.contains(name) {
                 continue;
             }
-            let elements: usize = r.plates.iter().product();
-            if r.is_categorical(graph) {
-                let columns = LocalColumns::numbered_levels(r.size * elements);
-                let mut writer = directory.local_writer(name, format, columns)?;
-                writer.write_probabilities(&r.probabilities)?;
-                writer.finish()?;
-            } else {
-                let (mean, sd) = r.moments();
-                let mut writer = directory.local_writer(name, format, columns(r.plates.is_empty(), elements))?;
-                writer.write_moments(&mean, &sd)?;
-                writer.finish()?;
-            }
+            write_discrete(graph, &r, name, directory, format)?;
         }
     }
     let Some(q) = q else { return Ok(()) };
@@ -112,6 +101,29 @@ pub fn save(
 /// One mean and sd, or those of each of the elements.
 fn columns(scalar: bool, elements: usize) -> LocalColumns {
     if scalar { LocalColumns::Scalar } else { LocalColumns::numbered_coordinates(elements) }
+}
+
+/// Writes the posterior of a discrete variable of the rows: probabilities of a categorical's values, moments of others.
+///
+/// # Errors
+/// Files that cannot be written.
+pub fn write_discrete(
+    graph: &Graph,
+    r: &Responsibilities,
+    name: &str,
+    directory: &mut RunDirectory,
+    format: LocalFormat,
+) -> Result<(), OutputError> {
+    let elements: usize = r.plates.iter().product();
+    if r.is_categorical(graph) {
+        let mut writer = directory.local_writer(name, format, LocalColumns::numbered_levels(r.size * elements))?;
+        writer.write_probabilities(&r.probabilities)?;
+        return writer.finish();
+    }
+    let (mean, sd) = r.moments();
+    let mut writer = directory.local_writer(name, format, columns(r.plates.is_empty(), elements))?;
+    writer.write_moments(&mean, &sd)?;
+    writer.finish()
 }
 
 /// Mean and sd of every row's elements: closed form on the whole line, from draws elsewhere.

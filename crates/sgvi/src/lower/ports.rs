@@ -7,7 +7,7 @@ use vi_model::graph::{AxisId, Distribution, Graph, IndexSource, NodeId, NodeKind
 
 use super::discrete::is_discrete;
 use super::predictive::Predictive;
-use super::{Drawn, Lowering, Model, PredictiveSettings, View};
+use super::{Drawn, Lowering, Model, PredictiveSettings, Probe, View};
 use crate::error::SgviError;
 use crate::tape::{Program, Shape, Source, Value};
 
@@ -56,14 +56,17 @@ pub(crate) struct JointModel {
     pub(crate) values: HashMap<VariableId, Value>,
     /// Data over the rows that operations read.
     pub(crate) row_data: Vec<usize>,
+    /// Where the posteriors of discrete variables can be read off, if that was asked for.
+    pub(crate) probes: Vec<Probe>,
 }
 
 impl JointModel {
-    /// Compiles a graph; `elsewhere` are the variables whose density, given values of everything, is not asked for.
+    /// Compiles a graph; `elsewhere` are the variables whose density, given values of everything, is not asked for, and
+    /// `probing` asks for the posteriors of discrete variables.
     ///
     /// # Errors
     /// As [`Model::new`]; variables that tie rows together, since batches and draws of single rows must stand for themselves.
-    pub(crate) fn new(graph: &Graph, elsewhere: &HashSet<VariableId>) -> Result<Self, SgviError> {
+    pub(crate) fn new(graph: &Graph, elsewhere: &HashSet<VariableId>, probing: bool) -> Result<Self, SgviError> {
         let start = || -> Result<Lowering<'_>, SgviError> {
             let mut l = Lowering::new(graph)?;
             l.b.eager = true;
@@ -73,6 +76,7 @@ impl JointModel {
             Ok(l)
         };
         let mut l = start()?;
+        l.probes = probing.then(Vec::new);
         let variables = (0..graph.variables.len()).map(VariableId);
         if let Some(v) = variables.clone().find(|v| graph.variable(*v).marginalized == Some(false)) {
             return Err(SgviError::unsupported(
@@ -117,6 +121,7 @@ impl JointModel {
             .iter()
             .filter_map(|latent| Some((latent.variable, l.variables.get(&(latent.variable, View::Plain))?.clone())))
             .collect();
+        let probes = l.probes.take().unwrap_or_default();
         let mut row_data: Vec<usize> = l.b.data_read.iter().copied().collect();
         row_data.extend(terms.values().filter_map(|value| match value.source {
             Source::Data(d) => Some(d),
@@ -145,7 +150,7 @@ impl JointModel {
             is_relaxed: false,
         };
         let row_terms = terms.into_iter().map(|(v, value)| (VariableId(v), value)).collect();
-        Ok(Self { model, ports: list, row_terms, values, row_data })
+        Ok(Self { model, ports: list, row_terms, values, row_data, probes })
     }
 
     fn none() -> Self {
@@ -163,7 +168,14 @@ impl JointModel {
             categories: Arc::new([]),
             is_relaxed: false,
         };
-        Self { model, ports: Vec::new(), row_terms: Vec::new(), values: HashMap::new(), row_data: Vec::new() }
+        Self {
+            model,
+            ports: Vec::new(),
+            row_terms: Vec::new(),
+            values: HashMap::new(),
+            row_data: Vec::new(),
+            probes: Vec::new(),
+        }
     }
 }
 

@@ -74,7 +74,8 @@ impl Compiler<'_> {
         if elsewhere.len() == graph.variables.len() {
             return Ok(());
         }
-        let joint = JointModel::new(graph, &elsewhere)?;
+        let joint = JointModel::new(graph, &elsewhere, false)?;
+        self.program.elsewhere = elsewhere;
         let slots = self.port_slots(&joint.ports)?;
         let names = |id: VariableId| {
             let variable = graph.variable(id);

@@ -7,11 +7,13 @@ use vi_run::cli::print_output;
 use vi_run::output::{OutputError, RunDirectory};
 use vi_run::record::REFUSED;
 
-use super::super::{Outcome, print_failure};
+use super::super::{Outcome, print_failure, refuse};
 use super::pictures::{self, Picture, SHOWN_SAMPLES, observed_values, spread_rows};
 use super::{SavedRun, column_names};
 use crate::amortized::generate::{Code, Decoded, decode, encode, evaluate_rows, refusal};
+use crate::amortized::responsibility::responsibilities;
 use crate::amortized::settings::split_rows;
+use crate::fit::save::write_discrete;
 
 /// Images on the way of a traversal or an interpolation.
 const STOPS: usize = 11;
@@ -153,8 +155,18 @@ pub(in crate::cli) fn encode_rows(arguments: &EncodeArguments) -> Outcome {
         super::write_encoding(&mut directory, &name, &encoding, vi_run::output::LocalFormat::Csv).map_err(written)?;
         files.push(format!("local/{name}.csv"));
     }
+    let discrete =
+        responsibilities(&run.graph, &run.model, &run.parameters, &rows).map_err(|error| refuse(&error, &run.graph))?;
+    for r in &discrete {
+        let name = &run.graph.variable(r.variable).name;
+        let name = if run.new_data { format!("{name}-new-data") } else { name.clone() };
+        let format = vi_run::output::LocalFormat::Csv;
+        write_discrete(&run.graph, r, &name, &mut directory, format).map_err(written)?;
+        files.push(format!("local/{name}.csv"));
+    }
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
-    report(&run, &format!("means and sds of {} rows", rows.len()), &files);
+    let what = if discrete.is_empty() { "means and sds" } else { "means and sds, and probabilities" };
+    report(&run, &format!("{what} of {} rows", rows.len()), &files);
     Ok(0)
 }
 

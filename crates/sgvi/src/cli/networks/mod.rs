@@ -10,9 +10,11 @@ use vi_run::output::{LocalColumns, OutputError, RunDirectory};
 
 use crate::amortized::fit::AmortizedFit;
 use crate::amortized::generate::{Encoding, encode};
+use crate::amortized::responsibility::responsibilities;
 use crate::amortized::settings::{Objective, Settings};
 use crate::amortized::weights;
 use crate::error::SgviError;
+use crate::fit::save::write_discrete;
 
 pub(super) use saved::SavedRun;
 
@@ -35,20 +37,32 @@ pub(super) fn save(
     options: &OutputOptions,
 ) -> Result<(), SaveError> {
     let program = &fit.model.program;
+    let rows: Vec<u32> = (0..fit.model.num_rows as u32).collect();
+    let is_amortized = |name: &String| program.latents.iter().any(|latent| latent.name == *name);
+    let discrete = if options.save.iter().all(is_amortized) {
+        Vec::new()
+    } else {
+        responsibilities(graph, &fit.model, &fit.parameters, &rows)?
+    };
     for name in &options.save {
-        let Some(latent) = program.latents.iter().position(|latent| latent.name == *name) else {
-            let known: Vec<&str> = program.latents.iter().map(|latent| latent.name.as_str()).collect();
+        let format = options.save_format.into();
+        if let Some(latent) = program.latents.iter().position(|latent| latent.name == *name) {
+            let encoding = encode(&fit.model, &fit.parameters, latent, &rows);
+            write_encoding(directory, name, &encoding, format)?;
+        } else if let Some(r) = discrete.iter().find(|r| graph.variable(r.variable).name == *name) {
+            write_discrete(graph, r, name, directory, format)?;
+        } else {
+            let amortized = program.latents.iter().map(|latent| latent.name.as_str());
+            let others = discrete.iter().map(|r| graph.variable(r.variable).name.as_str());
+            let known: Vec<&str> = amortized.chain(others).collect();
             return Err(SgviError::Unsupported {
                 variable: name.clone(),
-                reason: "it is not an amortised variable".to_owned(),
-                help: format!("name one that is: {}; all others are in posterior.json", known.join(", ")),
+                reason: "it has no posterior of its own in every row".to_owned(),
+                help: format!("name one that has: {}; all others are in posterior.json", known.join(", ")),
                 span: 0..0,
             }
             .into());
-        };
-        let rows: Vec<u32> = (0..fit.model.num_rows as u32).collect();
-        let encoding = encode(&fit.model, &fit.parameters, latent, &rows);
-        write_encoding(directory, name, &encoding, options.save_format.into())?;
+        }
     }
     saved::write_model(graph, directory)?;
     directory.write("weights.safetensors", &weights::to_bytes(&program.layout, &fit.parameters))?;
