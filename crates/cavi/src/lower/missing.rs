@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vi_model::graph::{AxisId, Distribution, NodeId, Observation, VariableId};
+use vi_model::graph::{Distribution, NodeId, Observation, VariableId};
 
 use super::expression::{Atom, AtomKind, Monomial};
 use super::normal::Weight;
@@ -205,20 +205,5 @@ impl Lowering {
             at = end;
         }
         Ok(false)
-    }
-
-    /// Whether some but not all cells along an axis of data are missing.
-    pub(super) fn is_missing_in_part(&self, node: NodeId, axis: AxisId) -> Result<bool, CaviError> {
-        if !self.has_missing(node)? {
-            return Ok(false);
-        }
-        let tensor = self.graph.evaluate_data(node, 0..self.graph.data.num_rows().max(1))?;
-        let Some(last) = tensor.axes.len().checked_sub(1) else { return Ok(true) };
-        let at = tensor.axes.iter().rposition(|a| *a == axis).unwrap_or(last);
-        let (size, stride) = (tensor.shape[at], tensor.shape[at + 1..].iter().product::<usize>());
-        let starts = (0..tensor.values.len()).filter(|i| (i / stride) % size == 0);
-        Ok(starts
-            .map(|start| (0..size).filter(|k| tensor.values[start + k * stride].is_nan()).count())
-            .any(|missing| missing > 0 && missing < size))
     }
 }

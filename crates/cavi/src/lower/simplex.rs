@@ -1,6 +1,5 @@
 //! Densities on the simplex and of the categories drawn from it: beta, dirichlet, stick-breaking, categorical, multinomial.
 
-use vi_model::diagnostic::Diagnostic;
 use vi_model::graph::{AxisId, BinaryOperator, NodeId, Observation, VariableId};
 
 use super::expression::AtomKind;
@@ -200,16 +199,7 @@ impl Lowering {
                 format!("`{}` must be observed", self.graph.variable(v).name),
             ));
         };
-        // Where all counts are missing they are read as zeros, whose terms are zero.
-        if self.is_missing_in_part(observed, range)? {
-            let name = &self.graph.variable(v).name;
-            let message =
-                format!("`{name}` has missing cells beside known ones, so that the total of its counts is unknown");
-            let mistake = Diagnostic::new("missing-count", message)
-                .at(self.graph.variable(v).span.clone(), "some counts are missing")
-                .help("remove those rows, or leave all their counts empty");
-            return Err(self.refusal(mistake));
-        }
+        // The counts of a draw are missing all together: they are read as zeros, whose terms are zero.
         let plates = scope.clone();
         if !scope.axes.contains(&range) {
             let category = self.axis_index(range);

@@ -92,7 +92,7 @@ impl Lowering<'_> {
             Distribution::Multinomial { probabilities, range } => {
                 let (log, label) = self.log_probabilities(probabilities, range, false)?;
                 let size = graph.axis(range).size;
-                let x = &self.counts_of_whole_rows(v, x, size)?;
+                let x = &self.known_counts(x);
                 // The counts' own axis: the last one of that axis among the variable's.
                 let own = x.shape.axes.last().map_or(label, |a| a.0);
                 let log = super::builder::relabel(&log, label, own);
@@ -108,19 +108,15 @@ impl Lowering<'_> {
         })
     }
 
-    /// Counts of a multinomial, zero where all `size` of them are missing: those have no density.
-    fn counts_of_whole_rows(&mut self, v: VariableId, x: &Value, size: usize) -> Result<Value, SgviError> {
-        let Some(numbers) = self.b.numbers(x).filter(|n| n.iter().any(|x| x.is_nan())) else { return Ok(x.clone()) };
-        if numbers.chunks(size).any(|c| c.iter().any(|x| x.is_nan()) && !c.iter().all(|x| x.is_nan())) {
-            return Err(SgviError::unsupported(
-                self.graph,
-                v,
-                "some of its counts are missing where others are known, so their total is unknown",
-                "remove those rows, or leave all their counts empty",
-            ));
+    /// Counts of a multinomial, zero where they are missing: those of a draw are missing all together, and have no density.
+    fn known_counts(&mut self, x: &Value) -> Value {
+        match self.b.numbers(x).filter(|n| n.iter().any(|x| x.is_nan())) {
+            Some(numbers) => {
+                let known = numbers.iter().map(|x| if x.is_nan() { 0.0 } else { *x }).collect();
+                self.b.data(x.shape.clone(), known)
+            }
+            None => x.clone(),
         }
-        let known = numbers.iter().map(|x| if x.is_nan() { 0.0 } else { *x }).collect();
-        Ok(self.b.data(x.shape.clone(), known))
     }
 
     /// The log density of a continuous variable at `x`; `None` where it is constant (an improper prior).
