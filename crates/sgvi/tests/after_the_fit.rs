@@ -131,6 +131,41 @@ fn draws_are_a_csv_of_cmdstan() {
     assert!((mean - elbo).abs() < 5.0 * (sd / 3000.0_f64.sqrt()).hypot(error), "{mean}, {elbo}");
 }
 
+/// Discrete variables that are not summed out are drawn with the others, and the draws' log densities are joint.
+#[test]
+fn values_of_discrete_variables_are_drawn() {
+    let source = Path::new(env!("CARGO_TARGET_TMPDIR")).join("after-the-fit-pairs.toml");
+    let text = "[data.values]\nfrom = [0, 0, 0, 1, 1, 2, 3, 4, 4]\nto = [1, 2, 3, 2, 3, 3, 4, 0, 1]\ny = [1, 0, 0, 0, 1, 1, 0, 1, 1]
+[plates]\nrow = \"rows\"\nnode = 5\nblock = 2
+[variables.z]\nplates = [\"node\"]\ndistribution = \"categorical\"\nprobabilities = [0.3, 0.7]\nmarginalized = false
+[variables.rate]\nplates = [\"block\", \"block\"]\ndistribution = \"beta\"\nalpha = [[4.0, 1.0], [1.0, 2.0]]\nbeta = [[1.0, 3.0], [3.0, 2.0]]
+[variables.x]\nplates = [\"row\"]\ndistribution = \"bernoulli\"\nprobability = \"rate[z[from], z[to]]\"\nobserved = \"y\"\n";
+    std::fs::write(&source, text).unwrap();
+    let folder = run("pairs", &source);
+    let done = sgvi(&["sample", &folder.display().to_string(), "--draws", "4000"]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let csv = StanCsv::read(&std::fs::read_to_string(folder.join("draws.csv")).unwrap());
+    assert_eq!(csv.shape("z"), [5]);
+    let read = |name: &str| -> serde_json::Value {
+        serde_json::from_slice(&std::fs::read(folder.join(name)).unwrap()).unwrap()
+    };
+    let (posterior, summary) = (read("posterior.json"), read("summary.json"));
+    for node in 0..5 {
+        let column = csv.column(&format!("z.{}", node + 1));
+        assert!(column.iter().all(|z| *z == 0.0 || *z == 1.0));
+        let wanted = posterior["z"]["parameters"]["probabilities"][node][1].as_f64().unwrap();
+        let (mean, _) = mean_and_sd(&column);
+        assert!(
+            (mean - wanted).abs() < 5.0 * (wanted * (1.0 - wanted) / 4000.0).sqrt() + 1e-9,
+            "{node}: {mean} {wanted}"
+        );
+    }
+    let weights: Vec<f64> = csv.column("log_p__").iter().zip(csv.column("log_g__")).map(|(p, g)| p - g).collect();
+    let (mean, sd) = mean_and_sd(&weights);
+    let (elbo, error) = (summary["elbo"].as_f64().unwrap(), summary["elbo_standard_error"].as_f64().unwrap());
+    assert!((mean - elbo).abs() < 5.0 * (sd / 4000.0_f64.sqrt()).hypot(error), "{mean}, {elbo}");
+}
+
 /// A table with a header, read back as columns of text.
 fn table(text: &str) -> (Vec<String>, Vec<Vec<String>>) {
     let mut lines = text.lines().map(|l| l.split(',').map(str::to_owned).collect::<Vec<_>>());

@@ -85,7 +85,8 @@ pub fn compare(graph: &Graph, draws: usize, repetitions: usize) -> Result<Vec<Ro
             let estimator = Estimator { gradient, control_variate };
             let (mut mean, mut square) = (vec![0.0; x.len()], vec![0.0; x.len()]);
             let mut scratch = Scratch {
-                local_terms: own.then(|| std::sync::Arc::clone(&local_terms)),
+                local_terms: (own || gradient != GradientEstimator::ScoreFunction)
+                    .then(|| std::sync::Arc::clone(&local_terms)),
                 is_relaxed: model.is_relaxed,
                 ..Scratch::default()
             };

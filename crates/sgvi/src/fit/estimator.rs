@@ -164,10 +164,36 @@ impl Estimator {
 
 /// Puts, in the place of the derivative with respect to every weight, the log joint with that value of that element and the
 /// other elements as drawn: its mean over draws is the expectation given that value (the local expectation gradient of Titsias
-/// & Lázaro-Gredilla 2015).
+/// & Lázaro-Gredilla 2015). Elements that stand in no common cell change at once.
 fn local_expectations(evaluator: &Evaluator, q: &Gaussian, draws: usize, batch: &Batch, scratch: &mut Scratch) {
     let n = q.mean.len();
-    let open: Vec<Category> = q.categories.iter().filter(|c| c.known.is_none()).copied().collect();
+    let mut open: Vec<Category> = q.categories.iter().filter(|c| c.known.is_none()).copied().collect();
+    let local = scratch.local_terms.clone().filter(|_| batch.scale == 1.0);
+    if let Some(local) = &local {
+        for (size, first) in local.apart() {
+            let unsurprising = vec![0.0; draws * first.len()];
+            for k in 0..*size {
+                let mut theta = scratch.theta.clone();
+                for theta in theta.chunks_mut(n) {
+                    for at in first {
+                        theta[*at..at + size]
+                            .iter_mut()
+                            .enumerate()
+                            .for_each(|(j, w)| *w = f64::from(u8::from(j == k)));
+                    }
+                }
+                let values = local.log_weights(&theta, first, &[], &unsurprising, draws);
+                for (s, values) in values.chunks(first.len().max(1)).enumerate() {
+                    for (at, value) in first.iter().zip(values) {
+                        scratch.evaluation.gradients[s * n + at + k] = *value;
+                    }
+                }
+            }
+        }
+        let done: std::collections::HashSet<usize> =
+            local.apart().iter().flat_map(|(_, first)| first.iter().copied()).collect();
+        open.retain(|c| !done.contains(&c.offset));
+    }
     let (mut points, mut places) = (Vec::new(), Vec::new());
     let mut out = Evaluation::default();
     let most = (MOST_NUMBERS / n.max(1)).max(1);

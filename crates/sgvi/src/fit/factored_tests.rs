@@ -250,3 +250,22 @@ fn drawn_values_have_the_gradient_of_the_elbo() {
     let (found, error) = (fitted.record.elbo, fitted.assessment.unwrap().standard_error);
     assert!((found - best).abs() < 0.01 + 4.0 * error, "{found} {best}");
 }
+
+/// Indicators of several rows change at once: the same gradient as one after the other.
+#[test]
+fn elements_in_different_rows_change_at_once() {
+    let text = CAUSES
+        .replace("plates = [\"exposure\"]", "plates = [\"row\", \"exposure\"]")
+        .replace("0.1 + 1.5 * dot", "0.1 + strength * dot")
+        + "[variables.strength]\ndistribution = \"gamma\"\nshape = 3.0\nrate = 2.0\n";
+    let graph = graph(&text);
+    let model = Model::new(&graph).unwrap();
+    let local = Arc::new(LocalTerms::new(&graph, &model).unwrap());
+    assert_eq!((model.categories.len(), local.apart().len()), (12, 3));
+    let path = Estimator { gradient: GradientEstimator::Reparameterization, control_variate: ControlVariate::None };
+    let (one, _) = moments(&model, path, None, 3);
+    let (all, _) = moments(&model, path, Some(local), 3);
+    for i in 0..one.len() {
+        assert!((one[i] - all[i]).abs() < 1e-9 * (1.0 + one[i].abs()), "{i}: {} {}", one[i], all[i]);
+    }
+}

@@ -28,6 +28,9 @@ pub struct LocalTerms {
     own: Vec<Own>,
     by_cell: Option<(Evaluator, Vec<Value>)>,
     num_rows: usize,
+    /// Elements of categorical factors no two of which stand in one cell, by the first coordinate of each, with their size:
+    /// the same place in different rows.
+    apart: Vec<(usize, Vec<usize>)>,
 }
 
 /// Elements of a variable (rows first) that a coordinate belongs to.
@@ -42,6 +45,16 @@ fn elements(latent: &Latent, at: usize) -> std::ops::Range<usize> {
             element..element + 1
         }
     }
+}
+
+/// Whether all that coordinates touch are cells of their own.
+fn are_apart(own: &[Own], coordinates: &[usize]) -> bool {
+    let mut taken = std::collections::HashSet::new();
+    coordinates.iter().all(|c| {
+        let own = &own[*c];
+        own.terms.is_empty()
+            && own.cells.iter().all(|(term, cells)| cells.iter().all(|cell| taken.insert((*term, *cell))))
+    })
 }
 
 impl LocalTerms {
@@ -90,7 +103,21 @@ impl LocalTerms {
             let values = kept.iter().map(|t| values[t].clone()).collect();
             by_cell = Some((Evaluator::new(program), values));
         }
-        Ok(Self { own, by_cell, num_rows: model.program.num_rows })
+        let apart = model.factored.iter().filter(|f| graph.is_local(f.variable)).flat_map(|f| {
+            let inside = f.known.len() / model.program.num_rows.max(1);
+            (0..inside).map(move |at| {
+                let open = (at..f.known.len()).step_by(inside).filter(|e| f.known[*e].is_none());
+                (f.size, open.map(|e| f.offset + e * f.size).collect::<Vec<usize>>())
+            })
+        });
+        let apart = apart.filter(|(_, first)| are_apart(&own, first)).collect();
+        Ok(Self { own, by_cell, num_rows: model.program.num_rows, apart })
+    }
+
+    /// Elements of categorical factors whose values may be changed all at once, since no two of them stand in one cell: their
+    /// number of values, and the first coordinate of each.
+    pub fn apart(&self) -> &[(usize, Vec<usize>)] {
+        &self.apart
     }
 
     /// log p − log q of the parts that depend on each of some coordinates, `[draws, coordinates]`; `terms` are the log joint's,

@@ -103,7 +103,8 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
     let first = search_settings(inference, Restart { index: 1, seed });
     let stochastic = stochastic::settings(inference, first, max_iterations, model.is_relaxed)?;
     let score = inference.gradient == Some(GradientEstimator::ScoreFunction);
-    let local_terms = if score { Some(std::sync::Arc::new(LocalTerms::new(graph, &model)?)) } else { None };
+    let local_terms =
+        if score || model.is_relaxed { Some(std::sync::Arc::new(LocalTerms::new(graph, &model)?)) } else { None };
     let start = |restart: Restart| {
         let search = search_settings(inference, restart);
         match &stochastic {
@@ -290,7 +291,8 @@ fn check_options(graph: &Graph, model: &Model) -> Result<(), SgviError> {
     if inference.draws == Some(0) {
         return refuse("draws", "no Monte Carlo draws: there is nothing to average", "write draws = 1 or more");
     }
-    if inference.family == Some(VariationalFamily::FullRank) && model.program.dimension > 2000 {
+    let weights: usize = model.categories.iter().map(|c| c.size).sum();
+    if inference.family == Some(VariationalFamily::FullRank) && model.program.dimension - weights > 2000 {
         return refuse(
             "family",
             "a full covariance of more than 2000 coordinates is too large",

@@ -84,12 +84,52 @@ impl PredictiveProgram {
     /// # Errors
     /// Variables that cannot be drawn, and data that cannot be read.
     pub(crate) fn new(graph: &Graph, settings: &PredictiveSettings, densities: bool) -> Result<Self, SgviError> {
-        let mut l = Lowering::new(graph)?;
+        // Discrete variables of the rows that have too many values to be summed out are drawn.
+        let mut too_many = HashSet::new();
+        loop {
+            let mut l = Lowering::new(graph)?;
+            let made = l.predictive_program(settings, densities, &too_many);
+            let before = too_many.len();
+            too_many.extend(l.too_many.iter().copied());
+            match made {
+                Err(_) if too_many.len() > before => {}
+                Err(error) => return Err(error),
+                Ok((present, expressions, log_density)) => {
+                    let drawn = l.predictive.take().map(|p| p.drawn).unwrap_or_default();
+                    let owner = l.owner;
+                    l.b.program.dimension = owner.len() + 1;
+                    return Ok(Self {
+                        program: Arc::new(l.b.program),
+                        owner,
+                        drawn,
+                        expressions,
+                        log_density,
+                        present,
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Which rows have observed values, the expressions, and the log densities of the rows.
+type PredictiveParts = (Vec<bool>, Vec<ReadOut>, Option<Value>);
+
+impl Lowering<'_> {
+    fn predictive_program(
+        &mut self,
+        settings: &PredictiveSettings,
+        densities: bool,
+        too_many: &HashSet<VariableId>,
+    ) -> Result<PredictiveParts, SgviError> {
+        let graph = self.graph;
+        let l = self;
         l.b.eager = true;
         l.weights = None;
         l.predictive = Some(Predictive { settings: settings.clone(), densities, ..Predictive::default() });
         if densities {
-            let sampled = l.drawn_ancestors();
+            let mut sampled = l.drawn_ancestors();
+            sampled.extend(too_many);
             if let Some(p) = &mut l.predictive {
                 p.sampled = sampled;
             }
@@ -116,21 +156,16 @@ impl PredictiveProgram {
             l.eliminate()?;
             let rows = Shape { rows: true, axes: Vec::new() };
             let mut total = l.b.data(rows.clone(), vec![0.0; present.len()]);
-            for term in l.predictive.take().map(|p| p.terms).unwrap_or_default() {
+            for term in l.predictive.as_mut().map(|p| std::mem::take(&mut p.terms)).unwrap_or_default() {
                 total = l.full_sum(&total, &term, &rows);
             }
             log_density = Some(total);
         } else {
             expressions = l.row_expressions()?;
         }
-        let drawn = l.predictive.take().map(|p| p.drawn).unwrap_or_default();
-        let owner = l.owner;
-        l.b.program.dimension = owner.len() + 1;
-        Ok(Self { program: Arc::new(l.b.program), owner, drawn, expressions, log_density, present })
+        Ok((present, expressions, log_density))
     }
-}
 
-impl Lowering<'_> {
     /// Parameters and bounds of a variable.
     fn parameter_nodes(&self, v: VariableId) -> Vec<NodeId> {
         let variable = self.graph.variable(v);

@@ -238,3 +238,51 @@ fn draws_depend_on_the_seed_alone() {
         rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("a pool").install(|| predicted(text, new(), 100));
     assert_eq!(one, three);
 }
+
+/// A group's class has one draw for all its rows, in whatever chunks of rows they are predicted.
+#[test]
+fn rows_of_a_group_share_a_draw() {
+    let text = "[data.values]\ny = [5.0, 5.0]\ng = [\"a\", \"b\"]\n[plates]\nrow = \"rows\"\ngroup = { levels = \"g\" }\n\
+        [variables.shift]\ndistribution = \"normal\"\nmean = 0.0\nsd = 0.1\n\
+        [variables.high]\nplates = [\"group\"]\ndistribution = \"bernoulli\"\nprobability = 0.5\n\
+        [variables.x]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"10 * high[g] + shift\"\nsd = 0.5\nobserved = \"y\"\n";
+    let (rows, draws) = (700, 200);
+    let groups: Vec<&str> = (0..rows).map(|i| if i % 3 == 0 { "a" } else { "b" }).collect();
+    let out = predicted(text, vec![("y", numbers(&vec![f64::NAN; rows])), ("g", texts(&groups))], draws);
+    let x = &out.variables[0].draws;
+    let mut agree = 0;
+    for d in 0..draws {
+        let high = |row: usize| x[row * draws + d] > 5.0;
+        for row in 0..rows {
+            assert_eq!(high(row), high(usize::from(groups[row] == "b")), "draw {d}, row {row}");
+        }
+        agree += usize::from(high(0) == high(1));
+    }
+    // The two groups' draws are independent.
+    assert!((60..=140).contains(&agree), "{agree}");
+}
+
+/// Seventeen indicators in every row are too many to sum: rows are predicted from draws of them.
+#[test]
+fn indicators_of_a_row_that_are_too_many() {
+    let names: Vec<String> = (0..17).map(|i| format!("e{i}")).collect();
+    let columns: String = names.iter().map(|n| format!("{n} = [1.0, 1.0, 1.0]\n")).collect();
+    let list: Vec<String> = names.iter().map(|n| format!("\"{n}\"")).collect();
+    let text = format!(
+        "[data.values]\ny = [7.0, 9.5, 8.0]\n{columns}[data.blocks]\ne = [{}]\n[plates]\nrow = \"rows\"\n\
+        [variables.m]\ndistribution = \"normal\"\nmean = 0.0\nsd = 0.001\n\
+        [variables.on]\nplates = [\"row\", \"e\"]\ndistribution = \"bernoulli\"\nprobability = 0.5\n\
+        [variables.x]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"m + dot(on, e)\"\nsd = 1.0\nobserved = \"y\"\n",
+        list.join(", ")
+    );
+    let mut new: Vec<(&str, Cells)> = names.iter().map(|n| (n.as_str(), numbers(&[1.0, 1.0]))).collect();
+    new.push(("y", numbers(&[8.0, f64::NAN])));
+    let out = predicted(&text, new, 20_000);
+    let x = &out.variables[0];
+    // The number of indicators that are on is binomial.
+    close(x.means[1], 8.5, 0.05);
+    close(x.sds[1], (17.0_f64 / 4.0 + 1.0).sqrt(), 0.05);
+    let mass = |k: u32| ln_choose(17.0, f64::from(k)) - 17.0 * 2.0_f64.ln() + log_normal(8.0, f64::from(k), 1.0);
+    let exact = log_sum_exp(&(0..=17).map(mass).collect::<Vec<f64>>());
+    close(out.log_density.expect("densities")[0], exact, 0.02);
+}
