@@ -296,6 +296,7 @@ impl Ascent {
             Family::TruncatedNormal
             | Family::PartialNormal(_)
             | Family::JaakkolaJordan
+            | Family::LaplaceScale
             | Family::MarkovChain(_)
             | Family::GaussianMarkovChain(_)
             | Family::MarkovSteps(_)
@@ -409,5 +410,6 @@ pub(crate) fn distribution_of(family: Family, point: bool) -> &'static str {
         Family::MarkovChain(_) | Family::MarkovSteps(_) => "markov-chain",
         Family::GaussianMarkovChain(_) | Family::GaussianSteps(_) => "gaussian-markov-chain",
         Family::JaakkolaJordan => "point",
+        Family::LaplaceScale => "generalised-inverse-gaussian",
     }
 }

@@ -102,7 +102,7 @@ pub fn with_predictors(graph: &Graph) -> Graph {
         }
         let variable = graph.variable(v);
         for (key, node) in variable.distribution.parameters() {
-            let reported = matches!(key, "mean" | "rate" | "logit" | "probit" | "probability");
+            let reported = matches!(key, "mean" | "location" | "rate" | "logit" | "probit" | "probability");
             let rows = graph.rows.is_some_and(|r| graph.node(node).axes.contains(&r));
             if reported && rows && !graph.is_data(node) {
                 let span = graph.node(node).span.clone();

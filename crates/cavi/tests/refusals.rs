@@ -60,7 +60,7 @@ fn means_are_multilinear_in_normals() {
 fn distributions_of_the_other_engine() {
     let half = "[variables.g]\ndistribution = \"half-normal\"\nsd = 1\n";
     refused(&child(half, "normal", "mean = 0\nprecision = \"g\""), &["`g`", "half-normal", "sgvi"]);
-    refused(&child(NORMAL, "laplace", "location = \"m\"\nscale = 1"), &["`x`", "laplace", "sgvi"]);
+    refused(&child(NORMAL, "logistic", "location = \"m\"\nscale = 1"), &["`x`", "logistic", "sgvi"]);
     refused(&child(NORMAL, "poisson", "log_rate = \"m\""), &["log rate", "`x`", "sgvi"]);
     let truncated = NORMAL.replace("sd = 1", "sd = 1\nlower = 0.0");
     refused(&child(&truncated, "normal", "mean = \"m\"\nsd = 1"), &["lower", "`m`", "sgvi"]);

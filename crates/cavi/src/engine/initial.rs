@@ -362,6 +362,7 @@ fn unit_statistics(family: Family) -> Vec<Vec<f64>> {
         Family::PartialNormal(d) => {
             vec![vec![0.0; d], identity(d), vec![0.0; d], vec![0.0; d], vec![0.0]]
         }
+        Family::LaplaceScale => vec![vec![1.0], vec![-std::f64::consts::LN_2 - 0.5]],
         Family::JaakkolaJordan => vec![vec![0.125], vec![-std::f64::consts::LN_2]],
         Family::MarkovSteps(k) => vec![vec![1.0 / k as f64; k], vec![1.0 / (k * k) as f64; k * k]],
         Family::GaussianSteps(d) => vec![vec![0.0; d], identity(d), vec![0.0; d], identity(d), vec![0.0; d * d]],

@@ -17,6 +17,9 @@ use crate::program::{AxisIndex, Label, Step};
 /// Labels that stand at one value.
 type Fixed = [(Label, usize)];
 
+/// Means and standard deviations, one of each for every element.
+type MeansAndSds = (Vec<f64>, Vec<f64>);
+
 /// The numbers behind a positive parameter in each element.
 struct Numbers {
     /// The known part.
@@ -96,7 +99,7 @@ impl Engine {
         &self,
         v: VariableId,
         rows: &Range<usize>,
-    ) -> Result<Option<(Vec<f64>, Vec<f64>)>, CaviError> {
+    ) -> Result<Option<MeansAndSds>, CaviError> {
         let values = self.lowered.row_density.iter().flat_map(|d| &d.values);
         let Some(value) = values.filter(|value| value.gates.is_empty()).find(|value| value.variable == v) else {
             return Ok(None);

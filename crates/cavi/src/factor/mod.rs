@@ -47,6 +47,8 @@ pub(crate) enum Family {
     PartialNormal(usize),
     /// λ(ξ), log σ(ξ) − ξ/2 + λ(ξ)ξ²: the parameter of the Jaakkola–Jordan bound
     JaakkolaJordan,
+    /// 1/s, and what remains of log p(x | s) + log p(s) − log q(s): the scale s of a normal that makes a Laplace distribution
+    LaplaceScale,
     /// one-hot of the rows `[k]`, pairs summed over rows `[k, k]`, first states `[k]`
     MarkovChain(usize),
     /// x `[d]`, xxᵀ `[d, d]` of the rows; sums over the rows that follow another: x xᵀ, x_prev x_prevᵀ, x x_prevᵀ; over first rows: x, xxᵀ
@@ -137,6 +139,8 @@ impl Family {
             (Self::MarkovSteps(_), _) => "[{x}′ = j][{x} = k]",
             (Self::MarkovChain(_), 1) => "Σ [{x}′ = j][{x} = k]",
             (Self::MarkovChain(_), _) => "Σ [{x}₁ = k]",
+            (Self::LaplaceScale, 0) => "1/{x}",
+            (Self::LaplaceScale, _) => "c({x})",
             (Self::JaakkolaJordan, 0) => "λ({x})",
             (Self::JaakkolaJordan, _) => "c({x})",
             (Self::TruncatedNormal, _) => "side({x})",

@@ -5,6 +5,9 @@ use vi_families::{beta, gamma, inverse_gamma};
 
 use super::{Family, gaussian, simplex};
 
+/// Smallest distance, in scales, that a Laplace distribution tells from zero.
+const CLOSEST: f64 = 1e-10;
+
 /// Natural parameters that no distribution of the family has.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct NaturalError(pub(crate) String);
@@ -133,6 +136,25 @@ pub(crate) fn update(
             let lambda = if xi < 1e-4 { 0.125 - squared / 96.0 } else { (0.5 * xi).tanh() / (4.0 * xi) };
             statistics[0][0] = lambda;
             statistics[1][0] = special::log_logistic(xi) - 0.5 * xi + lambda * squared;
+            Ok(0.0)
+        }
+        Family::LaplaceScale => {
+            // q(s) is the generalised inverse Gaussian with E[1/s] = 1/r, r² = E[(x − f)²]/b², and its whole part of the
+            // ELBO is −log 2 − r = −½ r² E[1/s] + c (Andrews & Mallows 1974; Park & Casella 2008).
+            let weight = natural[1][0];
+            if weight == 0.0 {
+                statistics[0][0] = 0.0;
+                statistics[1][0] = 0.0;
+                return Ok(0.0);
+            }
+            let r = (-2.0 * natural[0][0] / weight).max(0.0).sqrt();
+            if !r.is_finite() {
+                return Err(NaturalError::new(format!("expected distance {r}")));
+            }
+            // A point may lie on its observation: the weight stays finite.
+            let r = r.max(CLOSEST);
+            statistics[0][0] = 1.0 / r;
+            statistics[1][0] = -std::f64::consts::LN_2 - 0.5 * r;
             Ok(0.0)
         }
         Family::MarkovChain(_) | Family::GaussianMarkovChain(_) | Family::MarkovSteps(_) | Family::GaussianSteps(_) => {

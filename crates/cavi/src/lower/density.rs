@@ -32,6 +32,7 @@ impl Lowering {
             Distribution::Normal { mean, spread, form } => self.normal_density(v, mean, spread, form),
             Distribution::NormalJoint { parameters } => self.normal_joint_density(v, parameters),
             Distribution::StudentT { .. } => self.student_density(v),
+            Distribution::Laplace { location, scale } => self.laplace_density(v, location, scale),
             Distribution::NormalGamma { mean, mean_precision, shape, rate } => {
                 self.normal_gamma_density(v, mean, mean_precision, shape, rate)
             }

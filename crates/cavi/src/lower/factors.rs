@@ -50,6 +50,7 @@ pub(super) fn parameters(distribution: &Distribution) -> Vec<NodeId> {
                 PrecisionOrSd::Precision(n) | PrecisionOrSd::StandardDeviation(n) => n,
             },
         ],
+        D::Laplace { location, scale } => vec![*location, *scale],
         D::MarkovChain { initial, transition, .. } => vec![*initial, *transition],
         D::GaussianMarkovChain {
             initial_mean, initial_precision, transition, innovation_precision, offset, ..
@@ -80,7 +81,10 @@ impl Lowering {
         let variable = self.graph.variable(v);
         let size = variable.dimension.map_or(1, |d| self.graph.axis(d).size);
         Ok(match &variable.distribution {
-            Distribution::Normal { .. } | Distribution::NormalJoint { .. } | Distribution::StudentT { .. } => {
+            Distribution::Normal { .. }
+            | Distribution::NormalJoint { .. }
+            | Distribution::StudentT { .. }
+            | Distribution::Laplace { .. } => {
                 if variable.dimension.is_some() {
                     Family::NormalVector(size)
                 } else {

@@ -7,6 +7,7 @@ mod derived;
 mod expression;
 mod factors;
 mod joint;
+mod laplace;
 mod missing;
 mod normal;
 mod operand;

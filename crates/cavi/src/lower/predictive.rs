@@ -56,6 +56,13 @@ impl Lowering {
                     Ok((wider * coefficient, operands))
                 })
             }
+            Distribution::Laplace { location, scale } => {
+                // A variance of 2b².
+                self.around_mean(v, expression, &mut scope, location, |this, scope| {
+                    let (coefficient, operands) = this.noise(v, scale, 2, scope)?;
+                    Ok((2.0 * coefficient, operands))
+                })
+            }
             Distribution::NormalJoint { parameters } => self.around_joint(v, &mut scope, parameters),
             Distribution::Poisson { rate, log: false } => {
                 // Var[y | λ] = λ.

@@ -274,7 +274,6 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
         parameters: &[LOCATION, SCALE],
         forms: &[&[&["location"], &["scale"]]],
         truncatable: true,
-        sgvi_only: true,
         ..BASE
     },
     DistributionEntry {
