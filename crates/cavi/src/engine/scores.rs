@@ -95,11 +95,7 @@ impl Engine {
 
     /// Means and standard deviations of counts of successes with normal log odds or a probit, in some rows, where no gate
     /// chooses among them: E[y] = n E[p], E[y²] = n E[p] + n(n − 1) E[p²].
-    pub(crate) fn success_moments(
-        &self,
-        v: VariableId,
-        rows: &Range<usize>,
-    ) -> Result<Option<MeansAndSds>, CaviError> {
+    pub(crate) fn success_moments(&self, v: VariableId, rows: &Range<usize>) -> Result<Option<MeansAndSds>, CaviError> {
         let values = self.lowered.row_density.iter().flat_map(|d| &d.values);
         let Some(value) = values.filter(|value| value.gates.is_empty()).find(|value| value.variable == v) else {
             return Ok(None);
