@@ -229,59 +229,105 @@ fn log1p_exp_and_logistic_body<const FUSED: bool>(values: &[f64], softplus: &mut
     }
 }
 
-/// Numbers that are worked on together, each with a product of its own.
-const LANES: usize = 16;
-/// Factors between 1 and 2 whose product is below the largest number.
-const FACTORS: usize = 1000;
+/// Numbers of a register at most.
+const LANES: usize = 8;
+/// Numbers that are worked on together: four in each lane, which share a division.
+const STEP: usize = 4 * LANES;
+/// Factors between 1 and 2 whose product is below the largest number, in whole steps.
+const FACTORS: usize = 1000 / STEP * STEP;
 
 /// Σ y x − log(1 + eˣ), with Σ log(1 + e^−|x|) as the logarithm of a product, and y − 1/(1 + e⁻ˣ) where they are asked for.
 #[inline(always)]
 fn bernoulli_logit_body<const FUSED: bool>(labels: &[f64], log_odds: &[f64], residuals: &mut [f64], sum: &mut f64) {
     let differentiate = !residuals.is_empty();
     let mut total = 0.0;
-    for from in (0..labels.len()).step_by(LANES * FACTORS) {
-        let to = (from + LANES * FACTORS).min(labels.len());
+    for from in (0..labels.len()).step_by(FACTORS) {
+        let to = (from + FACTORS).min(labels.len());
         let (mut linear, mut product) = ([0.0; LANES], [1.0; LANES]);
-        let mut at = from;
-        while at + LANES <= to {
-            let (y, x): (&[f64; LANES], &[f64; LANES]) = (as_array(&labels[at..]), as_array(&log_odds[at..]));
-            let mut tail = [0.0; LANES];
-            for i in 0..LANES {
-                tail[i] = exp_of_nonpositive::<FUSED>(-x[i].abs());
-                linear[i] += y[i] * x[i] - if x[i] > 0.0 { x[i] } else { 0.0 };
+        let (y, y_rest) = labels[from..to].as_chunks::<STEP>();
+        let (x, x_rest) = log_odds[from..to].as_chunks::<STEP>();
+        if differentiate {
+            let (r, r_rest) = residuals[from..to].as_chunks_mut::<STEP>();
+            for ((y, x), r) in y.iter().zip(x).zip(r) {
+                bernoulli_logit_step::<FUSED, true>(y, x, r, &mut linear, &mut product);
             }
-            for i in 0..LANES {
-                product[i] *= 1.0 + tail[i];
+            let mut spare = [0.0; STEP];
+            if !y_rest.is_empty() {
+                let (y, x) = (padded(y_rest, 0.0), padded(x_rest, LOWEST));
+                bernoulli_logit_step::<FUSED, true>(&y, &x, &mut spare, &mut linear, &mut product);
             }
-            if differentiate {
-                let to = &mut residuals[at..at + LANES];
-                for i in 0..LANES {
-                    to[i] = y[i] - (if x[i] < 0.0 { tail[i] } else { 1.0 }) / (1.0 + tail[i]);
-                }
+            r_rest.copy_from_slice(&spare[..r_rest.len()]);
+        } else {
+            let mut none = [0.0; STEP];
+            for (y, x) in y.iter().zip(x) {
+                bernoulli_logit_step::<FUSED, false>(y, x, &mut none, &mut linear, &mut product);
             }
-            at += LANES;
-        }
-        for i in at..to {
-            let (y, x) = (labels[i], log_odds[i]);
-            let tail = exp_of_nonpositive::<FUSED>(-x.abs());
-            linear[i - at] += y * x - if x > 0.0 { x } else { 0.0 };
-            product[i - at] *= 1.0 + tail;
-            if differentiate {
-                residuals[i] = y - (if x < 0.0 { tail } else { 1.0 }) / (1.0 + tail);
+            if !y_rest.is_empty() {
+                let (y, x) = (padded(y_rest, 0.0), padded(x_rest, LOWEST));
+                bernoulli_logit_step::<FUSED, false>(&y, &x, &mut none, &mut linear, &mut product);
             }
         }
-        for (linear, product) in linear.iter().zip(&mut product) {
-            total += linear - ln::<FUSED>(*product);
-        }
+        let together = ((product[0] * product[4]) * (product[2] * product[6]))
+            * ((product[1] * product[5]) * (product[3] * product[7]));
+        let linear =
+            ((linear[0] + linear[4]) + (linear[2] + linear[6])) + ((linear[1] + linear[5]) + (linear[3] + linear[7]));
+        total += linear - ln::<FUSED>(together);
     }
     *sum = total;
 }
 
-/// The first numbers of a slice that is long enough.
+/// Log odds at which a row with label 0 adds nothing.
+const LOWEST: f64 = -1e4;
+
+/// Numbers followed by as many others as are missing.
 #[inline(always)]
-fn as_array(values: &[f64]) -> &[f64; LANES] {
-    let (array, _) = values.split_first_chunk().unwrap_or((&[0.0; LANES], &[]));
-    array
+fn padded(values: &[f64], other: f64) -> [f64; STEP] {
+    let mut all = [other; STEP];
+    all[..values.len()].copy_from_slice(values);
+    all
+}
+
+/// One step: adds y x − max(x, 0) to `linear`, multiplies `product` by 1 + e^−|x|, and writes the residuals. The reciprocals of four
+/// factors come from that of their product.
+#[inline(always)]
+fn bernoulli_logit_step<const FUSED: bool, const DIFFERENTIATE: bool>(
+    y: &[f64; STEP],
+    x: &[f64; STEP],
+    residuals: &mut [f64; STEP],
+    linear: &mut [f64; LANES],
+    product: &mut [f64; LANES],
+) {
+    let (y, _) = y.as_chunks::<LANES>();
+    let (x, _) = x.as_chunks::<LANES>();
+    let (residuals, _) = residuals.as_chunks_mut::<LANES>();
+    let (mut numerator, mut factor) = ([[0.0; LANES]; 4], [[0.0; LANES]; 4]);
+    for part in 0..4 {
+        for lane in 0..LANES {
+            let x = x[part][lane];
+            let magnitude = -x.abs();
+            let clamped = if magnitude < -708.0 { -708.0 } else { magnitude };
+            let (rounded, _, remainder) = reduce::<FUSED>(clamped);
+            let power = power_of_two(rounded);
+            let tail = multiply_add::<FUSED>(reduced_exp_minus_one::<FUSED>(remainder), power, power);
+            numerator[part][lane] = if x < 0.0 { tail } else { 1.0 };
+            factor[part][lane] = 1.0 + tail;
+            linear[lane] = multiply_add::<FUSED>(y[part][lane], x, linear[lane]) - if x > 0.0 { x } else { 0.0 };
+        }
+    }
+    for lane in 0..LANES {
+        let factor: [f64; 4] = std::array::from_fn(|part| factor[part][lane]);
+        let pairs = [factor[0] * factor[1], factor[2] * factor[3]];
+        let all = pairs[0] * pairs[1];
+        product[lane] *= all;
+        if DIFFERENTIATE {
+            let inverse = 1.0 / all;
+            let inverses = [inverse * pairs[1], inverse * pairs[0]];
+            for part in 0..4 {
+                let probability = numerator[part][lane] * factor[part ^ 1] * inverses[part / 2];
+                residuals[part][lane] = y[part][lane] - probability;
+            }
+        }
+    }
 }
 
 for_every_instruction_set! {

@@ -9,6 +9,7 @@
 pub mod double;
 mod lanes;
 pub mod panels;
+pub mod quadratic;
 pub mod single;
 mod softmax;
 

@@ -4,7 +4,10 @@
 
 use std::ops::Range;
 
-use super::lanes::{Lanes, Pair};
+mod contract;
+mod multiply;
+
+use super::lanes::Pair;
 #[cfg(target_arch = "x86_64")]
 use super::{InstructionSet, instruction_set};
 
@@ -18,22 +21,27 @@ pub const GROUP: usize = 8;
 pub struct Panels {
     rows: usize,
     columns: usize,
-    values: Vec<f64>,
+    groups: Vec<Group>,
 }
+
+/// Numbers that fill one line of the cache.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[repr(C, align(64))]
+struct Group([f64; GROUP]);
 
 /// Defines a function and compiles its body, a function of the registers and of how many of them make a group, for every instruction set.
 macro_rules! with_every_register {
-    (fn $name:ident($($argument:ident: $type:ty),* $(,)?) = $body:ident;) => {
+    (fn $name:ident($($argument:ident: $type:ty),* $(,)?) = $($body:ident)::+, $paired:literal;) => {
         fn $name($($argument: $type),*) {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")]
                 fn with_avx512($($argument: $type),*) {
-                    $body::<std::arch::x86_64::__m512d, 1>($($argument),*);
+                    $($body)::+::<std::arch::x86_64::__m512d, 1, $paired>($($argument),*);
                 }
                 #[target_feature(enable = "avx2,fma")]
                 fn with_avx2($($argument: $type),*) {
-                    $body::<std::arch::x86_64::__m256d, 2>($($argument),*);
+                    $($body)::+::<std::arch::x86_64::__m256d, 2, $paired>($($argument),*);
                 }
                 match instruction_set() {
                     InstructionSet::Avx512 => {
@@ -47,30 +55,39 @@ macro_rules! with_every_register {
                     InstructionSet::Baseline => {}
                 }
             }
-            $body::<Pair, 4>($($argument),*);
+            $($body)::+::<Pair, 4, $paired>($($argument),*);
         }
     };
 }
 
 with_every_register! {
-    fn multiply(matrix: &Panels, rows: Range<usize>, coefficients: &[f64], out: &mut [f64]) = multiply_body;
+    fn multiply(matrix: &Panels, rows: Range<usize>, coefficients: &[f64], out: &mut [f64]) = multiply::body, false;
 }
 with_every_register! {
-    fn contract(matrix: &Panels, rows: Range<usize>, weights: &[f64], sums: &mut [f64]) = contract_body;
+    fn multiply_pairs(matrix: &Panels, rows: Range<usize>, coefficients: &[f64], out: &mut [f64]) = multiply::body, true;
+}
+with_every_register! {
+    fn contract(matrix: &Panels, rows: Range<usize>, weights: &[f64], sums: &mut [f64]) = contract::body, false;
+}
+with_every_register! {
+    fn contract_pairs(matrix: &Panels, rows: Range<usize>, weights: &[f64], sums: &mut [f64]) = contract::body, true;
 }
 
 impl Panels {
     /// The matrix whose element in row `r` and column `k` is `element(r, k)`.
     pub fn new(rows: usize, columns: usize, element: impl Fn(usize, usize) -> f64) -> Self {
-        let mut values = vec![0.0; rows.div_ceil(PANEL) * PANEL * columns];
-        for (panel, values) in values.chunks_mut((PANEL * columns).max(1)).enumerate() {
-            for (k, values) in values.chunks_mut(PANEL).enumerate() {
-                for (lane, value) in values.iter_mut().enumerate().take(rows - panel * PANEL) {
-                    *value = element(panel * PANEL + lane, k);
-                }
-            }
-        }
-        Self { rows, columns, values }
+        let group = |at: usize| {
+            let (panel, k) = (at / 2 / columns, at / 2 % columns);
+            let first = panel * PANEL + at % 2 * GROUP;
+            Group(std::array::from_fn(|lane| if first + lane < rows { element(first + lane, k) } else { 0.0 }))
+        };
+        Self { rows, columns, groups: (0..rows.div_ceil(PANEL) * columns * 2).map(group).collect() }
+    }
+
+    /// All numbers, `[panels, columns, PANEL]`.
+    fn numbers(&self) -> &[f64] {
+        // SAFETY: a group is eight numbers and nothing else.
+        unsafe { std::slice::from_raw_parts(self.groups.as_ptr().cast(), self.groups.len() * GROUP) }
     }
 
     /// Number of rows.
@@ -97,6 +114,21 @@ impl Panels {
         }
     }
 
+    /// As [`Panels::multiply`] for pairs of vectors about one centre: `coefficients` is `[1 + pairs, columns]`, the centre c and half
+    /// the difference d of each pair, `out` `[2 · pairs, rows.len()]`, the products with c + d and c − d in turn.
+    ///
+    /// # Panics
+    /// Where the slices are shorter than that, or the matrix has no such rows.
+    pub fn multiply_pairs(&self, rows: Range<usize>, coefficients: &[f64], pairs: usize, out: &mut [f64]) {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        let enough = coefficients.len() >= (1 + pairs) * self.columns && out.len() >= 2 * pairs * rows.len();
+        assert!(enough, "short slices");
+        if !rows.is_empty() {
+            let out = &mut out[..2 * pairs * rows.len()];
+            multiply_pairs(self, rows, coefficients, out);
+        }
+    }
+
     /// sums\[s, k, ·\] += x\[rows.start + i, k\] · weights\[s, i\] over i, in [`GROUP`] partial sums for [`total`] to add up; `weights` is
     /// `[vectors, rows.len()]`, `sums` `[vectors, columns, GROUP]`.
     ///
@@ -107,7 +139,23 @@ impl Panels {
         let length = vectors * self.columns * GROUP;
         assert!(weights.len() >= vectors * rows.len() && sums.len() >= length, "short slices");
         if !rows.is_empty() {
+            let weights = &weights[..vectors * rows.len()];
             contract(self, rows, weights, &mut sums[..length]);
+        }
+    }
+
+    /// As [`Panels::contract`] for the total of `2 · pairs` vectors of weights and for half the difference within each pair of them:
+    /// `weights` is `[2 · pairs, rows.len()]`, `sums` `[1 + pairs, columns, GROUP]`.
+    ///
+    /// # Panics
+    /// Where the slices are shorter than that, or the matrix has no such rows.
+    pub fn contract_pairs(&self, rows: Range<usize>, weights: &[f64], pairs: usize, sums: &mut [f64]) {
+        assert!(rows.start <= rows.end && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        let length = (1 + pairs) * self.columns * GROUP;
+        assert!(weights.len() >= 2 * pairs * rows.len() && sums.len() >= length, "short slices");
+        if !rows.is_empty() {
+            let weights = &weights[..2 * pairs * rows.len()];
+            contract_pairs(self, rows, weights, &mut sums[..length]);
         }
     }
 }
@@ -118,242 +166,52 @@ pub fn total(sums: &[f64]) -> f64 {
     ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]))
 }
 
-#[inline(always)]
-fn multiply_body<V: Lanes, const G: usize>(matrix: &Panels, rows: Range<usize>, coefficients: &[f64], out: &mut [f64]) {
-    let (columns, n) = (matrix.columns, rows.len());
-    let vectors = out.len() / n;
-    let mut spare = [0.0; PANEL * 10];
-    let mut panel = rows.start / PANEL;
-    while panel < rows.end.div_ceil(PANEL) {
-        let base = panel * PANEL;
-        let x = matrix.values[base * columns..].as_ptr();
-        let four = vectors < 4 && base >= rows.start && base + 4 * PANEL <= rows.end;
-        if V::TILE >= 4 && four {
-            // Few vectors: four panels at a time, so that no sum waits for itself.
-            for s in 0..vectors {
-                let b = coefficients[s * columns..].as_ptr();
-                let to = out[s * n + base - rows.start..].as_mut_ptr();
-                // SAFETY: as below, with room for 64 numbers from `to`.
-                unsafe { multiply_tile::<V, G, 1, 4>(x, b, columns, to, n) };
-            }
-            panel += 4;
-            continue;
-        }
-        let whole = base >= rows.start && base + PANEL <= rows.end;
-        let mut s = 0;
-        while s < vectors {
-            let b = coefficients[s * columns..].as_ptr();
-            let (to, stride) =
-                if whole { (out[s * n + base - rows.start..].as_mut_ptr(), n) } else { (spare.as_mut_ptr(), PANEL) };
-            let left = vectors - s;
-            // SAFETY: the panel has `columns` × 16 numbers, `coefficients` as many vectors as the tile, and each of them room for
-            // sixteen numbers at its place in `out` or in `spare`; the registers are those of the enclosing function.
-            let count = unsafe {
-                if V::TILE >= 10 && left >= 10 {
-                    multiply_tile::<V, G, 10, 1>(x, b, columns, to, stride)
-                } else if V::TILE >= 4 && left >= 4 {
-                    multiply_tile::<V, G, 4, 1>(x, b, columns, to, stride)
-                } else if V::TILE >= 2 && left >= 2 {
-                    multiply_tile::<V, G, 2, 1>(x, b, columns, to, stride)
-                } else {
-                    multiply_tile::<V, G, 1, 1>(x, b, columns, to, stride)
-                }
-            };
-            if !whole {
-                let (from, end) = (base.max(rows.start), (base + PANEL).min(rows.end));
-                for d in 0..count {
-                    out[(s + d) * n + from - rows.start..][..end - from]
-                        .copy_from_slice(&spare[d * PANEL + from - base..d * PANEL + end - base]);
-                }
-            }
-            s += count;
-        }
-        panel += 1;
-    }
-}
-
-/// `P` panels by `D` vectors; returns `D`.
-#[inline(always)]
-unsafe fn multiply_tile<V: Lanes, const G: usize, const D: usize, const P: usize>(
-    x: *const f64,
-    coefficients: *const f64,
-    columns: usize,
-    to: *mut f64,
-    stride: usize,
-) -> usize {
-    let width = GROUP / G;
-    // SAFETY: as the caller's.
-    unsafe {
-        let mut sums = [[[[V::splat(0.0); G]; 2]; P]; D];
-        for k in 0..columns {
-            let mut values = [[[V::splat(0.0); G]; 2]; P];
-            for p in 0..P {
-                for half in 0..2 {
-                    for g in 0..G {
-                        values[p][half][g] = V::load(x.add((p * columns + k) * PANEL + half * GROUP + g * width));
-                    }
-                }
-            }
-            for d in 0..D {
-                let b = V::splat(*coefficients.add(d * columns + k));
-                for p in 0..P {
-                    for half in 0..2 {
-                        for g in 0..G {
-                            sums[d][p][half][g] = values[p][half][g].multiply_add(b, sums[d][p][half][g]);
-                        }
-                    }
-                }
-            }
-        }
-        for d in 0..D {
-            for p in 0..P {
-                for half in 0..2 {
-                    for g in 0..G {
-                        sums[d][p][half][g].store(to.add(d * stride + p * PANEL + half * GROUP + g * width));
-                    }
-                }
-            }
-        }
-    }
-    D
-}
-
-#[inline(always)]
-fn contract_body<V: Lanes, const G: usize>(matrix: &Panels, rows: Range<usize>, weights: &[f64], sums: &mut [f64]) {
-    let (columns, n) = (matrix.columns, rows.len());
-    let vectors = sums.len() / (columns * GROUP).max(1);
-    let (first, last) = (rows.start.div_ceil(PANEL), rows.end / PANEL);
-    // A part of a panel before the whole ones, and one after them.
-    let parts = [rows.start..rows.end.min(first * PANEL), rows.start.max(last * PANEL)..rows.end];
-    let parts = if last < first { [rows.clone(), 0..0] } else { parts };
-    let mut spare = [0.0; PANEL * 5];
-    let mut s = 0;
-    while s < vectors {
-        let left = vectors - s;
-        let count = if V::TILE >= 5 && left >= 5 {
-            5
-        } else if V::TILE >= 4 && left >= 4 {
-            4
-        } else if V::TILE >= 2 && left >= 2 {
-            2
-        } else {
-            1
-        };
-        let sums = &mut sums[s * columns * GROUP..(s + count) * columns * GROUP];
-        // The whole panels, then the parts.
-        for stage in 0..3 {
-            let (panel, panels, from, stride) = if stage == 0 {
-                if first >= last {
-                    continue;
-                }
-                (first, last - first, weights[s * n + first * PANEL - rows.start..].as_ptr(), n)
-            } else {
-                let part = &parts[stage - 1];
-                if part.is_empty() {
-                    continue;
-                }
-                let base = part.start / PANEL * PANEL;
-                spare.fill(0.0);
-                for d in 0..count {
-                    spare[d * PANEL + part.start - base..d * PANEL + part.end - base]
-                        .copy_from_slice(&weights[(s + d) * n + part.start - rows.start..][..part.len()]);
-                }
-                (base / PANEL, 1, spare.as_ptr(), PANEL)
-            };
-            let x = matrix.values[panel * PANEL * columns..][..panels * PANEL * columns].as_ptr();
-            let sums = sums.as_mut_ptr();
-            // SAFETY: there are `panels` panels of `columns` × 16 numbers, sixteen weights of every vector for each of them, and
-            // eight sums of every vector and column; the registers are those of the enclosing function.
-            unsafe {
-                match count {
-                    5 => contract_columns::<V, G, 5, 4>(x, panels, columns, from, stride, sums),
-                    4 => contract_columns::<V, G, 4, 4>(x, panels, columns, from, stride, sums),
-                    2 if V::TILE < 4 => contract_columns::<V, G, 2, 2>(x, panels, columns, from, stride, sums),
-                    2 => contract_columns::<V, G, 2, 8>(x, panels, columns, from, stride, sums),
-                    _ if V::TILE < 4 => contract_columns::<V, G, 1, 4>(x, panels, columns, from, stride, sums),
-                    _ => contract_columns::<V, G, 1, 8>(x, panels, columns, from, stride, sums),
-                }
-            }
-        }
-        s += count;
-    }
-}
-
-/// `D` vectors of weights by all columns, `K` of them at a time.
-#[inline(always)]
-unsafe fn contract_columns<V: Lanes, const G: usize, const D: usize, const K: usize>(
-    x: *const f64,
-    panels: usize,
-    columns: usize,
-    weights: *const f64,
-    stride: usize,
-    sums: *mut f64,
-) {
-    let whole = columns / K * K;
-    // SAFETY: as the caller's.
-    unsafe {
-        for k in (0..whole).step_by(K) {
-            let (x, sums) = (x.add(k * PANEL), sums.add(k * GROUP));
-            contract_tile::<V, G, D, K>(x, panels, columns, weights, stride, sums);
-        }
-        for k in whole..columns {
-            let (x, sums) = (x.add(k * PANEL), sums.add(k * GROUP));
-            contract_tile::<V, G, D, 1>(x, panels, columns, weights, stride, sums);
-        }
-    }
-}
-
-/// `D` vectors of weights by `K` columns over some panels.
-#[inline(always)]
-unsafe fn contract_tile<V: Lanes, const G: usize, const D: usize, const K: usize>(
-    x: *const f64,
-    panels: usize,
-    columns: usize,
-    weights: *const f64,
-    stride: usize,
-    sums: *mut f64,
-) {
-    let width = GROUP / G;
-    // SAFETY: as the caller's.
-    unsafe {
-        let mut parts = [[[V::splat(0.0); G]; K]; D];
-        for d in 0..D {
-            for k in 0..K {
-                for g in 0..G {
-                    parts[d][k][g] = V::load(sums.add((d * columns + k) * GROUP + g * width));
-                }
-            }
-        }
-        for panel in 0..panels {
-            for half in 0..2 {
-                for g in 0..G {
-                    let at = half * GROUP + g * width;
-                    let mut w = [V::splat(0.0); D];
-                    for d in 0..D {
-                        w[d] = V::load(weights.add(d * stride + panel * PANEL + at));
-                    }
-                    for k in 0..K {
-                        let value = V::load(x.add((panel * columns + k) * PANEL + at));
-                        for d in 0..D {
-                            parts[d][k][g] = value.multiply_add(w[d], parts[d][k][g]);
-                        }
-                    }
-                }
-            }
-        }
-        for d in 0..D {
-            for k in 0..K {
-                for g in 0..G {
-                    parts[d][k][g].store(sums.add((d * columns + k) * GROUP + g * width));
-                }
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pairs_agree_with_their_members() {
+        let element = |r: usize, k: usize| ((r * 31 + k * 17 + 3) as f64 * 0.37).sin();
+        for (rows, columns) in [(1, 1), (15, 3), (67, 9), (700, 13)] {
+            let matrix = Panels::new(rows, columns, element);
+            for pairs in [1, 2, 3, 5, 7, 10, 13, 26] {
+                for range in [0..rows, rows / 3..rows, 0..rows.div_ceil(2), rows / 3..rows / 2] {
+                    let n = range.len();
+                    let b: Vec<f64> = (0..(1 + pairs) * columns).map(|i| (i as f64 * 0.71).cos()).collect();
+                    let members: Vec<f64> = (0..2 * pairs * columns)
+                        .map(|i| {
+                            let (vector, k) = (i / columns, i % columns);
+                            let sign = if vector % 2 == 0 { 1.0 } else { -1.0 };
+                            b[k] + sign * b[(1 + vector / 2) * columns + k]
+                        })
+                        .collect();
+                    let (mut out, mut wanted) = (vec![f64::NAN; 2 * pairs * n], vec![f64::NAN; 2 * pairs * n]);
+                    matrix.multiply_pairs(range.clone(), &b, pairs, &mut out);
+                    matrix.multiply(range.clone(), &members, 2 * pairs, &mut wanted);
+                    assert!(
+                        out.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-13),
+                        "{rows} {columns} {pairs} {range:?}"
+                    );
+                    let w: Vec<f64> = (0..2 * pairs * n).map(|i| (i as f64 * 0.53).cos()).collect();
+                    let mut sums = vec![0.25; (1 + pairs) * columns * GROUP];
+                    matrix.contract_pairs(range.clone(), &w, pairs, &mut sums);
+                    let mut each = vec![0.0; 2 * pairs * columns * GROUP];
+                    matrix.contract(range.clone(), &w, 2 * pairs, &mut each);
+                    let each: Vec<f64> = each.chunks(GROUP).map(total).collect();
+                    for k in 0..columns {
+                        let found = |vector: usize| total(&sums[(vector * columns + k) * GROUP..][..GROUP]) - 2.0;
+                        let all: f64 = (0..2 * pairs).map(|s| each[s * columns + k]).sum();
+                        assert!((found(0) - all).abs() < 1e-11, "{rows} {columns} {pairs} {range:?}");
+                        for p in 0..pairs {
+                            let half = 0.5 * (each[2 * p * columns + k] - each[(2 * p + 1) * columns + k]);
+                            assert!((found(1 + p) - half).abs() < 1e-11, "{rows} {columns} {pairs} {range:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn products_agree_with_plain_sums_for_every_size_and_range() {
