@@ -111,6 +111,27 @@ fn variance_of(values: &[f64]) -> f64 {
     values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)
 }
 
+/// The mean of log p − log q over draws of one seed.
+pub fn elbo(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64, draws: usize) -> f64 {
+    let w = q.noise_dimension();
+    let noise = noise::independent(seed, draws, w);
+    let batch = (4_000_000 / (q.mean.len() + w).max(1)).clamp(16, 4096);
+    let sampled = !q.categories.is_empty() && model.is_relaxed;
+    let mut out = Evaluation::default();
+    let mut total = if sampled { 0.0 } else { draws as f64 * q.discrete_entropy() };
+    for from in (0..draws).step_by(batch) {
+        let count = batch.min(draws - from);
+        let e = &noise[from * w..(from + count) * w];
+        let mut theta = q.points(e, count);
+        if sampled {
+            total += q.draw_values(&mut theta, derive_seed(seed, 1 + from as u64)).iter().sum::<f64>();
+        }
+        evaluator.evaluate(&theta, count, false, &mut out);
+        total += out.values.iter().sum::<f64>() + q.surprise(e, count).iter().sum::<f64>();
+    }
+    total / draws as f64
+}
+
 impl Assessment {
     /// `good`, `usable` or `bad`: k̂ below 0.5 (or nearly constant weights), below 0.7, or above.
     pub fn verdict(&self) -> &'static str {

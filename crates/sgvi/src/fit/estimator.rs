@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::categories::Category;
 use super::gaussian::{Gaussian, Root, SharedBasis};
 use super::local_terms::LocalTerms;
+use super::noise;
 use super::objective::{Chart, MeanScale, moments, no_moments};
 use crate::tape::{Evaluation, Evaluator};
 
@@ -70,7 +71,12 @@ impl Estimator {
         let sampled = !q.categories.is_empty() && (score || scratch.is_relaxed);
         let surprise_of_values = if sampled { q.draw_values(&mut scratch.theta, scratch.seed) } else { Vec::new() };
         let needs = !score || k < n;
-        evaluator.evaluate_rows(&scratch.theta, draws, batch.rows.clone(), batch.scale, needs, &mut scratch.evaluation);
+        let (rows, scale, out) = (batch.rows.clone(), batch.scale, &mut scratch.evaluation);
+        if !score && !sampled && noise::is_paired(noise, draws, w) {
+            evaluator.evaluate_pairs(&scratch.theta, draws, rows, scale, out);
+        } else {
+            evaluator.evaluate_rows(&scratch.theta, draws, rows, scale, needs, out);
+        }
         if sampled && !score {
             local_expectations(evaluator, &q, draws, batch, scratch);
         }

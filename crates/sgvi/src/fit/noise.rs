@@ -10,6 +10,15 @@ pub fn independent(seed: u64, draws: usize, dimension: usize) -> Vec<f64> {
     (0..draws * dimension).map(|_| StandardNormal.sample(&mut rng)).collect()
 }
 
+/// Whether every other draw is the opposite of the one before it.
+pub fn is_paired(noise: &[f64], draws: usize, dimension: usize) -> bool {
+    let opposite = |pair: &[f64]| {
+        let (a, b) = pair.split_at(dimension);
+        a.iter().zip(b).all(|(a, b)| *a == -*b)
+    };
+    draws.is_multiple_of(2) && dimension > 0 && noise[..draws * dimension].chunks_exact(2 * dimension).all(opposite)
+}
+
 /// `[draws, dimension]` standard normals in antithetic pairs, so that odd sample moments vanish, with sample covariance
 /// exactly the identity where there are enough draws, with unit sample variances otherwise. `draws` must be even.
 pub fn matched(seed: u64, draws: usize, dimension: usize) -> Vec<f64> {

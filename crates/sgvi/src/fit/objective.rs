@@ -9,6 +9,7 @@ use vi_model::inference::VariationalFamily;
 
 use super::categories;
 use super::gaussian::{Gaussian, Root, SharedBasis};
+use super::noise;
 use crate::tape::{Evaluation, Evaluator};
 
 /// How the mean's coordinates are scaled.
@@ -239,6 +240,8 @@ pub struct Objective<'a> {
     pub noise: Vec<f64>,
     /// Number of draws.
     pub draws: usize,
+    /// Whether the draws come in opposite pairs.
+    paired: bool,
     theta: Vec<f64>,
     evaluation: Evaluation,
     /// E\[∇ log p\] of the last value.
@@ -250,10 +253,12 @@ pub struct Objective<'a> {
 impl<'a> Objective<'a> {
     /// With given standard normals.
     pub fn new(evaluator: &'a Evaluator, noise: Vec<f64>, draws: usize) -> Self {
+        let paired = noise::is_paired(&noise, draws, noise.len() / draws.max(1));
         Self {
             evaluator,
             noise,
             draws,
+            paired,
             theta: Vec::new(),
             evaluation: Evaluation::default(),
             slopes: Vec::new(),
@@ -266,7 +271,12 @@ impl<'a> Objective<'a> {
         let q = chart.gaussian(x);
         self.theta.resize(self.draws * q.mean.len(), 0.0);
         q.transform(&self.noise, &mut self.theta);
-        self.evaluator.evaluate(&self.theta, self.draws, true, &mut self.evaluation);
+        let rows = 0..self.evaluator.program().num_rows;
+        if self.paired {
+            self.evaluator.evaluate_pairs(&self.theta, self.draws, rows, 1.0, &mut self.evaluation);
+        } else {
+            self.evaluator.evaluate_rows(&self.theta, self.draws, rows, 1.0, true, &mut self.evaluation);
+        }
         let values = &self.evaluation.values;
         let mean = values.iter().sum::<f64>() / self.draws as f64;
         let (g_mean, g_root) = moments(&q, &self.evaluation.gradients, &self.noise, self.draws);

@@ -8,7 +8,7 @@ use vi_run::record::{Record, Status, Table, TracePoint};
 use vi_run::seed::derive_seed;
 
 use super::assess::{self, Assessment};
-use super::climb::Climb;
+use super::climb::{Climb, CommonDraws, Way};
 use super::curvature::{self, Whitening};
 use super::gaussian::Gaussian;
 use super::local_terms::LocalTerms;
@@ -105,13 +105,19 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
     let score = inference.gradient == Some(GradientEstimator::ScoreFunction);
     let local_terms =
         if score || model.is_relaxed { Some(std::sync::Arc::new(LocalTerms::new(graph, &model)?)) } else { None };
+    let common = (inference.restarts.unwrap_or(1) > 1).then(|| CommonDraws {
+        model: &model,
+        evaluator: &evaluator,
+        seed: derive_seed(seed, 1_000_003),
+    });
     let start = |restart: Restart| {
         let search = search_settings(inference, restart);
-        match &stochastic {
-            None => Search::new(&model, &evaluator, search).map(|s| Climb::Search(Box::new(s))),
+        let way = match &stochastic {
+            None => Search::new(&model, &evaluator, search).map(|s| Way::Search(Box::new(s)))?,
             Some(settings) => Stochastic::new(&model, &evaluator, StochasticSettings { search, ..settings.clone() })
-                .map(|s| Climb::Stochastic(Box::new(s.with_local_terms(local_terms.clone())))),
-        }
+                .map(|s| Way::Stochastic(Box::new(s.with_local_terms(local_terms.clone()))))?,
+        };
+        Ok(Climb { way, common })
     };
     let outcome = match &options.checkpoints {
         Some(checkpoints) => executor.run_with_checkpoints(checkpoints, start),
@@ -174,6 +180,9 @@ fn without_latents(record: &mut Record, model: &Model, evaluator: &Evaluator) {
 fn describe(record: &mut Record, graph: &Graph, model: &Model, q: &Gaussian, assessment: &Assessment, seed: u64) {
     record.elbo = assessment.elbo;
     if let Some(best) = record.best_restart() {
+        // All restarts were judged by the same draws: what separates them stays, the level is that of the many draws of the best.
+        let shift = assessment.elbo - record.restarts[best - 1];
+        record.restarts.iter_mut().for_each(|elbo| *elbo = (*elbo + shift).min(assessment.elbo));
         record.restarts[best - 1] = assessment.elbo;
     }
     record.elbo_terms =

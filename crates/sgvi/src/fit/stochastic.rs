@@ -246,12 +246,12 @@ impl<'a> Stochastic<'a> {
             Rule::Adam { rate } => {
                 let rate = rate / (1.0 + t / self.least() as f64).sqrt();
                 let (b1, b2) = (0.9f64, 0.999f64);
-                for (i, g) in gradient.iter().enumerate() {
-                    self.first[i] = b1 * self.first[i] + (1.0 - b1) * g;
-                    self.second[i] = b2 * self.second[i] + (1.0 - b2) * g * g;
-                    let m = self.first[i] / (1.0 - b1.powf(t + 1.0));
-                    let v = self.second[i] / (1.0 - b2.powf(t + 1.0));
-                    self.x[i] += rate * m / (v.sqrt() + 1e-8);
+                let (c1, c2) = (1.0 - b1.powf(t + 1.0), 1.0 - b2.powf(t + 1.0));
+                let moments = self.first.iter_mut().zip(&mut self.second);
+                for ((x, (first, second)), g) in self.x.iter_mut().zip(moments).zip(gradient) {
+                    *first = b1 * *first + (1.0 - b1) * g;
+                    *second = b2 * *second + (1.0 - b2) * g * g;
+                    *x += rate * (*first / c1) / ((*second / c2).sqrt() + 1e-8);
                 }
             }
             Rule::Dowg => {

@@ -325,3 +325,18 @@ fn a_level_uses_the_rows_that_look_it_up() {
     let (few, many) = (noise(2), noise(30));
     assert!((many / few - 1.0).abs() < 0.3, "{few} {many}");
 }
+
+#[test]
+fn restarts_are_comparable_with_the_elbo() {
+    let text = "[data.values]\nx = [-2.1, -1.9, 2.2, 1.8, -2.0, 2.05, 1.7]\n[plates]\nrow = \"rows\"\nk = 2
+[variables.z]\nplates = [\"row\"]\ndistribution = \"categorical\"\nprobabilities = [0.6, 0.4]
+[variables.m]\nplates = [\"k\"]\ndistribution = \"normal\"\nmean = 0.0\nsd = 3.0
+[variables.o]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"m[z]\"\nsd = 0.5\nobserved = \"x\"
+[inference]\nrestarts = 4\n";
+    for options in ["", "draws = 4\noptimizer = \"adam\"\nmax_iterations = 400\n"] {
+        let record = fitted(&format!("{text}{options}")).record;
+        assert_eq!(record.restarts.len(), 4);
+        let best = record.restarts.iter().copied().fold(f64::MIN, f64::max);
+        assert_eq!(best, record.elbo, "{:?}", record.restarts);
+    }
+}

@@ -26,6 +26,8 @@ pub(crate) struct Builder {
     local: Vec<bool>,
     /// Values that nothing reads yet, by their buffers.
     pub(super) pending: HashMap<usize, Pending>,
+    /// Buffers known to be affine functions of the coordinates.
+    pub(super) affine: HashSet<usize>,
     /// Whether every value is computed as soon as it is written, for programs that read values by other ways than operations.
     pub(super) eager: bool,
     /// Data that operations read.
@@ -143,6 +145,13 @@ impl Builder {
         value
     }
 
+    /// Notes that a value is an affine function of the coordinates.
+    pub(super) fn mark_affine(&mut self, value: &Value) {
+        if let Source::Latent(b) = value.source {
+            self.affine.insert(b);
+        }
+    }
+
     pub(crate) fn push(&mut self, operation: Box<dyn Operation>, local: bool) {
         if local {
             self.program.local.push(operation);
@@ -174,13 +183,39 @@ impl Builder {
         if let Some(value) = self.linear_binary(operator, left, right) {
             return value;
         }
+        if operator == BinaryOperator::Subtract
+            && let Some(value) = self.pending_deviation(left, right)
+        {
+            return value;
+        }
+        if operator == BinaryOperator::Add
+            && let Some(value) = self.gaussian_sum(left, right)
+        {
+            return value;
+        }
+        self.binary_now(operator, left, right)
+    }
+
+    /// As [`Builder::binary`], computed element by element.
+    pub(super) fn binary_now(&mut self, operator: BinaryOperator, left: &Value, right: &Value) -> Value {
         let shape = left.shape.union(&right.shape);
-        self.add(&[left, right], shape, &[], |output, _| Binary {
+        let is_affine = self.is_affine(left)
+            && self.is_affine(right)
+            && match operator {
+                BinaryOperator::Add | BinaryOperator::Subtract => true,
+                BinaryOperator::Multiply => left.is_data() || right.is_data(),
+                BinaryOperator::Divide => right.is_data(),
+            };
+        let value = self.add(&[left, right], shape, &[], |output, _| Binary {
             operator,
             left: left.clone(),
             right: right.clone(),
             output,
-        })
+        });
+        if is_affine {
+            self.mark_affine(&value);
+        }
+        value
     }
 
     pub(crate) fn sum(&mut self, left: &Value, right: &Value) -> Value {
@@ -270,7 +305,12 @@ impl Builder {
         let shape = last.clone();
         last.axes.push(label);
         let input = self.sum_to(input, &last);
-        self.add(&[&input], shape, &[], |output, _| LogSumExp { input: input.clone(), label, output })
+        self.add(&[&input], shape, std::slice::from_ref(&last), |output, extra| LogSumExp {
+            input: input.clone(),
+            label,
+            output,
+            weights: extra[0],
+        })
     }
 
     pub(crate) fn log_determinant(&mut self, matrix: &Value, size: usize) -> Value {

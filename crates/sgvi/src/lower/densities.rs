@@ -402,10 +402,18 @@ impl Lowering<'_> {
         let first = precision.shape.axes[n - 2].0;
         let d = super::builder::relabel(d, label.0, first);
         let second = precision.shape.axes[n - 1].0;
+        let constant = -0.5 * label.1 as f64 * LN_TWO_PI;
+        if !self.b.is_local(log_determinant) {
+            let half = self.b.scaled(0.5, log_determinant);
+            let offset = self.b.shifted(constant, &half);
+            if let Some(value) = self.b.gaussian_rows(&d, precision, &offset) {
+                return Ok(value);
+            }
+        }
         let q = self.b.quadratic(&d, precision, (first, label.1), second);
         let sum = self.b.difference(log_determinant, &q);
         let half = self.b.scaled(0.5, &sum);
-        Ok(self.b.shifted(-0.5 * label.1 as f64 * LN_TWO_PI, &half))
+        Ok(self.b.shifted(constant, &half))
     }
 
     /// log W(Λ | W, ν) = (ν−D−1)/2 log|Λ| − ½ tr(W⁻¹Λ) − ν/2 log|W| − νD/2 ln 2 − ln Γ_D(ν/2) (PRML B.78).

@@ -513,6 +513,7 @@ impl Lowering<'_> {
         } else {
             emission.clone()
         };
+        self.b.settle(&emission);
         let filtered = Shape { rows: true, axes: vec![(self.b.fresh_label(), k + 1)] };
         let filtered = self.b.buffer(&filtered, false, true);
         let out = self.b.buffer(&Shape::default(), true, true);

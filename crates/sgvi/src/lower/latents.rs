@@ -294,6 +294,9 @@ impl Lowering<'_> {
                 let coordinates = self.place(v, &latent);
                 let operation = ScalarTransform { kind, coordinates, lower, upper, output: output.clone() };
                 self.b.push(Box::new(operation), local);
+                if kind == ScalarTransformKind::Identity {
+                    self.b.mark_affine(&output);
+                }
                 self.variables.insert((v, View::Plain), output);
                 latent
             }
@@ -348,6 +351,7 @@ impl Lowering<'_> {
                     let operation = ScalarTransform { kind, coordinates, lower, upper, output: output.clone() };
                     self.b.push(Box::new(operation), local);
                 }
+                self.b.mark_affine(&mean);
                 self.variables.insert((v, View::Plain), mean);
                 self.variables.insert((v, View::Precision), precision);
                 latent
@@ -380,6 +384,7 @@ impl Lowering<'_> {
                 };
                 self.b.push(Box::new(operation), local);
                 let output = self.positive_definite(*d, second, &matrix_shape);
+                self.b.mark_affine(&mean);
                 self.variables.insert((v, View::Plain), mean);
                 self.variables.insert((v, View::Precision), output.0);
                 self.variables.insert((v, View::LogDeterminant), output.1);

@@ -7,8 +7,11 @@ use vi_families::rows::panels::{GROUP, Panels};
 use vi_model::graph::BinaryOperator;
 
 use super::builder::Builder;
+use super::gaussian::Gaussian;
 use crate::density::Kernel;
-use crate::tape::{Affine, Coefficients, DensitySum, Design, Gather, LookUp, ScalarDensity, Shape, Source, Value};
+use crate::tape::{
+    Affine, Binary, Coefficients, DensitySum, Design, Gather, LookUp, ScalarDensity, Shape, Source, Value,
+};
 
 /// Data columns of a linear predictor.
 #[derive(Debug, Clone)]
@@ -37,6 +40,10 @@ pub(super) enum Pending {
     Linear(Vec<Piece>),
     /// A log density of aligned arguments.
     Density { kernel: Kernel, arguments: Vec<Value>, skip_missing: bool },
+    /// A vector of data in each row less one that sees no rows.
+    Deviation { data: Value, centre: Value },
+    /// Gaussian log densities of the rows.
+    Gaussian(Gaussian),
 }
 
 const ROWS: Shape = Shape { rows: true, axes: Vec::new() };
@@ -69,6 +76,11 @@ impl Builder {
                 };
                 self.push(Box::new(operation), true);
             }
+            Some(Pending::Deviation { data: left, centre: right }) => {
+                let operation = Binary { operator: BinaryOperator::Subtract, left, right, output: value.clone() };
+                self.push(Box::new(operation), true);
+            }
+            Some(Pending::Gaussian(gaussian)) => self.settle_gaussian(gaussian, value.clone()),
         }
     }
 
@@ -104,11 +116,20 @@ impl Builder {
             self.buffer(&Shape { rows: false, axes: vec![(label, n)] }, false, local)
         };
         let (gathered, sums) = (numbers(columns), numbers(columns * GROUP));
-        Design { panels: Arc::new(panels), coefficients, gathered, sums }
+        let is_affine = coefficients.iter().all(|c| self.is_affine(&c.value));
+        Design { panels: Arc::new(panels), coefficients, is_affine, gathered, sums }
+    }
+
+    /// Whether a value is known to be an affine function of the coordinates.
+    pub(super) fn is_affine(&self, value: &Value) -> bool {
+        match value.source {
+            Source::Latent(b) => self.affine.contains(&b),
+            Source::Data(_) => true,
+        }
     }
 
     /// Whether a value is a latent one that sees no rows.
-    fn is_global(&self, value: &Value) -> bool {
+    pub(super) fn is_global(&self, value: &Value) -> bool {
         !value.is_data() && !self.is_local(value)
     }
 
@@ -260,7 +281,8 @@ impl Builder {
         let Some(Pending::Density { kernel, arguments, skip_missing }) = self.pending.get(&buffer).cloned() else {
             return false;
         };
-        if let Some(total) = self.collapsed(kernel, &arguments, skip_missing, weights) {
+        let total = self.collapsed(kernel, &arguments, skip_missing, weights);
+        if let Some(total) = total.or_else(|| self.merged(kernel, &arguments, skip_missing, weights)) {
             self.accumulate(&total, term, None, multiplicity);
             return true;
         }

@@ -8,12 +8,16 @@ mod draws;
 mod factored;
 #[cfg(test)]
 mod factored_tests;
+mod gaussian;
 mod joint;
 mod latents;
 mod linear;
+mod merge;
 mod nodes;
 mod ports;
 mod predictive;
+#[cfg(test)]
+mod reduction_tests;
 mod shuffle;
 mod start;
 #[cfg(test)]

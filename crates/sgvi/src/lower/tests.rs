@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::Model;
 use crate::tape::{Evaluation, Evaluator};
 
-fn model(text: &str) -> Model {
+pub(super) fn model(text: &str) -> Model {
     let graph = vi_model::load_str(text, "test.toml", Path::new(".")).unwrap_or_else(|e| panic!("{e}\n{text}"));
     Model::new(&graph).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
 /// Deterministic points around zero.
-fn points(n: usize, draws: usize) -> Vec<f64> {
+pub(super) fn points(n: usize, draws: usize) -> Vec<f64> {
     (0..n * draws).map(|i| ((i as f64 + 1.0) * 0.754_877_666).fract() * 1.6 - 0.8).collect()
 }
 
@@ -23,7 +23,7 @@ fn evaluate(model: &Model, theta: &[f64], draws: usize) -> Evaluation {
     out
 }
 
-fn check_gradient(text: &str) -> Evaluation {
+pub(super) fn check_gradient(text: &str) -> Evaluation {
     let model = model(text);
     let n = model.program.dimension;
     let draws = 5;
@@ -50,7 +50,7 @@ fn check_gradient(text: &str) -> Evaluation {
     out
 }
 
-const DATA: &str = r#"
+pub(super) const DATA: &str = r#"
 [data.values]
 y = [0.3, -0.4, 1.1, 0.9, -1.2, 0.6]
 p = [0.3, 0.4, 1.1, 0.9, 1.2, 0.6]

@@ -26,6 +26,8 @@ pub struct Design {
     pub panels: Arc<Panels>,
     /// In the order of the columns.
     pub coefficients: Vec<Coefficients>,
+    /// Whether all of them are affine functions of the coordinates: opposite draws then have opposite deviations.
+    pub is_affine: bool,
     /// Buffer `[columns]` for the coefficients of every draw.
     pub gathered: usize,
     /// Buffer `[columns, GROUP]` for partial sums of their adjoints.
@@ -50,6 +52,52 @@ impl Design {
             at += part.width;
         }
         frame.put(self.gathered, gathered);
+    }
+
+    /// The draws' pairs, where what all of them have in common needs to be multiplied only once.
+    fn pairs(&self, frame: &Frame) -> Option<usize> {
+        (frame.paired && self.is_affine).then_some(frame.draws / 2)
+    }
+
+    /// Gathers the coefficients of every draw; those of pairs as their centre and half their differences, `[1 + pairs, columns]`.
+    fn gather_pairs(&self, program: &Program, frame: &mut Frame) {
+        self.gather(program, frame);
+        let Some(pairs) = self.pairs(frame) else { return };
+        let columns = self.panels.columns();
+        let gathered = &mut frame.values[self.gathered];
+        for pair in 0..pairs {
+            for k in 0..columns {
+                let (a, b) = (gathered[2 * pair * columns + k], gathered[(2 * pair + 1) * columns + k]);
+                if pair == 0 {
+                    gathered[k] = 0.5 * (a + b);
+                }
+                gathered[(1 + pair) * columns + k] = 0.5 * (a - b);
+            }
+        }
+    }
+
+    /// Gives the adjoints' total to all draws alike and each pair its difference.
+    fn scatter_pairs(&self, frame: &mut Frame, pairs: usize) {
+        let columns = self.panels.columns();
+        let share = 0.5 / pairs as f64;
+        let mut at = 0;
+        for part in &self.coefficients {
+            if let Source::Latent(b) = part.value.source {
+                let mut adjoint = frame.take_adjoint(b);
+                let sums = &frame.values[self.sums];
+                for k in 0..part.width {
+                    let of = |vector: usize| part.factor * total(&sums[(vector * columns + at + k) * GROUP..][..GROUP]);
+                    let even = share * of(0);
+                    for pair in 0..pairs {
+                        let half = of(1 + pair);
+                        adjoint[2 * pair * part.width + k] += even + half;
+                        adjoint[(2 * pair + 1) * part.width + k] += even - half;
+                    }
+                }
+                frame.put_adjoint(b, adjoint);
+            }
+            at += part.width;
+        }
     }
 
     /// Adds up the partial sums and gives them to the adjoints of the coefficients.
@@ -110,13 +158,16 @@ impl Operation for Affine {
         if frame.opening
             && let Some(design) = &self.design
         {
-            design.gather(program, frame);
+            design.gather_pairs(program, frame);
         }
         let mut eta = frame.take(out);
         match &self.design {
             Some(design) => {
                 let coefficients = &frame.values[design.gathered];
-                design.panels.multiply(start..start + rows, coefficients, draws, &mut eta);
+                match design.pairs(frame) {
+                    Some(pairs) => design.panels.multiply_pairs(start..start + rows, coefficients, pairs, &mut eta),
+                    None => design.panels.multiply(start..start + rows, coefficients, draws, &mut eta),
+                }
             }
             None => eta[..draws * rows].fill(0.0),
         }
@@ -146,14 +197,21 @@ impl Operation for Affine {
         let Some(out) = buffer(&self.output) else { return };
         let (rows, draws, start) = (frame.rows, frame.draws, frame.start);
         if let Some(design) = &self.design {
+            let pairs = design.pairs(frame);
             let mut sums = frame.take(design.sums);
             if frame.opening {
                 sums[..design.length(frame)].fill(0.0);
             }
-            design.panels.contract(start..start + rows, &frame.adjoints[out], draws, &mut sums);
+            let weights = &frame.adjoints[out];
+            match pairs {
+                Some(pairs) => design.panels.contract_pairs(start..start + rows, weights, pairs, &mut sums),
+                None => design.panels.contract(start..start + rows, weights, draws, &mut sums),
+            }
             frame.put(design.sums, sums);
-            if frame.closing {
-                design.scatter(frame);
+            match pairs {
+                _ if !frame.closing => {}
+                Some(pairs) => design.scatter_pairs(frame, pairs),
+                None => design.scatter(frame),
             }
         }
         for look_up in &self.look_ups {

@@ -65,6 +65,9 @@ pub struct Frame {
     pub closing: bool,
     /// Whether the reverse sweep will follow, so that partial derivatives are needed.
     pub with_gradient: bool,
+    /// Whether draws 2p and 2p + 1 lie opposite each other about one point, the same for all p, and of the gradient only its sum over
+    /// the draws and its differences within pairs are asked for.
+    pub paired: bool,
     /// Factor of the row-level terms (rows in the data over rows in the batch).
     pub row_scale: f64,
     /// Values of the buffers, `[draws, rows?, …]`.

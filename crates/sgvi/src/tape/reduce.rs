@@ -6,6 +6,7 @@ use super::elementwise::{accumulate, buffer};
 use super::nest::Nest;
 use super::program::{Frame, Operation, Program};
 use super::shape::{Label, Value};
+use vi_families::rows::{log_sum_exp_rows_component_major, softmax_rows_component_major};
 
 /// Sums over the axes that the output lacks.
 #[derive(Debug)]
@@ -94,18 +95,39 @@ pub struct LogSumExp {
     pub label: (Label, usize),
     /// `[…]`.
     pub output: Value,
+    /// Buffer for the derivatives exp(xₖ − y), without an adjoint.
+    pub weights: usize,
 }
+
+/// Elements whose exponentials are taken together.
+const BLOCK: usize = 64;
 
 impl Operation for LogSumExp {
     fn forward(&self, program: &Program, frame: &mut Frame, _theta: &[f64]) {
         let Some(out) = buffer(&self.output) else { return };
-        let mut y = frame.take(out);
+        let (mut y, mut weights) = (frame.take(out), frame.take(self.weights));
+        let (mut turned, spare) = std::mem::take(&mut frame.scratch);
         let k = self.label.1;
-        let x = frame.read(program, &self.input);
-        for (y, x) in y[..frame.draws * self.output.shape.elements(frame.rows)].iter_mut().zip(x.chunks_exact(k)) {
-            let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-            *y = if max.is_finite() { max + x.iter().map(|x| (x - max).exp()).sum::<f64>().ln() } else { max };
+        turned.resize(turned.len().max(BLOCK * k), 0.0);
+        let n = frame.draws * self.output.shape.elements(frame.rows);
+        let x = &frame.read(program, &self.input)[..n * k];
+        for ((y, x), weights) in y[..n].chunks_mut(BLOCK).zip(x.chunks(BLOCK * k)).zip(weights.chunks_mut(BLOCK * k)) {
+            let count = y.len();
+            let turned = &mut turned[..count * k];
+            for (element, x) in x.chunks_exact(k).enumerate() {
+                x.iter().enumerate().for_each(|(j, x)| turned[j * count + element] = *x);
+            }
+            if frame.with_gradient {
+                softmax_rows_component_major(turned, count, k, y);
+                for (element, weights) in weights.chunks_exact_mut(k).enumerate().take(count) {
+                    weights.iter_mut().enumerate().for_each(|(j, w)| *w = turned[j * count + element]);
+                }
+            } else {
+                log_sum_exp_rows_component_major(turned, count, k, y);
+            }
         }
+        frame.scratch = (turned, spare);
+        frame.put(self.weights, weights);
         frame.put(out, y);
     }
 
@@ -114,12 +136,11 @@ impl Operation for LogSumExp {
         let k = self.label.1;
         let mut adjoint = frame.take_adjoint(input);
         let n = frame.draws * self.output.shape.elements(frame.rows);
-        let (g, y, x) = (&frame.adjoints[out], &frame.values[out], &frame.values[input]);
-        for i in 0..n {
-            if y[i].is_finite() {
-                for j in i * k..(i + 1) * k {
-                    adjoint[j] += g[i] * (x[j] - y[i]).exp();
-                }
+        let (g, y, weights) = (&frame.adjoints[out], &frame.values[out], &frame.values[self.weights]);
+        let each = adjoint.chunks_exact_mut(k).zip(weights.chunks_exact(k));
+        for ((g, y), (adjoint, weights)) in g.iter().zip(y).zip(each).take(n) {
+            if y.is_finite() {
+                adjoint.iter_mut().zip(weights).for_each(|(a, w)| *a += g * w);
             }
         }
         frame.put_adjoint(input, adjoint);
