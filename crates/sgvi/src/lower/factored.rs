@@ -136,7 +136,9 @@ impl Lowering<'_> {
             values
         };
         self.variables.insert((v, View::Plain), value);
-        let sizes = plates.iter().map(|p| graph.axis(*p).size).collect();
+        let rows = plates.iter().filter(|p| Some(**p) == graph.rows);
+        let others = plates.iter().filter(|p| Some(**p) != graph.rows);
+        let sizes = rows.chain(others).map(|p| graph.axis(*p).size).collect();
         self.factored.push(Factored { variable: v, offset, size, plates: sizes, known });
         self.enumerated.push(Enumerated {
             variable: v,

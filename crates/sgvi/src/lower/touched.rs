@@ -41,6 +41,23 @@ enum Choice {
     Any,
 }
 
+/// The element along a plate that stands in a cell.
+enum Way {
+    /// By the cell's row.
+    Code(Vec<u32>),
+    /// By the cell's place along an axis.
+    Place { stride: usize, size: usize },
+}
+
+impl Way {
+    fn element(&self, cell: usize) -> usize {
+        match self {
+            Self::Code(codes) => codes[cell] as usize,
+            Self::Place { stride, size } => cell / stride % size,
+        }
+    }
+}
+
 /// For each variable the terms in which it stands: its own and its children's; terms from which discrete variables have
 /// been summed out count as one.
 #[derive(Debug)]
@@ -116,19 +133,16 @@ impl Touched {
         let with_rows = axes.first().is_some_and(|a| Some(*a) == graph.rows);
         for choices in found {
             // For each plate its place in a cell, or all places.
-            let mut ways: Vec<Option<Box<dyn Fn(usize) -> usize>>> = Vec::new();
+            let mut ways = Vec::new();
             for (choice, plate) in choices.iter().zip(&plates) {
                 ways.push(match choice {
                     Choice::Column(column) if with_rows => {
                         let codes = graph.data.codes(*column, graph.axis(*plate))?;
-                        let codes: Arc<Vec<u32>> = Arc::new(codes.all().to_vec());
-                        Some(Box::new(move |cell| codes[cell] as usize))
+                        Some(Way::Code(codes.all().to_vec()))
                     }
                     Choice::Axis(a) if axes.contains(a) => {
                         let at = axes.iter().position(|b| a == b).unwrap_or(0);
-                        let stride: usize = axes[at + 1..].iter().map(size).product();
-                        let size = graph.axis(*a).size;
-                        Some(Box::new(move |cell| cell / stride % size))
+                        Some(Way::Place { stride: axes[at + 1..].iter().map(size).product(), size: size(a) })
                     }
                     _ => None,
                 });
@@ -141,7 +155,7 @@ impl Touched {
                 let mut elements = vec![0];
                 for (way, size) in ways.iter().zip(&sizes) {
                     elements = match way {
-                        Some(way) => elements.into_iter().map(|e| e * size + way(cell)).collect(),
+                        Some(way) => elements.into_iter().map(|e| e * size + way.element(cell)).collect(),
                         None => elements.into_iter().flat_map(|e| (0..*size).map(move |i| e * size + i)).collect(),
                     };
                 }
