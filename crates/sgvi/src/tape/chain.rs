@@ -57,9 +57,13 @@ impl Operation for ForwardRecursion {
         let Some(out) = buffer(&self.output) else { return };
         let (mut y, mut filtered) = (frame.take(out), frame.take(self.filtered));
         let (k, rows) = (self.size, frame.rows);
+        let mut transition = vec![0.0; k * k];
         for d in 0..frame.draws {
             let draw = self.draw(program, frame, d);
             let filtered = &mut filtered[d * rows * (k + 1)..(d + 1) * rows * (k + 1)];
+            for (p, l) in transition.iter_mut().zip(draw.transition) {
+                *p = l.exp();
+            }
             let mut total = 0.0;
             for t in 0..rows {
                 let e = &draw.emission[t * k..(t + 1) * k];
@@ -75,7 +79,7 @@ impl Operation for ForwardRecursion {
                     now[..k].fill(0.0);
                     for i in 0..k {
                         for j in 0..k {
-                            now[j] += before[i] * draw.transition[i * k + j].exp();
+                            now[j] += before[i] * transition[i * k + j];
                         }
                     }
                 }
