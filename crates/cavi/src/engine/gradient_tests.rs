@@ -284,6 +284,9 @@ fn messages_to_factors_of_the_rows_are_gradients() {
         "JaakkolaJordan",
         "MarkovChain",
         "GaussianMarkovChain",
+        "MarkovSteps",
+        "GaussianSteps",
+        "LaplaceScale",
         "PartialNormal",
     ] {
         assert!(kinds.contains(wanted), "no model with {wanted}: {kinds:?}");
