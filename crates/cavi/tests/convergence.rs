@@ -72,6 +72,18 @@ fn stochastic_steps_approach_the_batch_optimum() {
     assert!(batch - stochastic < 0.5, "{stochastic} against {batch}");
 }
 
+/// A pass of noisy steps that loses is no convergence.
+#[test]
+fn stochastic_steps_go_on_after_a_loss() {
+    let batch = fit(&counts("tolerance = 1e-12")).expect("a fit").outcome.elbo;
+    for seed in 0..4 {
+        let options = format!("schedule = \"stochastic\"\nbatch_size = 20\nseed = {seed}");
+        let outcome = fit(&counts(&options)).expect("a fit").outcome;
+        assert!(outcome.iterations >= 20, "{} passes", outcome.iterations);
+        assert!(batch - outcome.elbo < 0.2, "{} against {batch}", outcome.elbo);
+    }
+}
+
 #[test]
 fn chains_are_refused_in_batches() {
     let graph = load(

@@ -106,3 +106,12 @@ fn discrete_variables_in_a_block_are_what_the_other_engine_sums_out() {
     );
     refused(&model, &["`z` is discrete", "sgvi"]);
 }
+
+#[test]
+fn ordered_elements_are_for_the_other_engine() {
+    let model = format!(
+        "{DATA}[variables.m]\nplates = [\"k\"]\ndistribution = \"normal\"\nmean = 0\nsd = 1\nordered = true\n\
+         [variables.x]\nplates = [\"o\"]\ndistribution = \"normal\"\nmean = \"m[c]\"\nsd = 1\nobserved = \"y\"\n"
+    );
+    refused(&model, &["`m`", "ordered", "sgvi"]);
+}

@@ -153,8 +153,19 @@ impl Lowering {
             if !self.is_latent(id) || self.factor_of.contains_key(&id) {
                 continue;
             }
-            let family = self.family(id)?;
             let variable = self.graph.variable(id).clone();
+            if variable.ordered {
+                let span = variable.key_spans.get("ordered").cloned().unwrap_or_else(|| variable.span.clone());
+                return Err(self.refusal(
+                    Diagnostic::new(
+                        "ordered",
+                        format!("the elements of `{}` cannot be ordered by coordinate ascent", variable.name),
+                    )
+                    .at(span, "here")
+                    .help("run it with sgvi, or leave `ordered` out and order the elements afterwards"),
+                ));
+            }
+            let family = self.family(id)?;
             if variable.point && family.is_chain() {
                 let span = variable.key_spans.get("point").cloned().unwrap_or_else(|| variable.span.clone());
                 return Err(self.refusal(
