@@ -93,6 +93,7 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
     if model.program.dimension == 0 {
         without_latents(&mut record, &model, &evaluator);
         responsibility::add_entries(graph, None, seed, &mut record.posterior)?;
+        name_unreported(graph, &mut record);
         return Ok(Fitted { record, gaussian: None, assessment: None, model });
     }
     let max_iterations = inference.max_iterations.unwrap_or(MAX_ITERATIONS);
@@ -146,6 +147,7 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
         linear_response(&mut record, graph, &model, &evaluator, &q, seed);
     }
     responsibility::add_entries(graph, Some(&q), derive_seed(seed, 1_000_037), &mut record.posterior)?;
+    name_unreported(graph, &mut record);
     Ok(Fitted { record, gaussian: Some(q), assessment: Some(assessment), model })
 }
 
@@ -203,6 +205,32 @@ fn describe(record: &mut Record, graph: &Graph, model: &Model, q: &Gaussian, ass
         extra("advice", json!(advice(family, assessment.verdict(), !q.categories.is_empty())));
     }
     record.posterior = posterior::entries(graph, model, q, Some(assessment), derive_seed(seed, 1_000_033));
+}
+
+/// Names the expressions outside the rows' plate that have no entry, since a discrete variable in them was summed out, under the
+/// key `unreported`.
+fn name_unreported(graph: &Graph, record: &mut Record) {
+    let has_rows = |node| graph.rows.is_some_and(|rows| graph.node(node).axes.contains(&rows));
+    let names: Vec<&str> = graph
+        .expressions
+        .iter()
+        .filter(|e| !graph.is_data(e.node) && !has_rows(e.node) && !record.posterior.contains_key(&e.name))
+        .map(|e| e.name.as_str())
+        .collect();
+    if names.is_empty() {
+        return;
+    }
+    let text = format!(
+        "`{}` has no entry in posterior.json: a discrete variable in it was summed out (cavi reports it where it can run the model)",
+        names.join("`, `")
+    );
+    let mut advice: Vec<Value> = match record.extra.shift_remove("advice") {
+        Some(Value::Array(advice)) => advice,
+        other => other.into_iter().collect(),
+    };
+    advice.push(json!(text));
+    record.extra.insert("unreported".to_owned(), json!(names));
+    record.extra.insert("advice".to_owned(), Value::Array(advice));
 }
 
 /// Length of the mean gradient over its standard error, from 200 draws in units of the spread: about one at an optimum.
