@@ -3,19 +3,9 @@
 
 mod common;
 
-use cavi::{Ascent, LogDensity, Prediction, with_predictors};
-use common::{close, load, mean, parameter, sd};
+use cavi::{Ascent, LogDensity, Prediction};
+use common::{close, mean, parameter, predicted, sd};
 use vi_families::special::ln_gamma;
-use vi_model::data::{Cells, Data};
-
-/// Fits a model and predicts rows with these columns.
-fn predicted(model: &str, columns: &[(&str, &[f64])]) -> (Ascent, Prediction) {
-    let graph = with_predictors(&load(model));
-    let ascent = cavi::fit(&graph).unwrap_or_else(|error| panic!("{error}")).algorithm;
-    let columns = columns.iter().map(|(name, values)| ((*name).to_owned(), Cells::Numbers(values.to_vec()))).collect();
-    let prediction = ascent.predict(&Data::from_columns(columns).expect("columns")).expect("a prediction");
-    (ascent, prediction)
-}
 
 fn exact(prediction: &Prediction) -> &[f64] {
     assert_eq!(prediction.log_density_is, LogDensity::Exact);

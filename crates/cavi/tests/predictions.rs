@@ -3,18 +3,8 @@
 
 mod common;
 
-use cavi::{Ascent, Prediction, with_predictors};
-use common::{close, load, mean, parameter, sd};
-use vi_model::data::{Cells, Data};
-
-/// Fits a model and predicts rows with these columns.
-fn predicted(model: &str, columns: &[(&str, &[f64])]) -> (Ascent, Prediction) {
-    let graph = with_predictors(&load(model));
-    let ascent = cavi::fit(&graph).unwrap_or_else(|error| panic!("{error}")).algorithm;
-    let columns = columns.iter().map(|(name, values)| ((*name).to_owned(), Cells::Numbers(values.to_vec()))).collect();
-    let prediction = ascent.predict(&Data::from_columns(columns).expect("columns")).expect("a prediction");
-    (ascent, prediction)
-}
+use cavi::Prediction;
+use common::{close, mean, parameter, predicted, sd};
 
 /// Means and sds of an expression.
 fn column<'a>(prediction: &'a Prediction, name: &str) -> (&'a [f64], &'a [f64]) {

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use cavi::Ascent;
+use cavi::{Ascent, Prediction, with_predictors};
+use vi_model::data::{Cells, Data};
 use vi_model::graph::Graph;
 use vi_run::executor::{Algorithm, Restart};
 use vi_run::record::PosteriorEntry;
@@ -107,4 +108,13 @@ pub(crate) fn refused(model: &str, words: &[&str]) {
     for word in words {
         assert!(error.contains(word), "`{word}` is not in: {error}");
     }
+}
+
+/// Fits a model and predicts rows with these columns.
+pub(crate) fn predicted(model: &str, columns: &[(&str, &[f64])]) -> (Ascent, Prediction) {
+    let graph = with_predictors(&load(model));
+    let ascent = cavi::fit(&graph).unwrap_or_else(|error| panic!("{error}")).algorithm;
+    let columns = columns.iter().map(|(name, values)| ((*name).to_owned(), Cells::Numbers(values.to_vec()))).collect();
+    let prediction = ascent.predict(&Data::from_columns(columns).expect("columns")).expect("a prediction");
+    (ascent, prediction)
 }
