@@ -11,6 +11,7 @@ use crate::amortized::compile::{compile, is_amortized};
 use crate::amortized::model::AmortizedModel;
 use crate::amortized::settings::Settings;
 use crate::amortized::weights;
+use crate::fit::approximation;
 
 /// The file with the model's text and where its data were looked for.
 const MODEL: &str = "model.json";
@@ -54,11 +55,17 @@ impl SavedRun {
             print_failure(&text);
             REFUSED
         };
+        if !Self::is_one(folder) && folder.join(approximation::FILE).is_file() {
+            return Err(fail(format!(
+                "{} holds the run of a model without networks: `sgvi sample` and `sgvi predict` read it",
+                folder.display()
+            )));
+        }
         let missing = |name: &str, reason: String| {
             fail(format!(
-                "cannot read {} ({reason}): {} is not the folder of a finished `sgvi run` of a model with networks",
-                folder.join(name).display(),
-                folder.display()
+                "{} is not the folder of a finished `sgvi run` of a model with networks: cannot read {} ({reason})",
+                folder.display(),
+                folder.join(name).display()
             ))
         };
         let text = std::fs::read_to_string(folder.join(MODEL)).map_err(|error| missing(MODEL, error.to_string()))?;
