@@ -1,7 +1,7 @@
 //! Where the sums of a product go: into a buffer, or, as a gradient, straight into the optimiser's step on the parameters.
 
 use super::super::dense::Step;
-use super::super::optimizer::Rule;
+use super::super::optimizer::{NEGLIGIBLE, Rule};
 use super::register::Register;
 
 /// A block of the output and what becomes of it.
@@ -136,16 +136,17 @@ unsafe fn step<R: Register>(rule: Rule, gradient: R, values: *mut f32, first: *m
         match rule {
             Rule::Adam { first_decay, second_decay, scale, epsilon, .. } => {
                 let m = gradient.multiply(R::splat(1.0 - first_decay));
-                let m = m.add_product(R::splat(first_decay), R::load(first));
-                let v = gradient.multiply(R::splat(1.0 - second_decay)).multiply(gradient);
-                let v = v.add_product(R::splat(second_decay), R::load(second));
+                let m = m.add_product(R::splat(first_decay), R::load(first)).without_negligible();
+                let part = gradient.multiply(R::splat((1.0 - second_decay).sqrt()));
+                let v = R::load(second).multiply(R::splat(second_decay)).add_product(part, part);
+                let v = R::splat(NEGLIGIBLE).max(v);
                 m.store(first);
                 v.store(second);
                 let root = v.square_root().add(R::splat(epsilon));
                 kept.add(m.multiply(R::splat(scale)).divide(root)).store(values);
             }
             Rule::Momentum { momentum, scale, .. } => {
-                let m = gradient.add_product(R::splat(momentum), R::load(first));
+                let m = gradient.add_product(R::splat(momentum), R::load(first)).without_negligible();
                 m.store(first);
                 kept.add_product(m, R::splat(scale)).store(values);
             }

@@ -287,6 +287,32 @@ fn what_is_not_a_number_stays_so() {
 }
 
 #[test]
+fn moments_without_a_gradient_fade_to_nothing_subnormal() {
+    for name in ["adam", "momentum"] {
+        let optimizer = Optimizer::named(name).unwrap();
+        let size = optimizer.step_size(0.1, 1);
+        let start = || [vec![0.5_f32; 160], wave(160, 0.3), vec![1e-35_f32; 160]];
+        for set in sets() {
+            let mut dense = Dense::new([5, 32], [4, 3]);
+            dense.adjoints.iter_mut().for_each(|adjoint| adjoint.fill(0.0));
+            dense.passes(set, Activation::Identity, &[0.0; 32]);
+            let ([mut values, mut first, mut second], [mut x, mut m, mut v]) = (start(), start());
+            for _ in 0..1000 {
+                let mut step = Step { optimizer, size, values: &mut values, first: &mut first, second: &mut second };
+                dense.gradient(set, 0..5, &mut [0.0; 160], false, Some(&mut step));
+                optimizer.update(size, &mut x, &[0.0; 160], &mut m, &mut v);
+            }
+            for moments in [&first, &m] {
+                assert!(moments.iter().all(|&moment| moment == 0.0), "{set:?} {name}");
+            }
+            for moments in [&second, &v].into_iter().filter(|_| name == "adam") {
+                assert!(moments.iter().all(|&moment| moment.is_normal() && moment < 1e-28), "{set:?} {name}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_row_comes_out_the_same_whatever_rows_are_beside_it() {
     let set = instruction_set();
     let (weights, bias) = (wave(300 * 70, 0.31), wave(70, 0.11));
