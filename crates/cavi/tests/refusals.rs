@@ -115,3 +115,12 @@ fn ordered_elements_are_for_the_other_engine() {
     );
     refused(&model, &["`m`", "ordered", "sgvi"]);
 }
+
+#[test]
+fn known_numbers_that_a_gate_reads_lie_where_their_parameter_does() {
+    let gate = "[data.values.table]\naxes = [\"k\"]\nvalues = [0.5, 3.0]\n\
+                [variables.z]\nplates = [\"o\"]\ndistribution = \"categorical\"\nprobabilities = [0.5, 0.5]\n";
+    refused(&child(gate, "gamma", "shape = \"table[z] - 1.0\"\nrate = 1"), &["shape", "`x`", "greater than 0", "-0.5"]);
+    refused(&child(gate, "gamma", "shape = 1\nrate = \"table[z] - 1.0\""), &["rate", "`x`", "-0.5"]);
+    refused(&child(gate, "normal", "mean = 0\nsd = \"0.0 * table[z]\""), &["sd", "`x`"]);
+}

@@ -107,7 +107,7 @@ impl Lowering {
             self.add_term(&known, -2.0 * IMPOSSIBLE, vec![x, y], &[]);
         }
         let n = match trials {
-            Some(node) => vec![self.fixed(v, "trials", node, &scope, Transform::Identity)?],
+            Some(node) => vec![self.fixed(v, "trials", node, &mut scope, Transform::Identity)?],
             None => vec![],
         };
         match probability {
@@ -120,7 +120,7 @@ impl Lowering {
                         // log(1 − p) may be that of zero: failures are counted by themselves, not as a difference.
                         let trials = trials.unwrap_or_else(|| self.number(1.0, &(0..0)));
                         let failures = self.binary(BinaryOperator::Subtract, trials, observed);
-                        let failures = self.fixed(v, "observed", failures, &scope, Transform::Identity)?;
+                        let failures = self.fixed(v, "observed", failures, &mut scope, Transform::Identity)?;
                         self.add_term(&scope, 1.0, vec![failures, log_q], &[]);
                     }
                     _ => {
@@ -178,7 +178,7 @@ impl Lowering {
                 let two = self.number(2.0, &span);
                 let twice = self.binary(BinaryOperator::Multiply, two, observed);
                 let side = self.minus_one(twice);
-                let side = self.fixed(v, "observed", side, &scope, Transform::Identity)?;
+                let side = self.fixed(v, "observed", side, &mut scope, Transform::Identity)?;
                 let constraint = self.auxiliary_operand(latent, 2, &scope);
                 self.add_term(&scope, 1.0, vec![side, constraint], &[]);
             }
@@ -193,7 +193,7 @@ impl Lowering {
             };
             let rest = self.binary(BinaryOperator::Subtract, trials, observed);
             for (node, sign) in [(trials, 1.0), (observed, -1.0), (rest, -1.0)] {
-                let operand = self.fixed(v, "trials", node, &scope, Transform::LogFactorial)?;
+                let operand = self.fixed(v, "trials", node, &mut scope, Transform::LogFactorial)?;
                 self.add_term(&scope, sign, vec![operand], &[]);
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vi_model::graph::{AxisId, BinaryOperator, Distribution, Node, NodeId, NodeKind, RateOrScale, Tensor, VariableId};
 
-use super::expression::{Atom, AtomKind};
+use super::expression::{Atom, AtomKind, Monomial};
 use super::factors::distribution_name;
 use super::positive::{Positive, Power};
 use super::{Lowering, Scope};
@@ -115,16 +115,16 @@ impl Lowering {
         }
     }
 
-    /// A parameter that must be data or constant, at the child's indices.
+    /// A parameter that must be known, up to the categories of its gates, at the child's indices.
     pub(super) fn fixed(
         &mut self,
         child: VariableId,
         key: &str,
         node: NodeId,
-        scope: &Scope,
+        scope: &mut Scope,
         transform: Transform,
     ) -> Result<Operand, CaviError> {
-        if !self.graph.is_data(node) {
+        if !self.is_known(node) {
             let parents: Vec<String> =
                 self.graph.variables_of(node).iter().map(|p| format!("`{}`", self.graph.variable(*p).name)).collect();
             return Err(self.not_conjugate(
@@ -138,7 +138,41 @@ impl Lowering {
             ));
         }
         let index = self.parameter_index(child, scope, node)?;
-        self.data_operand(node, &index, transform)
+        match self.known(node, &index, scope)? {
+            Atom { kind: AtomKind::Data(known), index } => self.data_operand(known, &index, transform),
+            _ => Err(self.not_conjugate(child, key, format!("the {key} must be a number or data"))),
+        }
+    }
+
+    /// A parameter of a density that must be known and positive: a shape, a concentration.
+    pub(super) fn fixed_positive(
+        &mut self,
+        child: VariableId,
+        key: &str,
+        node: NodeId,
+        scope: &mut Scope,
+    ) -> Result<Operand, CaviError> {
+        let operand = self.fixed(child, key, node, scope, Transform::Identity)?;
+        if !self.graph.is_data(node) {
+            let index = self.parameter_index(child, scope, node)?;
+            if let AtomKind::Data(known) = self.known(node, &index, scope)?.kind {
+                self.check_known(child, key, known, "greater than 0", |x| x > 0.0)?;
+            }
+        }
+        Ok(operand)
+    }
+
+    /// A sum of products in which sums of known numbers are one array.
+    pub(super) fn expand_whole(
+        &mut self,
+        node: NodeId,
+        index: &[AxisIndex],
+        scope: &mut Scope,
+    ) -> Result<Vec<Monomial>, CaviError> {
+        let before = std::mem::replace(&mut self.known_whole, true);
+        let sum = self.expand(node, index, scope);
+        self.known_whole = before;
+        sum
     }
 
     /// A single variable or data array.
@@ -150,13 +184,14 @@ impl Lowering {
         index: &[AxisIndex],
         scope: &mut Scope,
     ) -> Result<Atom, CaviError> {
-        let sum = self.expand(node, index, scope)?;
+        let sum = self.expand_whole(node, index, scope)?;
         match sum.as_slice() {
             [m] if m.atoms.len() == 1 && m.contracted.is_empty() && m.coefficient == 1.0 => Ok(m.atoms[0].clone()),
             [m] if m.atoms.is_empty() => {
                 let number = self.number(m.coefficient, &self.graph.node(node).span.clone());
                 Ok(Atom { kind: AtomKind::Data(number), index: vec![] })
             }
+            _ if self.is_known(node) => self.known(node, index, scope),
             _ => Err(self.not_conjugate(
                 child,
                 key,
@@ -230,7 +265,7 @@ impl Lowering {
             let count = self.number(size as f64, &span);
             return Ok(self.binary(BinaryOperator::Multiply, count, node));
         }
-        if self.graph.rows.is_none_or(|rows| !self.graph.node(node).axes.contains(&rows)) {
+        if self.graph.is_data(node) && self.graph.rows.is_none_or(|rows| !self.graph.node(node).axes.contains(&rows)) {
             return self.summed_constant(node, axis, span);
         }
         let ones = Tensor { axes: vec![axis], shape: vec![size], values: vec![1.0; size] };

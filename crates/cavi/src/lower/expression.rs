@@ -68,11 +68,7 @@ impl Lowering {
     ///
     /// Where the parent has a name more often than the child (a square variable), the child's axes are the parent's
     /// last ones: an array runs over the last of its variable's axes.
-    pub(super) fn inherit(
-        parent_axes: &[AxisId],
-        parent: &[AxisIndex],
-        child_axes: &[AxisId],
-    ) -> Option<Vec<AxisIndex>> {
+    pub(super) fn inherit<T: Clone>(parent_axes: &[AxisId], parent: &[T], child_axes: &[AxisId]) -> Option<Vec<T>> {
         let mut indices = Vec::with_capacity(child_axes.len());
         for (i, axis) in child_axes.iter().enumerate() {
             let places: Vec<usize> = (0..parent_axes.len()).filter(|&p| parent_axes[p] == *axis).collect();
@@ -118,6 +114,13 @@ impl Lowering {
                 Ok(sum)
             }
             NodeKind::Binary(operator, a, b) => {
+                // What is known but for its gates is one array, whatever is done to it.
+                let sum = matches!(operator, BinaryOperator::Add | BinaryOperator::Subtract);
+                let divides = operator == BinaryOperator::Divide && !self.graph.is_data(b);
+                if (divides || sum && self.known_whole) && self.is_known(id) {
+                    let atom = self.known(id, index, scope)?;
+                    return Ok(vec![Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] }]);
+                }
                 let (left_index, right_index) = (self.child(id, index, a)?, self.child(id, index, b)?);
                 let mut left = self.expand(a, &left_index, scope)?;
                 match operator {
@@ -133,7 +136,14 @@ impl Lowering {
                         Ok(left.iter().flat_map(|l| right.iter().map(|r| l.times(r))).collect())
                     }
                     BinaryOperator::Divide => {
-                        if !self.graph.is_data(b) {
+                        if divides && self.is_known(b) {
+                            let one = self.number(1.0, &node.span);
+                            let inverse = self.binary(BinaryOperator::Divide, one, b);
+                            let atom = self.known(inverse, &right_index, scope)?;
+                            left.iter_mut().for_each(|m| m.atoms.push(atom.clone()));
+                            return Ok(left);
+                        }
+                        if divides {
                             return Err(self.refusal(
                                 Diagnostic::new(
                                     "not-conjugate",
@@ -199,6 +209,10 @@ impl Lowering {
                 })?;
                 inner.insert(position, replaced);
                 self.expand(base, &inner, scope)
+            }
+            NodeKind::Function(..) if self.is_known(id) => {
+                let atom = self.known(id, index, scope)?;
+                Ok(vec![Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] }])
             }
             NodeKind::Function(..) | NodeKind::Network { .. } => Err(self.refusal(
                 Diagnostic::new(

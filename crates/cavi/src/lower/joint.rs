@@ -1,15 +1,21 @@
 //! Densities of precision matrices and of joint pairs of a mean and a precision: wishart, normal-gamma, normal-wishart.
 
-use vi_families::special::multivariate_ln_gamma;
-use vi_model::graph::{NodeId, NodeKind, VariableId, WishartScale};
+use vi_model::graph::{BinaryOperator, NodeId, VariableId, WishartScale};
 
+use super::expression::AtomKind;
 use super::normal::Weight;
 use super::positive::{Positive, Power};
 use super::{Lowering, Scope};
 use crate::error::CaviError;
-use crate::program::{AxisIndex, Transform};
+use crate::program::{AxisIndex, Operand, Transform};
 
 const LOG_TWO_PI: f64 = 1.837_877_066_409_345_3;
+
+/// Known degrees of freedom of a Wishart distribution.
+struct Degrees {
+    value: Operand,
+    log_gammas: Vec<Operand>,
+}
 
 impl Lowering {
     /// (ν − d − 1)/2 log|Λ| − ½ tr(VΛ) + ν/2 log|V| − νd/2 log 2 − log Γ_d(ν/2), V = W⁻¹ (PRML B.78)
@@ -41,34 +47,50 @@ impl Lowering {
             .ok_or_else(|| self.not_conjugate(v, key, format!("the {key} has axes that the variable lacks")))?;
         let atom = self.single(v, key, node, &index, scope)?;
         let (matrix, log_determinant) = self.matrix_operands(v, key, &atom, invert)?;
-        let NodeKind::Number(nu) = self.graph.node(degrees).kind else {
-            return Err(self.not_conjugate(
-                v,
-                "degrees_of_freedom",
-                "the degrees of freedom must be a number in cavi".into(),
-            ));
-        };
-        if nu <= d as f64 - 1.0 {
-            return Err(self.not_conjugate(
-                v,
-                "degrees_of_freedom",
-                format!(
-                    "the degrees of freedom {nu} of `{}` must exceed its dimension {d} less one",
-                    self.graph.variable(v).name
-                ),
-            ));
-        }
+        let degrees = self.wishart_degrees(v, degrees, d, scope)?;
         let plates = scope.value.clone();
         let mut whole = plates.clone();
         whole.extend([first, second]);
         let lambda = self.variable_operand(v, &whole, 0, &span)?;
         let log_lambda = self.variable_operand(v, &plates, 1, &span)?;
         self.add_term(scope, -0.5, vec![matrix, lambda], &[]);
-        self.add_term(scope, 0.5 * (nu - d as f64 - 1.0), vec![log_lambda], &[]);
-        self.add_term(scope, 0.5 * nu, vec![log_determinant], &[]);
-        let constant = -0.5 * nu * d as f64 * std::f64::consts::LN_2 - multivariate_ln_gamma(0.5 * nu, d);
-        self.add_term(scope, constant, vec![], &[]);
+        self.add_term(scope, -0.5 * (d as f64 + 1.0), vec![log_lambda.clone()], &[]);
+        self.add_term(scope, 0.5, vec![degrees.value.clone(), log_lambda], &[]);
+        self.add_term(scope, 0.5, vec![degrees.value.clone(), log_determinant], &[]);
+        self.add_term(scope, -0.5 * d as f64 * std::f64::consts::LN_2, vec![degrees.value], &[]);
+        // log Γ_d(ν/2) = d(d − 1)/4 log π + Σ_i log Γ((ν − i)/2) (PRML B.79)
+        self.add_term(scope, -0.25 * (d * (d - 1)) as f64 * std::f64::consts::PI.ln(), vec![], &[]);
+        for log_gamma in degrees.log_gammas {
+            self.add_term(scope, -1.0, vec![log_gamma], &[]);
+        }
         Ok(())
+    }
+
+    /// Known degrees of freedom ν > d − 1 and log Γ((ν − i)/2), i < d.
+    fn wishart_degrees(
+        &mut self,
+        v: VariableId,
+        node: NodeId,
+        d: usize,
+        scope: &mut Scope,
+    ) -> Result<Degrees, CaviError> {
+        let key = "degrees_of_freedom";
+        let value = self.fixed(v, key, node, scope, Transform::Identity)?;
+        let index = self.parameter_index(v, scope, node)?;
+        if let AtomKind::Data(known) = self.known(node, &index, scope)?.kind {
+            let must = format!("greater than {}, its dimension {d} less one", d - 1);
+            self.check_known(v, key, known, &must, |nu| nu > d as f64 - 1.0)?;
+        }
+        let span = self.graph.node(node).span.clone();
+        let half = self.number(0.5, &span);
+        let mut log_gammas = Vec::with_capacity(d);
+        for i in 0..d {
+            let less = self.number(i as f64 + 2.0, &span);
+            let less = self.binary(BinaryOperator::Subtract, node, less);
+            let argument = self.binary(BinaryOperator::Multiply, half, less);
+            log_gammas.push(self.fixed(v, key, argument, scope, Transform::LogFactorial)?);
+        }
+        Ok(Degrees { value, log_gammas })
     }
 
     /// τ ~ Gamma(a, b), μ | τ ~ N(m, 1/(κτ)).
@@ -87,10 +109,10 @@ impl Lowering {
         let (tau, log_tau, location, square) = (s(self, 0)?, s(self, 1)?, s(self, 2)?, s(self, 3)?);
         let kappa = self.positive(v, "mean_precision", kappa, Power::One, &mut scope)?;
         let rate = self.positive(v, "rate", rate, Power::One, &mut scope)?;
-        let a = self.fixed(v, "shape", shape, &scope, Transform::Identity)?;
+        let a = self.fixed_positive(v, "shape", shape, &mut scope)?;
         let less = self.minus_one(shape);
-        let excess = self.fixed(v, "shape", less, &scope, Transform::Identity)?;
-        let log_gamma = self.fixed(v, "shape", less, &scope, Transform::LogFactorial)?;
+        let excess = self.fixed(v, "shape", less, &mut scope, Transform::Identity)?;
+        let log_gamma = self.fixed(v, "shape", less, &mut scope, Transform::LogFactorial)?;
         let m = self.mean_monomials(v, "mean", mean, &mut scope)?;
         // log Gamma(τ | a, b)
         self.add_term(&scope, 1.0, vec![excess, log_tau.clone()], &[]);

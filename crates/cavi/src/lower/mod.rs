@@ -7,6 +7,7 @@ mod derived;
 mod expression;
 mod factors;
 mod joint;
+mod known;
 mod laplace;
 mod missing;
 mod normal;
@@ -78,6 +79,10 @@ pub(super) struct Lowering {
     pub(super) bounded: bool,
     /// Whether an expression is written out for the report: moments of any family, locations where they are.
     pub(super) reporting: bool,
+    /// Whether a sum of known numbers is one array instead of several products.
+    pub(super) known_whole: bool,
+    /// Axes that stand for gates in known expressions, with how each is addressed.
+    pub(super) opened: Vec<(AxisId, AxisIndex)>,
     /// Locations measured from the mean of their data.
     pub(super) shifts: shift::Shifts,
 }
@@ -110,6 +115,8 @@ fn lower_moved(graph: &Graph, shifts: Option<shift::Shifts>) -> Result<Lowered, 
         missing: BTreeMap::new(),
         bounded: false,
         reporting: false,
+        known_whole: false,
+        opened: Vec::new(),
         shifts: shift::Shifts::default(),
     };
     let rows = graph.rows.map_or(1, |r| graph.axis(r).size);

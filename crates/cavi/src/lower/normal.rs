@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use vi_model::diagnostic::Diagnostic;
-use vi_model::graph::{Distribution, NodeId, NodeKind, Observation, Spread, SpreadForm, VariableId};
+use vi_model::graph::{BinaryOperator, Distribution, NodeId, Observation, Spread, SpreadForm, VariableId};
 
 use super::expression::{Atom, AtomKind, Monomial};
 use super::positive::{Positive, Power};
@@ -545,18 +545,32 @@ impl Lowering {
         self.quadratic(&scope, &sum, &weight, -0.5)?;
         self.normal_constants(&scope, &weight);
         // The prior of the scale, also where the value is missing.
-        let NodeKind::Number(degrees) = self.graph.node(degrees_of_freedom).kind else {
-            return Err(self.not_conjugate(
-                child,
-                "degrees_of_freedom",
-                format!("the degrees of freedom of `{}` must be a number in cavi", self.graph.variable(child).name),
-            ));
-        };
-        let half = 0.5 * degrees;
-        let prior = Scope { mask: vec![], gates: vec![], ..scope };
-        self.add_term(&prior, half * half.ln() - vi_families::special::ln_gamma(half), vec![], &[]);
-        self.add_term(&prior, half - 1.0, vec![log], &[]);
-        self.add_term(&prior, -half, vec![expectation], &[]);
+        let mut prior = Scope { mask: vec![], ..scope };
+        self.scale_prior(child, degrees_of_freedom, log, expectation, &mut prior)
+    }
+
+    /// u ~ Gamma(ν/2, ν/2): h log h − log Γ(h) + (h − 1) log u − h u with h = ν/2.
+    fn scale_prior(
+        &mut self,
+        child: VariableId,
+        degrees: NodeId,
+        log: Operand,
+        expectation: Operand,
+        scope: &mut Scope,
+    ) -> Result<(), CaviError> {
+        let key = "degrees_of_freedom";
+        self.fixed_positive(child, key, degrees, scope)?;
+        let half = self.number(0.5, &self.graph.node(degrees).span.clone());
+        let half = self.binary(BinaryOperator::Multiply, half, degrees);
+        let less = self.minus_one(half);
+        let shape = self.fixed(child, key, half, scope, Transform::Identity)?;
+        let log_shape = self.fixed(child, key, half, scope, Transform::Log)?;
+        let log_gamma = self.fixed(child, key, less, scope, Transform::LogFactorial)?;
+        let excess = self.fixed(child, key, less, scope, Transform::Identity)?;
+        self.add_term(scope, 1.0, vec![shape.clone(), log_shape], &[]);
+        self.add_term(scope, -1.0, vec![log_gamma], &[]);
+        self.add_term(scope, 1.0, vec![excess, log], &[]);
+        self.add_term(scope, -1.0, vec![shape, expectation], &[]);
         Ok(())
     }
 }

@@ -321,6 +321,8 @@ impl Transform {
             // A probability of exactly zero: finite, so that zero times it is zero.
             Self::Log => x.ln().max(LOG_OF_ZERO),
             Self::Reciprocal => 1.0 / x,
+            // Fewer than no failures: impossible.
+            Self::LogFactorial if x <= -1.0 => -LOG_OF_ZERO,
             Self::LogFactorial => vi_families::special::ln_factorial(x),
             Self::ReciprocalSquare => 1.0 / (x * x),
             Self::LogComplement => (-x).ln_1p().max(LOG_OF_ZERO),

@@ -40,7 +40,7 @@ impl Lowering {
         scope: &mut Scope,
     ) -> Result<Positive, CaviError> {
         let index = self.parameter_index(child, scope, node)?;
-        let sum = self.expand(node, &index, scope)?;
+        let sum = self.expand_whole(node, &index, scope)?;
         let [monomial] = sum.as_slice() else {
             return Err(self.not_conjugate(
                 child,
@@ -51,7 +51,17 @@ impl Lowering {
                 ),
             ));
         };
-        self.positive_monomial(child, key, &monomial.clone(), power)
+        let monomial = monomial.clone();
+        if !self.graph.is_data(node) {
+            // Poisson and gamma rates may vanish where an exposure does.
+            let least = if key == "rate" { "0 or greater" } else { "greater than 0" };
+            for Atom { kind, .. } in &monomial.atoms {
+                if let AtomKind::Data(known) = kind {
+                    self.check_known(child, key, *known, least, |x| x > 0.0 || x == 0.0 && key == "rate")?;
+                }
+            }
+        }
+        self.positive_monomial(child, key, &monomial, power)
     }
 
     fn positive_monomial(

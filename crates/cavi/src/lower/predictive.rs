@@ -4,8 +4,8 @@
 
 use vi_model::diagnostic::Diagnostic;
 use vi_model::graph::{
-    AxisId, BinaryOperator, Distribution, NamedExpression, NodeId, NodeKind, PrecisionOrSd, Probability, RateOrScale,
-    Spread, SpreadForm, VariableId,
+    AxisId, BinaryOperator, Distribution, NamedExpression, NodeId, PrecisionOrSd, Probability, RateOrScale, Spread,
+    SpreadForm, VariableId,
 };
 
 use super::derived::{Derived, Products};
@@ -47,12 +47,10 @@ impl Lowering {
                     PrecisionOrSd::Precision(node) => (node, -1),
                     PrecisionOrSd::StandardDeviation(node) => (node, 2),
                 };
-                let wider = match self.graph.node(degrees_of_freedom).kind {
-                    NodeKind::Number(nu) if nu > 2.0 => nu / (nu - 2.0),
-                    _ => f64::INFINITY,
-                };
                 self.around_mean(v, expression, &mut scope, mean, |this, scope| {
-                    let (coefficient, operands) = this.noise(v, node, power, scope)?;
+                    let (coefficient, mut operands) = this.noise(v, node, power, scope)?;
+                    let (wider, more) = this.t_variance(v, degrees_of_freedom, scope)?;
+                    operands.extend(more);
                     Ok((wider * coefficient, operands))
                 })
             }
@@ -73,9 +71,9 @@ impl Lowering {
             }
             Distribution::Binomial { trials, probability: Probability::Probability(node) } => {
                 // E[y] = n E[p], E[y²] = n E[p] + n(n − 1) E[p²].
-                let n = self.fixed(v, "trials", trials, &scope, Transform::Identity)?;
+                let n = self.fixed(v, "trials", trials, &mut scope, Transform::Identity)?;
                 let less = self.minus_one(trials);
-                let less = self.fixed(v, "trials", less, &scope, Transform::Identity)?;
+                let less = self.fixed(v, "trials", less, &mut scope, Transform::Identity)?;
                 self.parameter_moments(v, expression, &mut scope, node).map(|[mean, _, second]| {
                     let mean = times(&mean, 1.0, std::slice::from_ref(&n));
                     let second = times(&second, 1.0, &[n.clone(), less]).into_iter().chain(mean.clone()).collect();
@@ -196,7 +194,7 @@ impl Lowering {
         scope: &mut Scope,
     ) -> Result<(f64, Vec<Operand>), CaviError> {
         let index = self.parameter_index(v, scope, node)?;
-        let sum = self.expand(node, &index, scope)?;
+        let sum = self.expand_whole(node, &index, scope)?;
         let [monomial] = sum.as_slice() else { return Err(self.no_prediction(v)) };
         let mut operands = Vec::new();
         for atom in &monomial.atoms {
@@ -289,6 +287,24 @@ impl Lowering {
             mean.push((1.0, vec![self.data_operand(shift, &index, Transform::Identity)?]));
         }
         Ok([mean, random, second])
+    }
+
+    /// ν/(ν − 2), infinite where some ν is not above 2.
+    fn t_variance(
+        &mut self,
+        v: VariableId,
+        degrees: NodeId,
+        scope: &mut Scope,
+    ) -> Result<(f64, Option<Operand>), CaviError> {
+        let two = self.number(2.0, &self.graph.node(degrees).span.clone());
+        let less = self.binary(BinaryOperator::Subtract, degrees, two);
+        let ratio = self.binary(BinaryOperator::Divide, degrees, less);
+        let index = self.parameter_index(v, scope, less)?;
+        let AtomKind::Data(known) = self.known(less, &index, scope)?.kind else { return Err(self.no_prediction(v)) };
+        if self.any_value(known, |x| x <= 0.0)?.is_some() {
+            return Ok((f64::INFINITY, None));
+        }
+        Ok((1.0, Some(self.fixed(v, "degrees_of_freedom", ratio, scope, Transform::Identity)?)))
     }
 
     fn no_prediction(&self, v: VariableId) -> CaviError {

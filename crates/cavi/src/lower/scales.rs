@@ -23,15 +23,15 @@ impl Lowering {
         let x = self.statistic(v, &scope, 0, Transform::Identity)?;
         if let Some(shape) = shape {
             let log_x = self.statistic(v, &scope, 1, Transform::Log)?;
-            self.fixed(v, "shape", shape, &scope, Transform::Identity)?;
+            self.fixed_positive(v, "shape", shape, &mut scope)?;
             let less = self.minus_one(shape);
-            let excess = self.fixed(v, "shape", less, &scope, Transform::Identity)?;
-            let log_gamma = self.fixed(v, "shape", less, &scope, Transform::LogFactorial)?;
+            let excess = self.fixed(v, "shape", less, &mut scope, Transform::Identity)?;
+            let log_gamma = self.fixed(v, "shape", less, &mut scope, Transform::LogFactorial)?;
             self.add_term(&scope, 1.0, vec![excess, log_x], &[]);
             self.add_term(&scope, -1.0, vec![log_gamma], &[]);
         }
         let a = match shape {
-            Some(shape) => vec![self.fixed(v, "shape", shape, &scope, Transform::Identity)?],
+            Some(shape) => vec![self.fixed(v, "shape", shape, &mut scope, Transform::Identity)?],
             None => vec![],
         };
         self.positive_logs(&scope, &rate, &a, 1.0);
@@ -53,9 +53,9 @@ impl Lowering {
         let scale = self.positive(v, "scale", scale, Power::One, &mut scope)?;
         let reciprocal = self.statistic(v, &scope, 0, Transform::Reciprocal)?;
         let log_x = self.statistic(v, &scope, 1, Transform::Log)?;
-        let a = self.fixed(v, "shape", shape, &scope, Transform::Identity)?;
+        let a = self.fixed_positive(v, "shape", shape, &mut scope)?;
         let less = self.minus_one(shape);
-        let log_gamma = self.fixed(v, "shape", less, &scope, Transform::LogFactorial)?;
+        let log_gamma = self.fixed(v, "shape", less, &mut scope, Transform::LogFactorial)?;
         self.add_term(&scope, -1.0, vec![a.clone(), log_x.clone()], &[]);
         self.add_term(&scope, -1.0, vec![log_x], &[]);
         self.add_term(&scope, -1.0, vec![log_gamma], &[]);

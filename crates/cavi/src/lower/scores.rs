@@ -268,7 +268,7 @@ impl Lowering {
         Reading { products, index, shape }
     }
 
-    fn fixed_reading(&mut self, v: VariableId, key: &str, node: NodeId, scope: &Scope) -> Option<Reading> {
+    fn fixed_reading(&mut self, v: VariableId, key: &str, node: NodeId, scope: &mut Scope) -> Option<Reading> {
         let operand = self.fixed(v, key, node, scope, Transform::Identity).ok()?;
         Some(self.reading(scope, vec![(1.0, vec![operand])]))
     }
@@ -312,7 +312,7 @@ impl Lowering {
         // Refuses what is not conjugate.
         self.positive(v, key, node, power, scope).ok()?;
         let index = self.parameter_index(v, scope, node).ok()?;
-        let sum = self.expand(node, &index, scope).ok()?;
+        let sum = self.expand_whole(node, &index, scope).ok()?;
         let [monomial] = sum.as_slice() else { return None };
         let (exponent, transform) = match power {
             Power::One => (1, Transform::Identity),
@@ -468,7 +468,7 @@ impl Lowering {
                 ValueKind::Binomial { trials, success: self.success(v, &probability, &mut scope)? }
             }
             Distribution::Binomial { trials, probability } => {
-                let trials = self.fixed_reading(v, "trials", trials, &scope)?;
+                let trials = self.fixed_reading(v, "trials", trials, &mut scope)?;
                 ValueKind::Binomial { trials, success: self.success(v, &probability, &mut scope)? }
             }
             Distribution::Multinomial { probabilities, range } => {
@@ -510,7 +510,7 @@ impl Lowering {
                 ValueKind::Gamma { shape, rate: self.positive_reading(v, "rate", rate, Power::One, &mut scope)? }
             }
             Distribution::Gamma { shape, rate } => {
-                let shape = self.fixed_reading(v, "shape", shape, &scope)?;
+                let shape = self.fixed_reading(v, "shape", shape, &mut scope)?;
                 let (key, node, power) = match rate {
                     RateOrScale::Rate(node) => ("rate", node, Power::One),
                     RateOrScale::Scale(node) => ("scale", node, Power::MinusOne),

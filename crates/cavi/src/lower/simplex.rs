@@ -17,16 +17,16 @@ impl Lowering {
         let log_x = self.statistic(v, &scope, 0, Transform::Log)?;
         let log_rest = self.statistic(v, &scope, 1, Transform::LogComplement)?;
         for (key, node, log) in [("alpha", alpha, log_x), ("beta", beta, log_rest)] {
-            self.fixed(v, key, node, &scope, Transform::Identity)?;
+            self.fixed_positive(v, key, node, &mut scope)?;
             let less = self.minus_one(node);
-            let excess = self.fixed(v, key, less, &scope, Transform::Identity)?;
-            let log_gamma = self.fixed(v, key, less, &scope, Transform::LogFactorial)?;
+            let excess = self.fixed(v, key, less, &mut scope, Transform::Identity)?;
+            let log_gamma = self.fixed(v, key, less, &mut scope, Transform::LogFactorial)?;
             self.add_term(&scope, 1.0, vec![excess, log], &[]);
             self.add_term(&scope, -1.0, vec![log_gamma], &[]);
         }
         let total = self.binary(BinaryOperator::Add, alpha, beta);
         let less = self.minus_one(total);
-        let log_gamma = self.fixed(v, "alpha", less, &scope, Transform::LogFactorial)?;
+        let log_gamma = self.fixed(v, "alpha", less, &mut scope, Transform::LogFactorial)?;
         self.add_term(&scope, 1.0, vec![log_gamma], &[]);
         Ok(())
     }
@@ -39,10 +39,10 @@ impl Lowering {
             return Err(self.not_conjugate(v, "distribution", "a dirichlet variable needs a dimension".into()));
         };
         let log_x = self.statistic(v, &scope, 0, Transform::Log)?;
-        self.fixed(v, "concentration", concentration, &scope, Transform::Identity)?;
+        self.fixed_positive(v, "concentration", concentration, &mut scope)?;
         let less = self.minus_one(concentration);
-        let excess = self.fixed(v, "concentration", less, &scope, Transform::Identity)?;
-        let log_gamma = self.fixed(v, "concentration", less, &scope, Transform::LogFactorial)?;
+        let excess = self.fixed(v, "concentration", less, &mut scope, Transform::Identity)?;
+        let log_gamma = self.fixed(v, "concentration", less, &mut scope, Transform::LogFactorial)?;
         self.add_term(&scope, 1.0, vec![excess, log_x], &[]);
         self.add_term(&scope, -1.0, vec![log_gamma], &[]);
         let total = self.sum_over(concentration, dimension)?;
@@ -51,7 +51,7 @@ impl Lowering {
         plates.value.pop();
         plates.axes.pop();
         plates.mask.clear();
-        let log_gamma = self.fixed(v, "concentration", less, &plates, Transform::LogFactorial)?;
+        let log_gamma = self.fixed(v, "concentration", less, &mut plates, Transform::LogFactorial)?;
         self.add_term(&plates, 1.0, vec![log_gamma], &[]);
         Ok(())
     }
@@ -206,8 +206,8 @@ impl Lowering {
             scope.axes.push(range);
             scope.value.push(category);
         }
-        let counts = self.fixed(v, "observed", observed, &scope, Transform::Identity)?;
-        let factorials = self.fixed(v, "observed", observed, &scope, Transform::LogFactorial)?;
+        let counts = self.fixed(v, "observed", observed, &mut scope, Transform::Identity)?;
+        let factorials = self.fixed(v, "observed", observed, &mut scope, Transform::LogFactorial)?;
         let index = self.parameter_index(v, &scope, probabilities)?;
         let log = self.log_probability(v, "probabilities", probabilities, &index, &mut scope)?;
         self.add_term(&scope, 1.0, vec![counts, log], &[]);
@@ -218,7 +218,7 @@ impl Lowering {
             single.axes.remove(at);
             single.value.remove(at);
         }
-        let factorial = self.fixed(v, "observed", total, &single, Transform::LogFactorial)?;
+        let factorial = self.fixed(v, "observed", total, &mut single, Transform::LogFactorial)?;
         self.add_term(&single, 1.0, vec![factorial], &[]);
         Ok(())
     }
