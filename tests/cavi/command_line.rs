@@ -322,29 +322,41 @@ fn an_interrupted_run_keeps_what_it_has_reached() {
     std::fs::write(folder.join("values.csv"), format!("value\n{rows}")).unwrap();
     let file = folder.join("slow.toml");
     std::fs::write(&file, SLOW).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_cavi"))
-        .args(["run", file.to_str().unwrap(), "--tolerance", "0", "--max-iterations", "1000000000", "--restarts", "1"])
-        .args(["--no-plot", "--output", out.to_str().unwrap()])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
-    // The folder is made just before the first iteration.
-    let begun = Instant::now();
-    while !out.exists() && begun.elapsed() < Duration::from_secs(20) {
-        std::thread::sleep(Duration::from_millis(10));
+    for signal in ["-INT", "-TERM"] {
+        let child = Command::new(env!("CARGO_BIN_EXE_cavi"))
+            .args([
+                "run",
+                file.to_str().unwrap(),
+                "--tolerance",
+                "0",
+                "--max-iterations",
+                "1000000000",
+                "--restarts",
+                "1",
+            ])
+            .args(["--no-plot", "--output", out.to_str().unwrap()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        // The folder is made just before the first iteration.
+        let begun = Instant::now();
+        while !out.exists() && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        std::thread::sleep(Duration::from_millis(400));
+        let kill = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
+        assert!(kill.success());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(status(&output), 1, "{}", error_text(&output));
+        let summary = json(&out.join("summary.json"));
+        assert_eq!(summary["interrupted"], true);
+        assert_eq!(summary["status"], "max-iterations");
+        assert!(summary["elbo"].as_f64().unwrap().is_finite());
+        assert!(json(&out.join("posterior.json"))["cluster"]["mean"].is_array());
+        assert!(error_text(&output).contains("interrupted"), "{}", error_text(&output));
+        std::fs::remove_dir_all(&out).unwrap();
     }
-    std::thread::sleep(Duration::from_millis(400));
-    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-    assert!(kill.success());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(status(&output), 1, "{}", error_text(&output));
-    let summary = json(&out.join("summary.json"));
-    assert_eq!(summary["interrupted"], true);
-    assert_eq!(summary["status"], "max-iterations");
-    assert!(summary["elbo"].as_f64().unwrap().is_finite());
-    assert!(json(&out.join("posterior.json"))["cluster"]["mean"].is_array());
-    assert!(error_text(&output).contains("interrupted"), "{}", error_text(&output));
 }
 
 #[test]

@@ -49,6 +49,15 @@ pub enum CaviError {
         /// The variable whose term is not finite.
         term: String,
     },
+    /// Something that was observed, or must have happened, has probability zero.
+    #[error(
+        "the data are impossible under this model: the ELBO is minus infinity by the term of `{term}`, which has a value of \
+         probability zero; look for a 0 (or a 1) among the constant probabilities that it depends on"
+    )]
+    Impossible {
+        /// The variable whose term is minus infinity.
+        term: String,
+    },
     /// A saved state is not one of this model and data.
     #[error("the saved state has no factor `{factor}` of the shape that the model and its data now give")]
     State {

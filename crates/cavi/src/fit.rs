@@ -2,12 +2,14 @@
 
 use vi_model::graph::Graph;
 use vi_model::inference::{Initialization, Schedule as Kind};
-use vi_run::executor::{Algorithm, Executor, Failure, Fit, Progress, RelativeGain, Restart, WindowedGain};
+use vi_run::executor::{
+    Algorithm, Executor, Failure, FailureCause, Fit, Progress, RelativeGain, Restart, WindowedGain,
+};
 
 use crate::accelerate::Acceleration;
 use crate::engine::{Engine, Start, begins_apart};
 use crate::error::CaviError;
-use crate::lower::lower;
+use crate::lower::{IMPOSSIBLE, lower};
 use crate::plan::plan;
 use crate::rotate::Rotations;
 use crate::schedule::Schedule;
@@ -166,10 +168,19 @@ pub fn fit_with(ascent: &Ascent, executor: &mut Executor<'_>) -> Result<Fit<Asce
         Ok(own)
     };
     // The rows of a large model occupy all threads by themselves.
-    if ascent.engine.row_values() <= LARGEST_SIDE_BY_SIDE {
+    let fit = if ascent.engine.row_values() <= LARGEST_SIDE_BY_SIDE {
         executor.run_side_by_side(start)
     } else {
         executor.run(start)
+    }?;
+    match fit.algorithm.elbo_terms().into_iter().find(|(_, term)| *term < IMPOSSIBLE) {
+        Some((term, _)) => Err(Failure {
+            cause: FailureCause::Algorithm(CaviError::Impossible { term }),
+            restarts: fit.outcome.restarts,
+            trace: fit.outcome.trace,
+            seconds: fit.outcome.seconds,
+        }),
+        None => Ok(fit),
     }
 }
 

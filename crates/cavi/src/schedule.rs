@@ -50,7 +50,9 @@ impl Schedule {
         }
         let rows = engine.lowered.program.num_rows;
         let size = inference.batch_size.unwrap_or(DEFAULT_BATCH).max(1);
-        let batches = (0..rows).step_by(size).map(|first| first..(first + size).min(rows)).collect();
+        // As equal as can be: a short last batch would pull as hard as the others with few rows.
+        let number = rows.div_ceil(size).max(1);
+        let batches = (0..number).map(|b| rows * b / number..rows * (b + 1) / number).collect();
         Ok(Self {
             kind,
             batches,
@@ -90,15 +92,16 @@ impl Schedule {
 
     /// Stochastic variational inference (Hoffman et al. 2013): each batch, scaled to all rows, moves the global factors
     /// by a step (t + delay)^−forgetting in natural parameters. The ELBO is that of all rows under the factors reached.
+    ///
+    /// The scale is the number of batches, whatever the rows in each: the mean of the scaled summaries over a pass is then the
+    /// summary of all rows.
     fn stochastic(&mut self, engine: &mut Engine) -> Result<f64, CaviError> {
-        let rows = engine.lowered.program.num_rows as f64;
+        let scale = self.batches.len() as f64;
         let mut order: Vec<usize> = (0..self.batches.len()).collect();
         order.shuffle(&mut self.random);
         engine.iteration += 1;
         for b in order {
-            let batch = self.batches[b].clone();
-            let scale = rows / batch.len() as f64;
-            let summary = engine.summarise_rows(batch)?;
+            let summary = engine.summarise_rows(self.batches[b].clone())?;
             engine.use_summary(&summary, scale);
             self.steps += 1;
             let rate = (self.steps as f64 + self.delay).powf(-self.forgetting).min(1.0);

@@ -72,6 +72,43 @@ fn stochastic_steps_approach_the_batch_optimum() {
     assert!(batch - stochastic < 0.5, "{stochastic} against {batch}");
 }
 
+/// Rows that the batch size does not divide weigh as much as all others.
+#[test]
+fn stochastic_steps_end_at_the_same_place_for_every_batch_size() {
+    let y: Vec<String> =
+        (0..61).map(|i| (f64::from((i * 7919) % 61) / 10.0 + if i == 60 { 40.0 } else { 0.0 }).to_string()).collect();
+    let model = |inference: &str| {
+        load(&format!(
+            r#"
+            [data.values]
+            y = [{}]
+            [plates]
+            row = "rows"
+            [variables.m]
+            distribution = "normal"
+            mean = 0.0
+            sd = 10.0
+            [variables.x]
+            plates = ["row"]
+            distribution = "student-t"
+            degrees_of_freedom = 4.0
+            mean = "m"
+            sd = 0.5
+            observed = "y"
+            [inference]
+            {inference}
+            "#,
+            y.join(", ")
+        ))
+    };
+    let batch = fit(&model("tolerance = 1e-12")).expect("a fit").outcome.elbo;
+    for size in [60, 31, 30, 25] {
+        let options = format!("schedule = \"stochastic\"\nbatch_size = {size}\nmax_iterations = 200\ntolerance = 0.0");
+        let stochastic = fit(&model(&options)).expect("a fit").outcome.elbo;
+        assert!((batch - stochastic).abs() < 0.05, "{stochastic} against {batch} with {size} rows a step");
+    }
+}
+
 /// A pass of noisy steps that loses is no convergence.
 #[test]
 fn stochastic_steps_go_on_after_a_loss() {

@@ -228,3 +228,26 @@ fn every_family_can_start_somewhere() {
         assert!(elbo.abs() < 1e-10, "{keys}: {elbo}");
     }
 }
+
+#[test]
+fn data_of_probability_zero_fail_and_name_the_variable() {
+    let model = common::load(
+        r#"
+[data.values]
+y = [0, 2]
+weights = { axes = ["kind"], values = [0.5, 0.5, 0.0] }
+
+[plates]
+n = "rows"
+kind = 3
+
+[variables.x]
+plates = ["n"]
+distribution = "categorical"
+probabilities = "weights"
+observed = "y"
+"#,
+    );
+    let error = cavi::fit(&model).expect_err("a failure").to_string();
+    assert!(error.contains("`x`") && error.contains("probability zero"), "{error}");
+}

@@ -4,7 +4,8 @@
 mod common;
 
 use cavi::Prediction;
-use common::{close, mean, parameter, predicted, sd};
+use common::{close, fit, mean, parameter, predicted, sd};
+use vi_model::data::{Cells, Data};
 
 /// Means and sds of an expression.
 fn column<'a>(prediction: &'a Prediction, name: &str) -> (&'a [f64], &'a [f64]) {
@@ -229,4 +230,34 @@ observed = "y"
     // One row alone leaves shape 0.9.
     let (_, prediction) = predicted(&model(1, "[1.0]"), &[("y", &[1.0])]);
     assert_eq!(column(&prediction, "x").1, [f64::INFINITY]);
+}
+
+#[test]
+fn new_rows_that_no_rate_explains_are_refused() {
+    let (_, ascent) = fit(r#"
+[data.values]
+y = [1, 3, 0]
+
+[plates]
+n = "rows"
+
+[variables.rate]
+distribution = "gamma"
+shape = 2.0
+rate = 0.5
+
+[variables.x]
+plates = ["n"]
+distribution = "poisson"
+rate = "rate"
+observed = "y"
+"#);
+    let refusal = |values: Vec<f64>| {
+        let data = Data::from_columns(vec![("y".to_owned(), Cells::Numbers(values))]).unwrap();
+        ascent.predict(&data).expect_err("a refusal").to_string()
+    };
+    let error = refusal(vec![2.0, -3.0]);
+    assert!(error.contains("-3") && error.contains("row 2") && error.contains("`y`"), "{error}");
+    let error = refusal(vec![]);
+    assert!(error.contains("no rows"), "{error}");
 }

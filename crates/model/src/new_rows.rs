@@ -1,7 +1,11 @@
 //! New data rows brought into the columns of the data of a fit, for predictions.
 
+use std::sync::Arc;
+
 use crate::data::{Cells, ColumnId, ColumnKind, Data, DataError, MISSING_CODE, number_text};
+use crate::diagnostic::ModelError;
 use crate::graph::{Axis, AxisKind, Graph, IndexSource, NodeId, NodeKind, VariableId};
+use crate::support::check_support;
 
 /// Why rows cannot be those of a model.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +30,12 @@ pub enum NewRowsError {
         /// The variable or expression that needs it.
         user: String,
     },
+    /// There are no rows.
+    #[error("the new data have no rows, so there is nothing to predict")]
+    NoRows,
+    /// Cells lie outside the support of their distribution.
+    #[error("in the new data {0}")]
+    Support(ModelError),
     /// The cells cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -37,8 +47,12 @@ pub enum NewRowsError {
 ///
 /// # Errors
 ///
-/// Refuses data that lack what parameters and expressions are computed from.
+/// Refuses data without rows, data that lack what parameters and expressions are computed from, and values that no
+/// distribution of theirs has.
 pub fn new_rows(graph: &Graph, data: &Data) -> Result<Data, NewRowsError> {
+    if data.num_rows() == 0 {
+        return Err(NewRowsError::NoRows);
+    }
     for v in (0..graph.variables.len()).map(VariableId) {
         let nodes: Vec<NodeId> =
             graph.variable(v).distribution.parameters().into_iter().map(|(_, node)| node).collect();
@@ -47,7 +61,13 @@ pub fn new_rows(graph: &Graph, data: &Data) -> Result<Data, NewRowsError> {
     for expression in &graph.expressions {
         check_covariates(graph, data, &expression.name, &[expression.node])?;
     }
-    Ok(aligned(graph, data)?)
+    let mut other = graph.clone();
+    other.data = Arc::new(aligned(graph, data)?);
+    let diagnostics = check_support(&other);
+    if !diagnostics.is_empty() {
+        return Err(NewRowsError::Support(ModelError { source: graph.source.clone(), diagnostics }));
+    }
+    Ok(Arc::unwrap_or_clone(other.data))
 }
 
 /// Columns that nodes are computed from.

@@ -7,6 +7,7 @@ use crate::graph::{AxisId, Distribution, Graph, NodeId, NodeKind, Observation, T
 
 mod covariates;
 mod domain;
+mod initial;
 
 use domain::Domain;
 
@@ -17,7 +18,7 @@ const SIMPLEX_TOLERANCE: f64 = 1e-6;
 const SYMMETRY_TOLERANCE: f64 = 1e-6;
 
 /// Looks at every cell that the model uses, once: observed values outside the support of their distribution, missing
-/// covariates, data parameters out of their range, and bad counts. Each diagnosis names variable, column, row and value; of
+/// covariates, data parameters and starting values out of their range, and bad counts. Each diagnosis names variable, column, row and value; of
 /// several like it the first is reported.
 pub fn check_support(graph: &Graph) -> Vec<Diagnostic> {
     let mut found = Vec::new();
@@ -29,6 +30,7 @@ pub fn check_support(graph: &Graph) -> Vec<Diagnostic> {
             continue;
         }
         found.extend(asymmetric(graph, variable));
+        found.extend(initial::check_initial(graph, variable));
         let check = VariableCheck { graph, id: VariableId(position), variable };
         found.extend(check.observed_levels());
         match check.numbers() {

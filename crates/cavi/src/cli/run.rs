@@ -30,11 +30,11 @@ pub(super) struct FitArguments {
     batch_size: Option<usize>,
 
     /// Delay of stochastic steps, which are (t + delay)^-forgetting
-    #[arg(long, value_name = "X", help_heading = "Inference (overrides the file)")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Inference (overrides the file)")]
     step_delay: Option<f64>,
 
     /// Forgetting rate of stochastic steps, in (0.5, 1]
-    #[arg(long, value_name = "X", help_heading = "Inference (overrides the file)")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Inference (overrides the file)")]
     step_forgetting: Option<f64>,
 
     /// Also report standard deviations corrected for the factorisation of q (linear response), as sd_linear_response

@@ -31,7 +31,7 @@ use crate::program::{AxisIndex, FactorId, Operand, Program, ROWS, Step, Term};
 pub(crate) use chain::sequence_starts;
 pub(crate) use derived::Derived;
 use expression::Gate;
-pub(crate) use operand::LOG_OF_ZERO;
+pub(crate) use operand::{IMPOSSIBLE, LOG_OF_ZERO};
 pub(crate) use scores::{Location, Positive, Reading, RowDensity, Success, ValueDensity, ValueKind};
 
 /// A lowered model.

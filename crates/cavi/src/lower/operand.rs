@@ -308,6 +308,9 @@ impl RowData {
 /// What stands for the logarithm of zero.
 pub(crate) const LOG_OF_ZERO: f64 = -1e100;
 
+/// ELBO terms below this hold a logarithm of zero, whatever its weight.
+pub(crate) const IMPOSSIBLE: f64 = 1e-10 * LOG_OF_ZERO;
+
 impl Transform {
     /// The transformed value; a missing value gives 0.
     pub(crate) fn apply(self, x: f64) -> f64 {

@@ -144,7 +144,12 @@ impl Data {
             known: match (&names, axis.size) {
                 (Some(names), _) => some_of(names),
                 (None, 0) => "none".to_owned(),
-                (None, size) => format!("the integers 0 … {}", size - 1),
+                (None, size) => format!(
+                    "the integers 0 … {}; a plate of the column's own values is written {} = {{ levels = \"{}\" }}",
+                    size - 1,
+                    axis.name,
+                    self.column(column).name
+                ),
             },
         };
         let mut codes = vec![MISSING_CODE; self.num_rows()];

@@ -29,6 +29,11 @@ pub(super) fn read_text(text: &[u8], delimiter: u8, name: &str) -> Result<Data, 
 fn read_in_pieces(text: &[u8], delimiter: u8, name: &str, piece_bytes: usize) -> Result<Data, DataError> {
     let mut reader = new_reader(text, delimiter, true);
     let names = header(name, &mut reader)?;
+    if names.len() == 1
+        && let Some(text) = empty_lines_as_missing(text)
+    {
+        return read_in_pieces(&text, delimiter, name, piece_bytes);
+    }
     let rows = match read_pieces(text, delimiter, names.len(), piece_bytes) {
         Some(rows) => rows,
         None => {
@@ -38,6 +43,23 @@ fn read_in_pieces(text: &[u8], delimiter: u8, name: &str, piece_bytes: usize) ->
         }
     };
     finish(names, rows)
+}
+
+/// The text of a single column with `NA` on the empty lines between others, each of which is an empty cell; `None` where there is
+/// no such line. Empty lines at the end are none, and text with quotes has its empty cells quoted.
+fn empty_lines_as_missing(text: &[u8]) -> Option<Vec<u8>> {
+    let start = text.iter().position(|byte| !matches!(byte, b'\n' | b'\r'))?;
+    let (before, text) = text.trim_ascii_end().split_at_checked(start)?;
+    let is_empty = |line: &&[u8]| line.is_empty() || **line == *b"\r";
+    if text.contains(&b'"') || !text.split(|byte| *byte == b'\n').any(|line| is_empty(&line)) {
+        return None;
+    }
+    let mut filled = before.to_vec();
+    for line in text.split(|byte| *byte == b'\n') {
+        filled.extend_from_slice(if is_empty(&line) { b"NA" } else { line });
+        filled.push(b'\n');
+    }
+    Some(filled)
 }
 
 fn new_reader(text: &[u8], delimiter: u8, has_headers: bool) -> csv::Reader<&[u8]> {
@@ -283,6 +305,17 @@ mod tests {
         assert_eq!((flag[0], flag[1]), (1.0, 0.0));
         assert!(flag[2].is_nan());
         assert_eq!(data.columns[3].kind, ColumnKind::Text { levels: vec!["x, y".to_owned(), "say \"so\"".to_owned()] });
+    }
+
+    #[test]
+    fn an_empty_line_of_a_single_column_is_a_missing_value() {
+        let data = read_csv("\n\ny\n1\n\r\n\n4\n\n\n").unwrap();
+        let y = column(&data, "y");
+        assert_eq!((y.len(), y[0], y[3]), (4, 1.0, 4.0));
+        assert!(y[1].is_nan() && y[2].is_nan());
+        assert_eq!(data.place(3).line, Some(7));
+        let quoted = read_csv("y\n1\n\"\"\n4\n").unwrap();
+        assert!(column(&quoted, "y")[1].is_nan());
     }
 
     #[test]

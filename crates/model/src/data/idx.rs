@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 
 use super::matrix::{Bytes, Element, Layout, matrix_data};
 use super::{Data, DataError};
@@ -23,12 +23,12 @@ pub(super) fn read_file(path: &Path, compressed: bool) -> Result<Data, DataError
     matrix_data(&name, bytes, layout, |j| j.to_string())
 }
 
-/// The content of a gzip file.
+/// The content of a gzip file, which may have several members.
 pub(super) fn unpack(path: &Path) -> Result<Vec<u8>, DataError> {
     let unreadable =
         |error: std::io::Error| DataError::Read { path: path.display().to_string(), reason: error.to_string() };
     let mut bytes = Vec::new();
-    GzDecoder::new(File::open(path).map_err(unreadable)?).read_to_end(&mut bytes).map_err(unreadable)?;
+    MultiGzDecoder::new(File::open(path).map_err(unreadable)?).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok(bytes)
 }
 
@@ -71,9 +71,14 @@ mod tests {
         let plain = folder.join(format!("vi-model-{}-idx3-ubyte", std::process::id()));
         let packed = folder.join(format!("vi-model-{}-idx3-ubyte.gz", std::process::id()));
         std::fs::write(&plain, &bytes).unwrap();
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(&bytes).unwrap();
-        std::fs::write(&packed, encoder.finish().unwrap()).unwrap();
+        // In two members, as `cat` and bgzip leave them.
+        let mut members = Vec::new();
+        for part in [&bytes[..19], &bytes[19..]] {
+            let mut encoder = flate2::write::GzEncoder::new(&mut members, flate2::Compression::fast());
+            encoder.write_all(part).unwrap();
+            encoder.finish().unwrap();
+        }
+        std::fs::write(&packed, members).unwrap();
         for path in [&plain, &packed] {
             let data = Data::from_file(path).unwrap();
             assert_eq!((data.num_rows(), data.columns.len()), (2, 6));

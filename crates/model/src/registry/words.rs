@@ -6,7 +6,7 @@ pub fn nearest<'k>(written: &str, known: impl IntoIterator<Item = &'k str>) -> O
     known
         .into_iter()
         .map(|k| (edit_distance(&written.to_lowercase(), &k.to_lowercase()), k))
-        .filter(|(distance, k)| *distance <= limit && *distance < k.chars().count().max(2))
+        .filter(|(distance, k)| *distance <= limit && *distance < k.chars().count().max(written.chars().count()))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, k)| k)
 }
@@ -55,5 +55,8 @@ mod tests {
     fn nearest_is_silent_when_nothing_is_near() {
         assert_eq!(nearest("precison", ["mean", "precision", "sd"]), Some("precision"));
         assert_eq!(nearest("zebra", ["mean", "precision", "sd"]), None);
+        // Names without a letter in common.
+        assert_eq!(nearest("y", ["m", "sd"]), None);
+        assert_eq!(nearest("y", ["m", "yy"]), Some("yy"));
     }
 }

@@ -188,6 +188,10 @@ impl Resolver<'_> {
     }
 
     fn unknown_axis(&mut self, name: &str, span: Range<usize>, user: &str) -> Reported {
+        // Why a declared plate has no axis stands in the list already.
+        if self.spec.plates.iter().any(|plate| plate.key == name) {
+            return Reported;
+        }
         let known: Vec<String> =
             self.plates.iter().map(|p| p.name.clone()).chain(self.data.blocks.iter().map(|b| b.name.clone())).collect();
         let hint = nearest(name, known.iter().map(String::as_str))

@@ -106,8 +106,14 @@ impl Resolver<'_> {
             ValueKind::Array(items) if items.first().is_some_and(|i| i.array().is_some()) => match rectangle(value) {
                 Ok((width, values)) => Ok(Inline::Block { width, values }),
                 Err(at) => {
-                    let reason =
-                        format!("{} stands where a row of as many numbers as in the first row should", describe(at));
+                    let is_row = items.iter().any(|row| row.span == at.span);
+                    let reason = if is_infinite(at) {
+                        not_finite(at)
+                    } else if is_row {
+                        format!("{} stands where a row of as many numbers as in the first row should", describe(at))
+                    } else {
+                        format!("{} stands where a number should", describe(at))
+                    };
                     Err(self.report(refuse(
                         at,
                         reason,
@@ -118,8 +124,14 @@ impl Resolver<'_> {
             ValueKind::Array(items) => match cells(items) {
                 Ok(cells) => Ok(Inline::Column(cells)),
                 Err(at) => {
-                    let reason = format!("{} stands among values of another kind", describe(at));
-                    Err(self.report(refuse(at, reason, "a column holds numbers, booleans or strings, not a mixture")))
+                    let (reason, help) = if is_infinite(at) {
+                        (not_finite(at), "nan, or the string \"\", is a missing value")
+                    } else {
+                        let among = if at.text().is_some() { "numbers" } else { "values of another kind" };
+                        let reason = format!("{} stands among {among}", describe(at));
+                        (reason, "a column holds numbers, booleans or strings, not a mixture")
+                    };
+                    Err(self.report(refuse(at, reason, help)))
                 }
             },
             ValueKind::Table(fields) => {
@@ -294,6 +306,14 @@ fn describe(value: &Value) -> String {
     }
 }
 
+fn is_infinite(value: &Value) -> bool {
+    value.number().is_some_and(f64::is_infinite)
+}
+
+fn not_finite(value: &Value) -> String {
+    format!("{} is not a finite number", describe(value))
+}
+
 /// A number, also from a boolean or a text that stands for a missing value.
 fn cell(value: &Value) -> Option<f64> {
     match &value.kind {
@@ -318,6 +338,12 @@ fn rectangle(value: &Value) -> Result<(usize, Vec<f64>), &Value> {
 fn cells(items: &[Value]) -> Result<Cells, &Value> {
     let text = items.iter().any(|i| i.text().is_some_and(|t| !is_missing(t)));
     if text {
+        // Where numbers come first, a later text is the stranger.
+        let numbers_first =
+            items.iter().find(|i| !i.text().is_some_and(is_missing)).is_some_and(|i| i.text().is_none());
+        if let Some(stranger) = items.iter().find(|i| numbers_first && i.text().is_some_and(|t| !is_missing(t))) {
+            return Err(stranger);
+        }
         return items
             .iter()
             .map(|i| match i.text() {

@@ -85,12 +85,16 @@ impl Resolver<'_> {
             }
             if let Some((name, span)) = late {
                 let own = &self.spec.expressions[index].key;
-                let mistake = Diagnostic::new(
-                    "expression-order",
-                    format!("the expression `{own}` uses `{name}`, which is not declared before it"),
-                )
-                .at(span, "declared later")
-                .help(format!("move `{name}` above `{own}`"));
+                let mistake = if name == *own {
+                    Diagnostic::new("expression-order", format!("the expression `{own}` uses itself"))
+                        .at(span, "its own name")
+                        .help("an expression may use variables, data and expressions declared before it")
+                } else {
+                    let message = format!("the expression `{own}` uses `{name}`, which is not declared before it");
+                    Diagnostic::new("expression-order", message)
+                        .at(span, "declared later")
+                        .help(format!("move `{name}` above `{own}`"))
+                };
                 self.report(mistake);
             }
         }

@@ -75,7 +75,7 @@ pub struct RunArguments {
     pub max_iterations: Option<usize>,
 
     /// Stop when an iteration gains no more than X × |ELBO|
-    #[arg(long, value_name = "X", value_parser = tolerance, help_heading = "Inference (overrides the file)")]
+    #[arg(long, value_name = "X", value_parser = tolerance, allow_negative_numbers = true, help_heading = "Inference (overrides the file)")]
     pub tolerance: Option<f64>,
 
     /// Threads; the result does not depend on it [default: all cores]
@@ -155,5 +155,7 @@ mod tests {
             let error = parse(&["m.toml", bad[0], bad[1]]).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{error}");
         }
+        let error = parse(&["m.toml", "--tolerance", "-1"]).unwrap_err().to_string();
+        assert!(error.contains("at least 0"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use std::io::Write as _;
 #[error("cannot listen for Ctrl-C: {0}")]
 pub struct InterruptError(#[from] ctrlc::Error);
 
-/// Raises the flag at the first Ctrl-C (or termination request); the second ends the program at once with status 130.
+/// Raises the flag at the first Ctrl-C, termination request or hang-up; the second ends the program at once with status 130.
 ///
 /// # Errors
 /// When a handler is already installed or the system refuses.

@@ -60,7 +60,7 @@ pub(super) struct Arguments {
     resume: bool,
 
     /// Learning rate of the optimiser
-    #[arg(long, value_name = "X", help_heading = "Inference (overrides the file)")]
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Inference (overrides the file)")]
     learning_rate: Option<f64>,
 }
 
