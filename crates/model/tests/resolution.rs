@@ -494,3 +494,26 @@ fn spreads_take_their_form_from_what_is_written() {
     assert_eq!(form("precision = [[2.0, 0.1], [0.1, 1.0]]"), (false, SpreadForm::Matrix));
     assert_eq!(form("sd = [2.0, 1.0]"), (false, SpreadForm::PerCoordinate));
 }
+
+#[test]
+fn as_many_columns_as_plates_of_fixed_size_are_taken_in_order() {
+    let text = |plates: &str, index: &str| {
+        format!(
+            "[data.values]\ng = [0, 2, 1]\nh = [1, 0, 1]\ncounty = [\"u\", \"v\", \"u\"]\ny = [0.1, 0.2, 0.3]\n[plates]\nrow = \"rows\"\nthree = 3\ntwo = 2\nplace = {{ levels = \"county\" }}
+[variables.t]\nplates = {plates}\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0
+[variables.y_]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"{index}\"\nsd = 1.0\nobserved = \"y\"\n"
+        )
+    };
+    // The sizes differ: a column on the wrong plate would be out of range.
+    for (plates, index) in [
+        ("[\"three\", \"two\"]", "t[g, h]"),
+        ("[\"three\", \"place\"]", "t[g, county]"),
+        ("[\"place\", \"three\"]", "t[g, county]"),
+        ("[\"two\", \"place\", \"three\"]", "t[county, h, g]"),
+    ] {
+        let graph = load(&text(plates, index));
+        assert_eq!(axes(&graph, "y_", "mean"), ["row"], "{plates} {index}");
+    }
+    let fewer = load_str(&text("[\"three\", \"two\"]", "t[g]"), "model.toml", Path::new(""));
+    assert!(fewer.is_err_and(|e| e.to_string().contains("several of the plates")));
+}

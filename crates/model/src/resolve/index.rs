@@ -39,9 +39,9 @@ impl Resolver<'_> {
             .map(|(axis, role)| Slot { axis: *axis, role: *role, replaced: false })
             .collect();
         let mut node = base;
-        for syntax in indices {
+        for (i, syntax) in indices.iter().enumerate() {
             let source = self.index_source(syntax, context)?;
-            let position = self.slot(&slots, &source, syntax, context)?;
+            let position = self.slot(&slots, &source, syntax, &indices[i + 1..], context)?;
             let (index, axes) = match source {
                 Source::Column(column) => {
                     let axis = slots[position].axis;
@@ -157,8 +157,24 @@ impl Resolver<'_> {
         }
     }
 
-    /// Position of the axis that an index replaces.
-    fn slot(&mut self, slots: &[Slot], source: &Source, syntax: &Syntax, context: &Context) -> Result<usize, Reported> {
+    /// The plate of levels that an index names by its column.
+    fn plate_of_levels(&self, syntax: &Syntax) -> Option<AxisId> {
+        let SyntaxKind::Name(name) = &syntax.kind else { return None };
+        match self.names.get(name).map(|n| n.meaning.clone()) {
+            Some(Meaning::Column(column)) => self.plates.iter().find(|p| p.levels.contains(&column)).map(|p| p.axis),
+            _ => self.plates.iter().find(|p| p.name == *name && !p.levels.is_empty()).map(|p| p.axis),
+        }
+    }
+
+    /// Position of the axis that an index replaces; `rest` are the indices that follow it.
+    fn slot(
+        &mut self,
+        slots: &[Slot],
+        source: &Source,
+        syntax: &Syntax,
+        rest: &[Syntax],
+        context: &Context,
+    ) -> Result<usize, Reported> {
         let open: Vec<usize> =
             (0..slots.len()).filter(|i| !slots[*i].replaced && slots[*i].role != Role::Dimension).collect();
         let kind = |i: &usize| &self.axes[slots[*i].axis.0].kind;
@@ -168,10 +184,15 @@ impl Resolver<'_> {
                     .iter()
                     .copied()
                     .find(|i| self.plates.iter().any(|p| p.axis == slots[*i].axis && p.levels.contains(column)));
+                // Plates that later indices name are theirs; as many indices as plates are taken in order.
+                let named: Vec<Option<AxisId>> = rest.iter().map(|r| self.plate_of_levels(r)).collect();
+                let unnamed = named.iter().filter(|n| n.is_none()).count();
                 let only = |wanted: fn(&AxisKind) -> bool| {
-                    let fitting: Vec<usize> = open.iter().copied().filter(|i| wanted(kind(i))).collect();
+                    let free = |i: &usize| wanted(kind(i)) && !named.contains(&Some(slots[*i].axis));
+                    let fitting: Vec<usize> = open.iter().copied().filter(free).collect();
                     match fitting[..] {
                         [i] => Some(i),
+                        [first, ..] if fitting.len() == 1 + unnamed => Some(first),
                         _ => None,
                     }
                 };
@@ -213,6 +234,22 @@ impl Resolver<'_> {
             }
             Source::Gate { range, .. } => (format!("an index into `{}`", self.axis_name(*range)), Some(*range)),
         };
+        let several = matches!(source, Source::Column(_))
+            && wanted.is_none()
+            && open.iter().filter(|i| matches!(kind(i), AxisKind::Fixed | AxisKind::Levels { .. })).count() > 1;
+        if several {
+            let mistake = Diagnostic::new(
+                "index-mismatch",
+                format!(
+                    "{what} in {} could select along several of the plates of what it indexes ({})",
+                    context.user,
+                    self.axis_names(&plates)
+                ),
+            )
+            .at(syntax.span.clone(), "several plates fit")
+            .help("write as many indices as there are plates, in their order, or name the column in a plate { levels = \"…\" }");
+            return Err(self.report(mistake));
+        }
         let in_dimension = wanted.filter(|w| slots.iter().any(|s| s.axis == *w && s.role == Role::Dimension));
         let help = match (in_dimension, wanted) {
             (Some(axis), _) => format!(
