@@ -9,9 +9,10 @@ fn times_log(k: f64, p: f64) -> f64 {
     if k == 0.0 { 0.0 } else { k * p.ln() }
 }
 
-/// k / p with 0 / 0 = 0.
+/// k / p, the derivative of k ln p; 0 at p = 0, where k ln p is 0 or −∞: a component of a mixture that excludes the count
+/// has weight 0, and 0 · ∞ must not reach the others.
 fn ratio(k: f64, p: f64) -> f64 {
-    if k == 0.0 { 0.0 } else { k / p }
+    if k == 0.0 || p == 0.0 { 0.0 } else { k / p }
 }
 
 /// x ln p + (1 − x) ln(1 − p).

@@ -19,6 +19,7 @@ pub mod pareto;
 pub mod posterior;
 pub mod responsibility;
 pub mod run;
+pub mod saddle;
 pub mod save;
 pub mod search;
 pub mod stochastic;

@@ -15,6 +15,7 @@ use super::gaussian::{Gaussian, Root};
 use super::lbfgs::{Lbfgs, Step};
 use super::noise;
 use super::objective::{Chart, MeanScale, Objective, diagonal_root};
+use super::saddle;
 use crate::error::SgviError;
 use crate::lower::Model;
 use crate::tape::{Evaluation, Evaluator};
@@ -88,6 +89,7 @@ impl<'a> Search<'a> {
         model.categories.iter().for_each(|c| is_weight[c.range()].fill(true));
         let mut point = mean.clone();
         categories::place_probabilities(&model.categories, &mut point);
+        let point = saddle::leave(evaluator, point, &guess, &is_weight, derive_seed(settings.seed, 2));
         let point = approach::approach(evaluator, point, &guess, &is_weight);
         (0..n).filter(|i| !is_weight[*i]).for_each(|i| mean[i] = point[i]);
         let scale: Vec<f64> = curvature::diagonal(evaluator, &point, &guess, &is_weight)

@@ -354,3 +354,34 @@ fn an_expression_that_is_not_reported_is_named() {
     assert_eq!(record.extra["unreported"], serde_json::json!(["chosen"]));
     assert!(record.extra["advice"].to_string().contains("`chosen` has no entry"));
 }
+
+/// At their priors' centres the factors of a product have no slope: the search must not stay there. Values by Gauss–Hermite
+/// quadrature of the ELBO.
+#[test]
+fn products_and_squares_leave_the_saddle_at_their_priors_centres() {
+    let variables = |mean: &str| {
+        format!(
+            "[data.values]\ny = [3.0, 3.2, 2.9, 3.1]\n[plates]\nrow = \"rows\"
+[variables.a]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0
+[variables.b]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0
+[variables.o]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"{mean}\"\nsd = 0.5\nobserved = \"y\"\n"
+        )
+    };
+    let product = fitted(&variables("a * b"));
+    assert!((product.record.elbo - -7.9096).abs() < 0.02, "{}", product.record.elbo);
+    let square = fitted(&variables("square(a) + 0.0 * b"));
+    let mean = square.gaussian.unwrap().mean[0];
+    assert!((mean.abs() - 3.05f64.sqrt()).abs() < 0.05, "{mean}");
+}
+
+/// Components of a mixture that exclude a count have weight 0, and a gradient of 0: zero-inflated counts.
+#[test]
+fn a_rate_of_zero_excludes_counts() {
+    let run = fitted(
+        "[data.values]\nk = [0, 3, 0, 1, 4, 0, 2]\non = { axes = [\"kind\"], values = [0.0, 1.0] }\n[plates]\nrow = \"rows\"\nkind = 2
+[variables.r]\ndistribution = \"gamma\"\nshape = 2.0\nrate = 0.5
+[variables.z]\nplates = [\"row\"]\ndistribution = \"categorical\"\ndimension = \"kind\"\nprobabilities = [0.4, 0.6]
+[variables.o]\nplates = [\"row\"]\ndistribution = \"poisson\"\nrate = \"on[z] * r\"\nobserved = \"k\"\n",
+    );
+    assert!((run.record.elbo - -11.9941).abs() < 2e-3, "{}", run.record.elbo);
+}
