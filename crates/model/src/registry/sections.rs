@@ -174,7 +174,7 @@ pub const INFERENCE: Section = Section {
         key(
             "optimizer",
             KeyKind::OneOf(&["adam", "adamw", "sgd", "dowg", "natural", "lbfgs", "dadvi"]),
-            "Optimiser (sgvi). Left out, a bound in closed form (normals whose means are affine in amortised variables) is searched by its curvature, which needs no learning rate.",
+            "Optimiser (sgvi). Without networks: dadvi, also called lbfgs (a search with fixed draws, what runs where neither an optimiser nor its settings are named), natural, adam, sgd, dowg. With networks: adam, adamw, sgd; left out, a bound in closed form (normals whose means are affine in amortised variables) is searched by its curvature, which needs no learning rate.",
         ),
         key("learning_rate", KeyKind::PositiveNumber, "Learning rate (sgvi)."),
     ],
@@ -206,7 +206,11 @@ pub const INFERENCE_OPTIONS: Section = Section {
             KeyKind::OneOf(&["constant", "cosine", "inverse-sqrt", "step"]),
             "How the learning rate falls.",
         ),
-        key("checkpoint_every", KeyKind::Integer(1), "Steps between checkpoints."),
+        key(
+            "checkpoint_every",
+            KeyKind::Integer(1),
+            "Steps after which the state is saved; left out, every half minute.",
+        ),
         key(
             "decoder_sd",
             KeyKind::OneOf(&["learned", "optimal"]),
@@ -218,7 +222,7 @@ pub const INFERENCE_OPTIONS: Section = Section {
             "The Kullback–Leibler term in closed form or by draws.",
         ),
         key("window", KeyKind::Integer(2), "Steps over which the ELBO is averaged for the stop rule."),
-        key("evaluation_draws", KeyKind::Integer(1), "Draws for the final ELBO."),
+        key("evaluation_draws", KeyKind::Integer(1), "Draws for the final ELBO (without networks at least 40 000)."),
     ],
 };
 

@@ -57,6 +57,8 @@ pub struct Checkpoints {
     pub path: PathBuf,
     /// The least time between two checkpoints; one is also written at an interruption and at the end of each restart.
     pub every: Duration,
+    /// Steps after which one is written however little time has passed; `None` goes by time alone.
+    pub every_steps: Option<usize>,
     /// Of model, data and options: a checkpoint resumes only a run with the same one (see [`fingerprint`]).
     pub fingerprint: u64,
     /// Whether to go on from the file at `path`.

@@ -127,8 +127,12 @@ impl<'a> Executor<'a> {
             LoopState::new()
         };
         let mut last = Instant::now();
+        let mut steps = 0;
         let mut save = |state: &LoopState<A>, algorithm: &A, stop: &dyn StopRule, force: bool| {
-            if force || last.elapsed() >= checkpoints.every {
+            steps += 1;
+            let many = checkpoints.every_steps.is_some_and(|most| steps >= most);
+            if force || many || last.elapsed() >= checkpoints.every {
+                steps = 0;
                 checkpoint::write_checkpoint(&checkpoints.path, checkpoints.fingerprint, &state.save(algorithm, stop))?;
                 last = Instant::now();
             }
@@ -402,6 +406,7 @@ mod tests {
             let mut checkpoints = Checkpoints {
                 path: folder.join("checkpoint.bin"),
                 every: Duration::from_secs(3600),
+                every_steps: None,
                 fingerprint: 11,
                 resume: false,
             };
@@ -413,8 +418,13 @@ mod tests {
             assert_eq!(without_times(resumed.outcome), without_times(whole.outcome.clone()));
             assert_eq!(resumed.algorithm, whole.algorithm);
         }
-        let other =
-            Checkpoints { path: folder.join("checkpoint.bin"), every: Duration::ZERO, fingerprint: 12, resume: true };
+        let other = Checkpoints {
+            path: folder.join("checkpoint.bin"),
+            every: Duration::ZERO,
+            every_steps: None,
+            fingerprint: 12,
+            resume: true,
+        };
         let failure = executor().run_with_checkpoints(&other, climber).unwrap_err();
         assert!(matches!(failure.cause, FailureCause::Checkpoint(CheckpointError::OtherRun { .. })));
         std::fs::remove_dir_all(folder).unwrap();

@@ -118,6 +118,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             checkpoints: Some(Checkpoints {
                 path: path.clone(),
                 every: Duration::from_secs(30),
+                every_steps: checkpoint_steps(&graph),
                 fingerprint: fit::run::fingerprint(&graph),
                 resume: arguments.resume,
             }),
@@ -174,6 +175,12 @@ fn fit_graph(
     }
 }
 
+/// `checkpoint_every` of the model file.
+fn checkpoint_steps(graph: &Graph) -> Option<usize> {
+    let steps = graph.inference.options.get("checkpoint_every")?.as_integer()?;
+    usize::try_from(steps).ok()
+}
+
 /// Fits a model with networks; its state is saved every half a minute and on Ctrl-C, for `--resume`.
 fn run_amortized(graph: &Graph, name: &str, arguments: &Arguments, interruption: Interruption, quiet: bool) -> Outcome {
     let shared = &arguments.shared;
@@ -196,6 +203,7 @@ fn run_amortized(graph: &Graph, name: &str, arguments: &Arguments, interruption:
         checkpoints: Some(Checkpoints {
             path: path.clone(),
             every: Duration::from_secs(30),
+            every_steps: checkpoint_steps(graph),
             fingerprint: amortized::fit::fingerprint(graph),
             resume: arguments.resume,
         }),

@@ -22,6 +22,7 @@ pub mod run;
 pub mod saddle;
 pub mod save;
 pub mod search;
+pub mod steps;
 pub mod stochastic;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,8 @@ use super::gaussian::Gaussian;
 use super::local_terms::LocalTerms;
 use super::noise;
 use super::search::{Search, SearchSettings};
-use super::stochastic::{self, Stochastic, StochasticSettings};
+use super::steps::{self, StochasticSettings};
+use super::stochastic::Stochastic;
 use super::{posterior, responsibility};
 use crate::error::SgviError;
 use crate::lower::{Model, Support};
@@ -46,7 +47,7 @@ pub fn search_settings(inference: &Inference, restart: Restart) -> SearchSetting
         tolerance: inference.tolerance.unwrap_or(TOLERANCE),
         seed: restart.seed,
         jitter: restart.index > 1 || inference.initialization == Some(Initialization::Random),
-        draws: None,
+        draws: inference.draws.filter(|_| steps::has_fixed_draws(inference)),
         blocks: if inference.family.unwrap_or_default() == VariationalFamily::MeanField {
             inference.blocks.clone()
         } else {
@@ -102,7 +103,7 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
         .interruption(options.interruption);
     executor.observers = options.observers;
     let first = search_settings(inference, Restart { index: 1, seed });
-    let stochastic = stochastic::settings(inference, first, max_iterations, model.is_relaxed)?;
+    let stochastic = steps::settings(inference, first, max_iterations, model.is_relaxed)?;
     let score = inference.gradient == Some(GradientEstimator::ScoreFunction);
     let local_terms =
         if score || model.is_relaxed { Some(std::sync::Arc::new(LocalTerms::new(graph, &model)?)) } else { None };
@@ -132,7 +133,8 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
         }
     };
     record.set_outcome(&outcome);
-    let assessment = assess::assess(&model, &evaluator, &q, derive_seed(seed, 1_000_003), assess::DRAWS);
+    let asked = inference.options.get("evaluation_draws").and_then(toml_count).unwrap_or(0);
+    let assessment = assess::assess(&model, &evaluator, &q, derive_seed(seed, 1_000_003), asked.max(assess::DRAWS));
     if !assessment.elbo.is_finite() {
         record.status = Status::Failed;
         record.extra.insert(
@@ -149,6 +151,11 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
     responsibility::add_entries(graph, Some(&q), derive_seed(seed, 1_000_037), &mut record.posterior)?;
     name_unreported(graph, &mut record);
     Ok(Fitted { record, gaussian: Some(q), assessment: Some(assessment), model })
+}
+
+/// A whole number that is not negative.
+fn toml_count(value: &toml::Value) -> Option<usize> {
+    value.as_integer().and_then(|i| usize::try_from(i).ok())
 }
 
 /// Nothing continuous is latent: the log joint is the ELBO, exactly.

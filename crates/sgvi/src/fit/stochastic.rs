@@ -3,105 +3,20 @@
 
 use std::sync::Arc;
 
-use vi_model::inference::{ControlVariate, GradientEstimator, Inference};
+use vi_model::inference::{ControlVariate, GradientEstimator};
 use vi_run::executor::{Algorithm, CheckpointError, Decoder, Encoder, Progress, Resumable};
 use vi_run::seed::derive_seed;
 
-use super::estimator::{Batch, Estimator, Scratch};
+use super::estimator::{Batch, Scratch};
 use super::gaussian::Gaussian;
 use super::local_terms::LocalTerms;
 use super::noise;
 use super::objective::Chart;
 use super::search::{Search, SearchSettings};
+use super::steps::{Rule, StochasticSettings};
 use crate::error::SgviError;
 use crate::lower::Model;
 use crate::tape::Evaluator;
-
-/// How steps are made of gradients.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Rule {
-    /// Natural gradients at the whitened origin, with decreasing steps and averaging: free of a learning rate.
-    Natural,
-    /// Plain gradients with a learning rate that falls as t^−0.6.
-    Sgd {
-        /// The first step.
-        rate: f64,
-    },
-    /// Adam (Kingma & Ba 2015), its rate falling as t^−½ over the second half.
-    Adam {
-        /// The rate.
-        rate: f64,
-    },
-    /// DoWG (Khaled, Mishchenko & Jin 2023): distance over weighted gradients.
-    Dowg,
-}
-
-/// Settings of the stochastic steps.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StochasticSettings {
-    /// Family, seed and tolerance.
-    pub search: SearchSettings,
-    /// The gradient's estimator.
-    pub estimator: Estimator,
-    /// Draws for each step.
-    pub draws: usize,
-    /// How steps are made.
-    pub rule: Rule,
-    /// Rows for each step; `None` takes all.
-    pub batch_size: Option<usize>,
-    /// Steps at most, by which the least number of steps is bounded.
-    pub max_iterations: usize,
-}
-
-/// Whether the model file asks for stochastic steps, and for which; they are needed where values of discrete variables must be
-/// drawn (`is_relaxed`).
-///
-/// # Errors
-/// An optimiser of another name.
-pub fn settings(
-    inference: &Inference,
-    search: SearchSettings,
-    max_iterations: usize,
-    is_relaxed: bool,
-) -> Result<Option<StochasticSettings>, SgviError> {
-    let asked = is_relaxed
-        || inference.draws.is_some()
-        || inference.optimizer.is_some()
-        || inference.learning_rate.is_some()
-        || inference.batch_size.is_some()
-        || inference.gradient.is_some_and(|g| g != GradientEstimator::Reparameterization);
-    if !asked {
-        return Ok(None);
-    }
-    let gradient = inference.gradient.unwrap_or_default();
-    let name =
-        inference.optimizer.as_deref().unwrap_or(if inference.learning_rate.is_some() { "adam" } else { "natural" });
-    let rule = match name.to_ascii_lowercase().as_str() {
-        "natural" => Rule::Natural,
-        "sgd" => Rule::Sgd { rate: inference.learning_rate.unwrap_or(0.05) },
-        "adam" => Rule::Adam { rate: inference.learning_rate.unwrap_or(0.01) },
-        "dowg" => Rule::Dowg,
-        _ => {
-            return Err(SgviError::Unsupported {
-                variable: "optimizer".to_owned(),
-                reason: format!("there is no optimiser called `{name}` for this model"),
-                help: "write natural, adam, sgd or dowg, or leave it out".to_owned(),
-                span: inference.key_spans.get("optimizer").cloned().unwrap_or(0..0),
-            });
-        }
-    };
-    Ok(Some(StochasticSettings {
-        search,
-        estimator: Estimator {
-            gradient,
-            control_variate: inference.control_variate.unwrap_or(ControlVariate::LeaveOneOut),
-        },
-        draws: inference.draws.unwrap_or(10),
-        rule,
-        batch_size: inference.batch_size,
-        max_iterations,
-    }))
-}
 
 /// The stochastic optimiser; each step draws afresh.
 #[derive(Debug)]
@@ -124,15 +39,22 @@ pub struct Stochastic<'a> {
     window: Vec<f64>,
     windows: Vec<(f64, f64)>,
     scratch: Scratch,
+    /// Variance of a coordinate's gradient by the score function without a baseline, E[f²]/draws for f = log p − log q with
+    /// scores of unit variance; 0 for other estimators.
+    noise_of_score: f64,
     /// A block of standard normals and its number.
     block: (usize, Vec<f64>),
     /// The order of the blocks of rows in a pass, and its number.
     order: (usize, Vec<usize>),
 }
 
-const WINDOW: usize = 100;
 /// Draws over which sample moments are matched.
 const BLOCK: usize = 1024;
+/// Variance of the averaged means that is aimed at, in units of the posterior's, and the steps spent on it at most.
+const AVERAGED_NOISE: f64 = 5e-3;
+const MOST_FOR_NOISE: usize = 20_000;
+/// Variance of the path around its average that a step may leave behind.
+const PATH_NOISE: f64 = 0.05;
 
 impl<'a> Stochastic<'a> {
     /// Starts from a short deterministic search, whose scales whiten the steps.
@@ -166,6 +88,7 @@ impl<'a> Stochastic<'a> {
             window: Vec::new(),
             windows: Vec::new(),
             scratch: Scratch { is_relaxed: model.is_relaxed, ..Scratch::default() },
+            noise_of_score: 0.0,
             block: (0, Vec::new()),
             order: (0, Vec::new()),
             chart,
@@ -186,7 +109,13 @@ impl<'a> Stochastic<'a> {
 
     /// Steps that are made at least: enough for 20 000 draws, but not more than four fifths of the limit.
     fn least(&self) -> usize {
-        (20_000 / self.settings.draws).max(4 * WINDOW).min(self.settings.max_iterations * 4 / 5)
+        let enough = (20_000 / self.settings.draws).max(4 * self.settings.window).max(self.many_for_noise());
+        enough.min(self.settings.max_iterations * 4 / 5).max(1)
+    }
+
+    /// Steps after which the averaged noise of a score function without a baseline is small beside the posterior's spread.
+    fn many_for_noise(&self) -> usize {
+        ((self.noise_of_score / AVERAGED_NOISE) as usize).min(MOST_FOR_NOISE)
     }
 
     /// Standard normals of this step: for path gradients from a block whose sample moments are matched over many steps,
@@ -223,7 +152,12 @@ impl<'a> Stochastic<'a> {
         Batch { scale: count as f64, rows }
     }
 
-    fn advance(&mut self, gradient: &[f64]) {
+    fn advance(&mut self, mut gradient: Vec<f64>) {
+        let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
+        if let Some(most) = self.settings.clip.filter(|most| norm > *most) {
+            gradient.iter_mut().for_each(|g| *g *= most / norm);
+        }
+        let gradient = gradient.as_slice();
         let t = self.step as f64;
         let free = self.chart.origin.free.len();
         let n = self.chart.origin.mean.len();
@@ -232,19 +166,25 @@ impl<'a> Stochastic<'a> {
                 // Curvature at the whitened origin: one for means and off-diagonals, two for log scales.
                 let draws = self.settings.draws as f64;
                 let slow = if self.settings.estimator.gradient == GradientEstimator::ScoreFunction { 4.0 } else { 1.0 };
-                let first = (draws / (2.0 * slow * (free as f64 + 4.0))).min(0.25);
+                let calm = 2.0 * PATH_NOISE / self.noise_of_score.max(f64::MIN_POSITIVE);
+                let first = (draws / (2.0 * slow * (free as f64 + 4.0))).min(0.25).min(calm);
                 let rate = first / (1.0 + first * t * 0.2).powf(0.7);
                 for (i, (x, g)) in self.x.iter_mut().zip(gradient).enumerate() {
                     let fisher = if (n..n + free).contains(&i) { 2.0 } else { 1.0 };
                     *x += (rate * g / fisher).clamp(-0.5, 0.5);
                 }
             }
-            Rule::Sgd { rate } => {
-                let rate = rate / (1.0 + 0.01 * t).powf(0.6);
-                self.x.iter_mut().zip(gradient).for_each(|(x, g)| *x += (rate * g).clamp(-0.5, 0.5));
+            Rule::Sgd { rate, momentum } => {
+                let plain = 1.0 / (1.0 + 0.01 * t).powf(0.6);
+                let rate = rate * self.settings.fall.map_or(plain, |fall| fall.share(t, self.settings.max_iterations));
+                for ((x, velocity), g) in self.x.iter_mut().zip(&mut self.first).zip(gradient) {
+                    *velocity = momentum * *velocity + rate * g;
+                    *x += velocity.clamp(-0.5, 0.5);
+                }
             }
             Rule::Adam { rate } => {
-                let rate = rate / (1.0 + t / self.least() as f64).sqrt();
+                let plain = 1.0 / (1.0 + t / self.least() as f64).sqrt();
+                let rate = rate * self.settings.fall.map_or(plain, |fall| fall.share(t, self.settings.max_iterations));
                 let (b1, b2) = (0.9f64, 0.999f64);
                 let (c1, c2) = (1.0 - b1.powf(t + 1.0), 1.0 - b2.powf(t + 1.0));
                 let moments = self.first.iter_mut().zip(&mut self.second);
@@ -273,10 +213,10 @@ impl<'a> Stochastic<'a> {
     /// The stop rule over windows of steps: no gain beyond the larger of tolerance × |ELBO| and its standard error.
     fn finished(&mut self, estimate: f64) -> bool {
         self.window.push(estimate);
-        if self.window.len() < WINDOW {
+        if self.window.len() < self.settings.window {
             return false;
         }
-        let n = WINDOW as f64;
+        let n = self.settings.window as f64;
         let mean = self.window.iter().sum::<f64>() / n;
         let variance = self.window.iter().map(|w| (w - mean).powi(2)).sum::<f64>() / (n - 1.0) / n;
         self.window.clear();
@@ -309,8 +249,16 @@ impl Algorithm for Stochastic<'_> {
         let usable = estimate.is_finite() && gradient.iter().all(|g| g.is_finite());
         let mut converged = false;
         if usable {
-            self.advance(&gradient);
-            let keep = 1.0 - 1.0 / (self.elbo_weight + 1.0).min(WINDOW as f64);
+            let estimator = self.settings.estimator;
+            let plain_score = estimator.gradient == GradientEstimator::ScoreFunction
+                && estimator.control_variate == ControlVariate::None;
+            if plain_score && self.noise_of_score == 0.0 {
+                let draws = self.settings.draws as f64;
+                let squares: f64 = self.scratch.log_weights.iter().map(|f| f * f).sum();
+                self.noise_of_score = squares / (draws * draws);
+            }
+            self.advance(gradient);
+            let keep = 1.0 - 1.0 / (self.elbo_weight + 1.0).min(self.settings.window as f64);
             self.elbo = keep * self.elbo + (1.0 - keep) * estimate;
             self.elbo_square = keep * self.elbo_square + (1.0 - keep) * (estimate - self.elbo).powi(2);
             self.elbo_weight += 1.0;
@@ -319,7 +267,7 @@ impl Algorithm for Stochastic<'_> {
         self.step += 1;
         Ok(Progress {
             elbo: if self.elbo_weight > 0.0 { self.elbo } else { f64::MIN },
-            standard_error: Some((self.elbo_square / self.elbo_weight.clamp(1.0, WINDOW as f64)).sqrt()),
+            standard_error: Some((self.elbo_square / self.elbo_weight.clamp(1.0, self.settings.window as f64)).sqrt()),
             converged: Some(converged),
             extra: Vec::new(),
         })
@@ -331,7 +279,15 @@ impl Resumable for Stochastic<'_> {
         for values in [&self.x, &self.average, &self.first, &self.second, &self.window] {
             encoder.f64_slice(values);
         }
-        for value in [self.averaged, self.distance, self.weighted, self.elbo, self.elbo_square, self.elbo_weight] {
+        for value in [
+            self.averaged,
+            self.distance,
+            self.weighted,
+            self.elbo,
+            self.elbo_square,
+            self.elbo_weight,
+            self.noise_of_score,
+        ] {
             encoder.f64(value);
         }
         encoder.usize(self.step);
@@ -349,6 +305,7 @@ impl Resumable for Stochastic<'_> {
             &mut self.elbo,
             &mut self.elbo_square,
             &mut self.elbo_weight,
+            &mut self.noise_of_score,
         ] {
             *value = decoder.f64()?;
         }

@@ -385,3 +385,44 @@ fn a_rate_of_zero_excludes_counts() {
     );
     assert!((run.record.elbo - -11.9941).abs() < 2e-3, "{}", run.record.elbo);
 }
+
+/// Keys are read or refused, never passed over.
+#[test]
+fn keys_of_stochastic_steps_are_read_or_refused() {
+    let (precision, mean, _) = exact();
+    let with = |options: &str| graph(&format!("{REGRESSION}[inference]\n{options}\n"));
+    for options in [
+        "optimizer = \"dadvi\"",
+        "optimizer = \"lbfgs\"\ndraws = 64",
+        "optimizer = \"sgd\"\nmomentum = 0.5\nclip = 5.0",
+        "schedule_learning_rate = \"cosine\"\nmax_iterations = 4000",
+        "schedule_learning_rate = \"step\"\noptimizer = \"sgd\"\nwindow = 50\nmax_iterations = 4000",
+        "gradient = \"score-function\"\ncontrol_variate = \"none\"\ndraws = 20",
+    ] {
+        let run = fit(&with(options), "test", FitOptions::default()).unwrap();
+        let q = run.gaussian.unwrap();
+        for i in 0..2 {
+            let off = (q.mean[i] - mean[i]) * precision[(i, i)].sqrt();
+            assert!(off.abs() < 0.15, "{options}: {off}");
+        }
+    }
+    for options in [
+        "beta = 0.5",
+        "held_out = 0.1",
+        "momentum = 0.9\noptimizer = \"adam\"",
+        "learning_rate = 0.1\noptimizer = \"natural\"",
+        "batch_size = 2\noptimizer = \"dadvi\"",
+    ] {
+        let key = options.split(' ').next().unwrap();
+        let error = fit(&with(options), "test", FitOptions::default()).unwrap_err().to_string();
+        assert!(error.contains(key), "{options}: {error}");
+    }
+}
+
+/// One step is too few to converge, and enough for an approximation.
+#[test]
+fn a_single_step_of_adam_is_finite() {
+    let run = fitted(&format!("{REGRESSION}[inference]\noptimizer = \"adam\"\nmax_iterations = 1\n"));
+    assert!(run.record.elbo.is_finite());
+    assert_eq!(run.record.status, vi_run::record::Status::MaxIterations);
+}
