@@ -214,3 +214,39 @@ fn linear_response_gives_the_exact_deviations_of_a_gaussian_posterior() {
         assert!((plain - precision[(i, i)].sqrt().recip()).abs() < 1e-9, "{name}: {plain}");
     }
 }
+
+/// A learned probability that goes to zero takes its last responsibilities with it, however small they have become.
+#[test]
+fn learned_probabilities_reach_zero_under_every_schedule() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference/points/em-flat-bernoulli-mixture.toml");
+    let mut graph = vi_model::load(&path).expect("the model file");
+    graph.inference.tolerance = Some(0.0);
+    let batch = fit(&graph).expect("a fit").outcome.elbo;
+    graph.inference.schedule = Some(vi_model::inference::Schedule::Incremental);
+    graph.inference.batch_size = Some(3);
+    let incremental = fit(&graph).expect("a fit").outcome.elbo;
+    assert!((batch - incremental).abs() < 1e-6 * batch.abs(), "{incremental} against {batch}");
+}
+
+/// A switch that all rows share has an optimum on either side: the order of the variables does not decide which is found.
+#[test]
+fn switches_are_tried_on_and_off() {
+    let variables = [
+        "[variables.s]\ndistribution = \"bernoulli\"\nprobability = 0.5\n",
+        "[variables.b]\ndistribution = \"normal\"\nmean = 0.0\nsd = 2.0\n",
+        "[variables.x]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"s * b * t + s\"\nsd = 1.0\nobserved = \"y\"\n",
+    ];
+    let data = "[data.values]\nt = [1.0, 1.8, -0.3, 0.4, -1.2, 0.9]\ny = [2.4, 4.1, 0.2, 1.9, -0.7, 3.0]\n[plates]\nrow = \"rows\"\n";
+    let elbo = |variables: &[&str]| fit(&load(&format!("{data}{}", variables.concat()))).expect("a fit").outcome.elbo;
+    // On: log ½ + log N(y; 1, I + 4ttᵀ), by the matrix inversion lemma; off is far less likely.
+    let (t, y) = ([1.0, 1.8, -0.3, 0.4, -1.2, 0.9], [2.4, 4.1, 0.2, 1.9, -0.7, 3.0]);
+    let residuals = y.map(|y: f64| y - 1.0);
+    let (tt, tr): (f64, f64) = (t.iter().map(|t| t * t).sum(), t.iter().zip(&residuals).map(|(t, r)| t * r).sum());
+    let rr: f64 = residuals.iter().map(|r| r * r).sum();
+    let evidence = -0.5
+        * (6.0 * (2.0 * std::f64::consts::PI).ln() + (1.0 + 4.0 * tt).ln() + rr - 4.0 * tr * tr / (1.0 + 4.0 * tt));
+    let reversed: Vec<&str> = variables.iter().rev().copied().collect();
+    for elbo in [elbo(&variables), elbo(&reversed)] {
+        assert!((elbo - (evidence - 2.0_f64.ln())).abs() < 0.01, "{elbo} against {evidence} − log 2");
+    }
+}

@@ -83,7 +83,8 @@ pub(crate) fn competing_starts(program: &Program, plan: &Plan, inference: &Infer
     let nothing = Start::default();
     let batch = inference.schedule.unwrap_or_default() == Schedule::Batch;
     let auto = inference.initialization.unwrap_or_default() == Initialization::Auto;
-    if !auto || !batch || !(0..program.factors.len()).any(|f| begins_apart(program, plan, f, &nothing)) {
+    let open = |f: FactorId| begins_apart(program, plan, f, &nothing) || is_switch(&program.factors[f]);
+    if !auto || !batch || !(0..program.factors.len()).any(open) {
         return 1;
     }
     let cost = |(f, factor): (FactorId, &Factor)| match factor.family {
@@ -91,6 +92,7 @@ pub(crate) fn competing_starts(program: &Program, plan: &Plan, inference: &Infer
             let elements = if factor.local { factor.elements() } else { 1 };
             k * (elements * PROBABILITY + features(program, plan, f))
         }
+        Family::Bernoulli if is_switch(factor) => PROBABILITY + features(program, plan, f),
         _ => 0,
     };
     let size = program.num_rows * program.factors.iter().enumerate().map(cost).sum::<usize>();
@@ -122,6 +124,11 @@ pub(crate) fn begins_apart(program: &Program, plan: &Plan, f: FactorId, start: &
         Family::Categorical(_) => true,
         _ => false,
     }
+}
+
+/// Whether a factor is a latent 0 or 1 that all rows share: on and off may both be optima.
+fn is_switch(factor: &Factor) -> bool {
+    factor.family == Family::Bernoulli && !factor.local && factor.initial.is_none()
 }
 
 /// Whether a gate of the rows stands in a term with another one: given its parameters, both together have local optima.
@@ -188,6 +195,11 @@ impl Engine {
         let mut number = attempt.number;
         for f in gates {
             let factor = &self.lowered.program.factors[f];
+            if is_switch(factor) && attempt.varies() {
+                self.assign_switch(f, random);
+                start.held.push(f);
+                continue;
+            }
             let (Family::Categorical(k) | Family::MarkovChain(k) | Family::MarkovSteps(k)) = factor.family else {
                 continue;
             };
@@ -223,6 +235,17 @@ impl Engine {
             start.held.extend(groups.iter().map(|g| g.0));
         }
         Ok(())
+    }
+
+    /// Random probabilities of being on, with the entropies that they have.
+    fn assign_switch(&mut self, f: FactorId, random: &mut ChaCha8Rng) {
+        let mut total = 0.0;
+        for (p, entropy) in self.statistics[f][0].iter_mut().zip(&mut self.element_entropy[f]) {
+            *p = random.random_range(0.01..0.99);
+            *entropy = -*p * p.ln() - (1.0 - *p) * (-*p).ln_1p();
+            total += *entropy;
+        }
+        self.entropy[f] = total;
     }
 
     /// Categories of a gate that is not of the rows: one-hot by the nearest centre of the profiles, or random weights.

@@ -41,12 +41,14 @@ fn finite_log(probability: f64) -> f64 {
     probability.ln().max(LOG_OF_ZERO)
 }
 
-/// log p and log(1 − p) at the mode p = (a − 1)/(a + b − 2) of a beta density, which may be 0 or 1 under a flat prior.
-pub(super) fn beta_mode_logs(a: f64, b: f64) -> Result<(f64, f64), NaturalError> {
-    let (up, down) = (a - 1.0, b - 1.0);
+/// log p and log(1 − p) at the mode p = up/(up + down) of the density Beta(1 + up, 1 + down), which may be 0 or 1 under a flat
+/// prior. Taken from the excesses over 1: a sum of weights far below the rounding of 1 is no zero.
+pub(super) fn beta_mode_logs(up: f64, down: f64) -> Result<(f64, f64), NaturalError> {
     if up < -1e-12 || down < -1e-12 || !(up + down > 0.0 && (up + down).is_finite()) {
         return Err(NaturalError::new(format!(
-            "a point estimate at the mode of beta({a}, {b}), which has none in [0, 1]"
+            "a point estimate at the mode of beta({}, {}), which has none in [0, 1]",
+            1.0 + up,
+            1.0 + down
         )));
     }
     let mode = (up.max(0.0) / (up + down)).min(1.0);
@@ -55,12 +57,17 @@ pub(super) fn beta_mode_logs(a: f64, b: f64) -> Result<(f64, f64), NaturalError>
 
 /// Sticks v_k ~ Beta(1 + natural of log v_k + Σ …): a message c to log π adds c_k to log v_k and Σ_{j>k} c_j to log(1 − v_k).
 pub(crate) fn stick_parameters(natural: &[&[f64]]) -> Vec<(f64, f64)> {
+    stick_excesses(natural).into_iter().map(|(up, down)| (1.0 + up, 1.0 + down)).collect()
+}
+
+/// The parameters of the sticks less 1.
+fn stick_excesses(natural: &[&[f64]]) -> Vec<(f64, f64)> {
     let counts = natural[0];
     let mut after: f64 = counts.iter().sum();
     (0..counts.len() - 1)
         .map(|k| {
             after -= counts[k];
-            (1.0 + natural[1][k] + counts[k], 1.0 + natural[2][k] + after.max(0.0))
+            (natural[1][k] + counts[k], natural[2][k] + after.max(0.0))
         })
         .collect()
 }
@@ -71,13 +78,14 @@ pub(super) fn update_sticks(
     natural: &[&[f64]],
     statistics: &mut [&mut [f64]],
 ) -> Result<f64, NaturalError> {
-    let sticks = stick_parameters(natural);
+    let sticks = stick_excesses(natural);
     let mut entropy = 0.0;
     let mut remaining = 0.0;
-    for (k, &(a, b)) in sticks.iter().enumerate() {
+    for (k, &(up, down)) in sticks.iter().enumerate() {
         let (log_v, log_rest) = if point {
-            beta_mode_logs(a, b)?
+            beta_mode_logs(up, down)?
         } else {
+            let (a, b) = (1.0 + up, 1.0 + down);
             positive("alpha", a)?;
             positive("beta", b)?;
             entropy += beta::entropy(a, b);

@@ -44,7 +44,7 @@ pub(crate) fn update(
             let (shape, rate) = (natural[1][0] + 1.0, -natural[0][0]);
             positive("shape", shape)?;
             if point {
-                let mode = (shape - 1.0) / rate;
+                let mode = natural[1][0] / rate;
                 if !(mode > 0.0 && mode.is_finite()) {
                     return Err(NaturalError::new(format!(
                         "a point estimate at the mode of gamma(shape {shape}, rate {rate}), which is not inside (0, ∞)"
@@ -79,11 +79,11 @@ pub(crate) fn update(
         Family::NormalGamma => gaussian::update_normal_gamma(point, natural, statistics),
         Family::NormalWishart(d) => gaussian::update_normal_wishart(d, point, natural, statistics),
         Family::Beta => {
-            let (a, b) = (natural[0][0] + 1.0, natural[1][0] + 1.0);
             if point {
-                (statistics[0][0], statistics[1][0]) = simplex::beta_mode_logs(a, b)?;
+                (statistics[0][0], statistics[1][0]) = simplex::beta_mode_logs(natural[0][0], natural[1][0])?;
                 return Ok(0.0);
             }
+            let (a, b) = (natural[0][0] + 1.0, natural[1][0] + 1.0);
             positive("alpha", a)?;
             positive("beta", b)?;
             let total = special::digamma(a + b);
