@@ -25,6 +25,7 @@ pub mod responsibility;
 mod search;
 pub mod settings;
 mod spread;
+mod team;
 pub mod trainer;
 pub mod training;
 pub mod weights;

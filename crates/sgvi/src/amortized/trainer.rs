@@ -5,6 +5,7 @@ use super::globals::GlobalDraw;
 use super::model::AmortizedModel;
 use super::part::{Drawing, Part, Pass};
 use super::program::{Operation, Program, SlotId};
+use super::team::{Team, with_team};
 use crate::network::dense::Step;
 use crate::network::kernels::{Kernels, Processor};
 use crate::network::layer::{Role, Use};
@@ -13,7 +14,6 @@ use crate::network::optimizer::{Optimizer, StepSize};
 use crate::network::parameters::ViewId;
 use rayon::prelude::*;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Parts that are in memory at a time; larger batches are worked off in waves.
 const PARTS_IN_FLIGHT: usize = 32;
@@ -26,9 +26,6 @@ const FEW_PARTS: usize = 4;
 
 /// See [`FEW_PARTS`].
 const LARGEST_TASK: usize = 4;
-
-/// Threads that are kept awake during a step.
-const MOST_AWAKE: usize = 8;
 
 /// Rows in a part, which the number of threads does not change.
 #[must_use]
@@ -127,20 +124,32 @@ impl Trainer {
     /// One step on the rows of a batch; nothing is changed where the bound is not finite. Returns the sums of the bound
     /// before the step.
     pub fn step(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, plan: StepPlan) -> Totals {
-        awake(|| self.step_awake(model, rows, noise, plan))
+        with_team(self.most_threads(), |team| self.step_of_team(team, model, rows, noise, plan))
     }
 
-    fn step_awake(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, plan: StepPlan) -> Totals {
+    /// Threads that find something to do in a phase of a step.
+    fn most_threads(&self) -> usize {
+        self.tasks.len().max(self.parts.len())
+    }
+
+    fn step_of_team(
+        &mut self,
+        team: &mut Team<'_>,
+        model: &AmortizedModel,
+        rows: &[u32],
+        noise: &StepNoise,
+        plan: StepPlan,
+    ) -> Totals {
         // Without a limit on the norm each slice is updated while its gradient is still in the cache.
         let fused = plan.clip.is_none().then_some(&plan);
-        let totals = self.sweep(model, rows, noise, plan.bound, fused);
+        let totals = self.sweep(team, model, rows, noise, plan.bound, fused);
         let Some(limit) = plan.clip else { return totals };
         let norm = self.gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
         if !totals.bound.is_finite() || !norm.is_finite() {
             return totals;
         }
         let shrink = (limit / norm).min(1.0) as f32;
-        self.slices().into_par_iter().filter(|slices| slices.task.trainable).for_each(|slices| {
+        team.map(self.slices().into_iter().filter(|slices| slices.task.trainable), |slices| {
             if shrink < 1.0 {
                 slices.gradient.iter_mut().for_each(|g| *g *= shrink);
             }
@@ -152,11 +161,12 @@ impl Trainer {
     /// The bound of a batch and, in [`Trainer::gradient`], the gradient of its mean over rows plus that of the log prior
     /// of the points per row of the data.
     pub fn accumulate(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, bound: Bound) -> Totals {
-        self.sweep(model, rows, noise, bound, None)
+        with_team(self.most_threads(), |team| self.sweep(team, model, rows, noise, bound, None))
     }
 
     fn sweep(
         &mut self,
+        team: &mut Team<'_>,
         model: &AmortizedModel,
         rows: &[u32],
         noise: &StepNoise,
@@ -183,31 +193,30 @@ impl Trainer {
             };
             let rows_per_part = self.rows_per_part;
             let used = rows.len().div_ceil(rows_per_part);
-            let sums: Vec<Totals> = self.parts[..used]
-                .par_iter_mut()
-                .zip(rows.par_chunks(rows_per_part))
-                .map(|(part, rows)| {
-                    part.assign(model, rows);
-                    part.forward(&pass);
-                    let sums = part.bound(&pass, bound, Some(scale));
-                    part.backward(&pass);
-                    sums
-                })
-                .collect();
+            let parts = self.parts[..used].iter_mut().zip(rows.chunks(rows_per_part));
+            let sums = team.map(parts, |(part, rows)| {
+                part.assign(model, rows);
+                part.forward(&pass);
+                let sums = part.bound(&pass, bound, Some(scale));
+                part.backward(&pass);
+                sums
+            });
             for sum in &sums {
                 totals.merge(sum);
             }
             let last = wave + 1 == num_waves;
             let update = update.filter(|_| last && totals.bound.is_finite());
             let closed_form = matches!(bound, Bound::ClosedForm { .. });
-            self.gradients(model, used, [wave == 0, last], closed_form, &drawn, update);
+            self.gradients(team, model, used, [wave == 0, last], closed_form, &drawn, update);
         }
         totals
     }
 
     /// Adds the gradients of the parts in memory to the flat buffer, slice by slice.
+    #[allow(clippy::too_many_arguments)]
     fn gradients(
         &mut self,
+        team: &mut Team<'_>,
         model: &AmortizedModel,
         used: usize,
         [first_wave, last_wave]: [bool; 2],
@@ -232,7 +241,7 @@ impl Trainer {
         }
         let parts = std::mem::take(&mut self.parts);
         let kernels = self.kernels;
-        self.slices().into_par_iter().with_max_len(1).for_each(|slices| match &slices.task.what {
+        team.map(self.slices(), |slices| match &slices.task.what {
             TaskKind::Layer { .. } if !slices.task.trainable => {}
             TaskKind::Global(id) => {
                 if let Some((_, gradient)) = of_globals.iter().find(|(view, _)| view == id) {
@@ -287,36 +296,6 @@ impl Trainer {
         }
         slices
     }
-}
-
-/// Runs `work` with the pool's other threads looking for its tasks all the while: between the phases of a step they would
-/// otherwise fall asleep and be woken again, which takes longer than the pause. A thread that is busy elsewhere is not
-/// waited for.
-fn awake<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    /// Sets the flag even where `work` panics.
-    struct Finished<'a>(&'a AtomicBool);
-    impl Drop for Finished<'_> {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Release);
-        }
-    }
-    let finished = AtomicBool::new(false);
-    let helpers = rayon::current_num_threads().min(MOST_AWAKE).saturating_sub(1);
-    rayon::scope(|scope| {
-        let last = Finished(&finished);
-        for _ in 0..helpers {
-            scope.spawn(|_| {
-                while !finished.load(Ordering::Acquire) {
-                    if rayon::yield_now() != Some(rayon::Yield::Executed) {
-                        std::thread::yield_now();
-                    }
-                }
-            });
-        }
-        let result = work();
-        drop(last);
-        result
-    })
 }
 
 impl Part {

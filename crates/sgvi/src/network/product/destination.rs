@@ -71,6 +71,16 @@ impl Destination {
         self.moments.map(|m| [m.values.cast_const(), m.first.cast_const(), m.second.cast_const()])
     }
 
+    /// What is read and written where sums are complete, in bytes from the output: the output itself, or, where a step is taken,
+    /// the parameters and their moments.
+    #[inline(always)]
+    pub(super) fn buffers(&self) -> [Option<isize>; 3] {
+        match self.moments() {
+            None => [Some(0), None, None],
+            Some(moments) => moments.map(|buffer| Some((buffer as isize).wrapping_sub(self.output as isize))),
+        }
+    }
+
     /// The output.
     #[inline(always)]
     pub(super) fn output(&self) -> *const f32 {

@@ -45,10 +45,17 @@ pub(super) unsafe fn gradient<R: Register>(job: Gradient<'_, '_>) {
         assert!((first + count - 1) * segment.stride + segment.rows <= segment.inputs.len());
         assert!(segment.rows * width <= segment.adjoints.len());
     }
+    let stride = target.stride;
     let destination = Destination::new(target, count, width);
     // SAFETY: the caller's contract.
     let mut tile = [unsafe { R::zero() }; LARGEST_TILE];
-    let tiles = Tiles { segments, destination, tile: tile.as_mut_ptr().cast() };
+    let mut ahead = [0; 3 * LARGEST_TILE];
+    let buffers = destination.buffers();
+    let lines = (0..LARGEST_TILE / vectors).flat_map(|i| (0..vectors).map(move |v| i * stride + v * R::LANES));
+    let lines = lines.flat_map(|at| buffers.iter().flatten().map(move |buffer| buffer + (4 * at) as isize));
+    ahead.iter_mut().zip(lines).for_each(|(place, line)| *place = line);
+    let lines = vectors * buffers.iter().flatten().count();
+    let tiles = Tiles { segments, destination, tile: tile.as_mut_ptr().cast(), ahead: &ahead, lines };
     // SAFETY: the assertions above cover every element that the tiles of `count` rows touch.
     unsafe {
         match vectors {
@@ -66,6 +73,10 @@ struct Tiles<'a> {
     destination: Destination,
     /// Room for the sums of the largest tile.
     tile: *mut f32,
+    /// What the step on the rows of a tile will read and write: bytes from the tile's place in the output to each line.
+    ahead: &'a [isize; 3 * LARGEST_TILE],
+    /// Lines of a row.
+    lines: usize,
 }
 
 impl Tiles<'_> {
@@ -107,22 +118,8 @@ impl Tiles<'_> {
     #[inline(always)]
     unsafe fn tile<R: Register, const HEIGHT: usize, const VECTORS: usize>(self, input: usize, row: usize) {
         // What the step will read and write is fetched while the sums are computed: a line with each row of the batch.
-        let mut ahead = [std::ptr::null::<f32>(); 3 * LARGEST_TILE];
-        let mut lines = 0;
-        let (stride, moments) = (self.destination.stride(), self.destination.moments());
-        for i in 0..HEIGHT {
-            for v in 0..VECTORS {
-                let at = (row + i) * stride + v * R::LANES;
-                for buffer in moments.iter().flatten() {
-                    ahead[lines] = buffer.wrapping_add(at);
-                    lines += 1;
-                }
-                if moments.is_none() {
-                    ahead[lines] = self.destination.output().wrapping_add(at);
-                    lines += 1;
-                }
-            }
-        }
+        let place = self.destination.output().wrapping_add(row * self.destination.stride());
+        let lines = HEIGHT * self.lines;
         let mut fetched = 0;
         // SAFETY: the caller's contract; addresses that are only prefetched may lie anywhere.
         unsafe {
@@ -137,7 +134,7 @@ impl Tiles<'_> {
                         *vector = R::load(right.add(v * R::LANES));
                     }
                     if fetched < lines {
-                        prefetch_to_write(ahead[fetched]);
+                        prefetch_to_write(place.wrapping_byte_offset(self.ahead[fetched]));
                         fetched += 1;
                     }
                     for (i, sums) in sums.iter_mut().enumerate() {
