@@ -1,13 +1,16 @@
 //! Log densities of observed rows with their derivatives, as loops that vectorise.
 
 use super::program::Likelihood;
+use crate::network::exp;
 use crate::network::vectorize::{fused, vectorized};
-use crate::network::{exp, softplus_and_logistic};
 
 /// The most parameters that a density has.
 pub(super) const MAX_PARAMETERS: usize = 2;
 
 const LANES: usize = 16;
+
+/// Numbers up to 2 whose product is a finite number, of each lane in 32 bits and of all lanes in 64.
+const FACTORS: usize = 60 * LANES;
 
 /// Σ over a row of log p(x | parameters), and its derivatives in each parameter, elementwise.
 ///
@@ -22,7 +25,7 @@ pub(super) fn row_log_density(
 ) -> f64 {
     let [first, second] = gradients;
     match likelihood {
-        Likelihood::BernoulliLogit => bernoulli(data, parameters[0], first, scratch),
+        Likelihood::BernoulliLogit => bernoulli(data, parameters[0], first),
         Likelihood::Normal => normal(data, parameters[0], parameters[1], first, second, scratch),
         Likelihood::PoissonLogRate => poisson(data, parameters[0], parameters[1], first, scratch),
         Likelihood::Categorical { size } => categorical(data, parameters[0], first, size),
@@ -47,16 +50,56 @@ fn total(values: &[f32]) -> f64 {
 }
 
 vectorized! {
-    /// x·l − ln(1 + eˡ); derivative x − logistic(l). `values` is scratch.
-    fn bernoulli(data: &[f32], logits: &[f32], slopes: &mut [f32], values: &mut [f32]) -> f64 {
-        let values = &mut values[..data.len()];
-        for (((&x, &l), slope), value) in data.iter().zip(logits).zip(slopes.iter_mut()).zip(values.iter_mut()) {
-            let (softplus, logistic) = softplus_and_logistic::<FUSED>(l);
-            let present = !x.is_nan();
-            *value = if present { x * l - softplus } else { 0.0 };
-            *slope = if present { x - logistic } else { 0.0 };
+    /// x·l − ln(1 + eˡ) = x·l − max(l, 0) − ln(1 + e^(−|l|)); derivative x − logistic(l).
+    ///
+    /// The factors 1 + e^(−|l|), which are 2 at most, are multiplied: many share a logarithm.
+    fn bernoulli(data: &[f32], logits: &[f32], slopes: &mut [f32]) -> f64 {
+        let mut sum = 0.0;
+        let logits = logits.chunks(FACTORS);
+        for ((data, logits), slopes) in data.chunks(FACTORS).zip(logits).zip(slopes.chunks_mut(FACTORS)) {
+            let (mut sums, mut products) = ([0.0; LANES], [1.0; LANES]);
+            let (data, last_data) = data.as_chunks::<LANES>();
+            let (logits, last_logits) = logits.as_chunks::<LANES>();
+            let (slopes, last_slopes) = slopes.as_chunks_mut::<LANES>();
+            for ((data, logits), slopes) in data.iter().zip(logits).zip(slopes) {
+                bernoulli_lanes::<FUSED>(data, logits, slopes, &mut sums, &mut products);
+            }
+            // What is missing counts nothing.
+            let (mut data, mut logits, mut slopes) = ([f32::NAN; LANES], [0.0; LANES], [0.0; LANES]);
+            let rest = last_data.len();
+            data[..rest].copy_from_slice(last_data);
+            logits[..rest].copy_from_slice(&last_logits[..rest]);
+            bernoulli_lanes::<FUSED>(&data, &logits, &mut slopes, &mut sums, &mut products);
+            last_slopes[..rest].copy_from_slice(&slopes[..rest]);
+            sum += sums.iter().map(|&sum| f64::from(sum)).sum::<f64>();
+            sum -= products.iter().map(|&product| f64::from(product)).product::<f64>().ln();
         }
-        total(values)
+        sum
+    }
+}
+
+/// A logit l with 1 + eˡ = 1.
+const SURELY_OFF: f32 = -80.0;
+
+/// Adds x·l − max(l, 0) to the sums and multiplies the products by 1 + e^(−|l|).
+#[inline(always)]
+fn bernoulli_lanes<const FUSED: bool>(
+    data: &[f32; LANES],
+    logits: &[f32; LANES],
+    slopes: &mut [f32; LANES],
+    sums: &mut [f32; LANES],
+    products: &mut [f32; LANES],
+) {
+    for lane in 0..LANES {
+        // A missing cell is as one that is surely off.
+        let present = !data[lane].is_nan();
+        let (x, l) = if present { (data[lane], logits[lane]) } else { (0.0, SURELY_OFF) };
+        let e = exp::<FUSED>(-l.abs());
+        let inverse = 1.0 / (1.0 + e);
+        let logistic = if l >= 0.0 { inverse } else { e * inverse };
+        sums[lane] += x * l - if l > 0.0 { l } else { 0.0 };
+        products[lane] *= 1.0 + e;
+        slopes[lane] = if present { x - logistic } else { 0.0 };
     }
 }
 

@@ -13,6 +13,7 @@ use crate::network::noise::StepNoise;
 use crate::network::optimizer::{Optimizer, StepSize};
 use crate::network::parameters::ViewId;
 use rayon::prelude::*;
+use std::cmp::Reverse;
 use std::ops::Range;
 
 /// Parts that are in memory at a time; larger batches are worked off in waves.
@@ -294,6 +295,8 @@ impl Trainer {
             rest = (a, b, c, d);
             slices.push(Slices { task, parameters, gradient, first, second });
         }
+        // The largest first, so that the threads end at nearly the same time.
+        slices.sort_by_key(|slices| Reverse((slices.task.range.len(), slices.task.range.start)));
         slices
     }
 }

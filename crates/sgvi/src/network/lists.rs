@@ -38,72 +38,36 @@ pub(super) struct Block<'a> {
 
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 impl Lists {
-    /// Makes them the lists of the rows of a `[rows, depth]` matrix, of whose numbers `others` are not zero.
-    ///
-    /// `take` writes those of a few numbers that are not zero, and their positions among them, and says how many they are.
-    /// It finds room for sixteen more than that.
+    /// Begins `count` lists for every block of a table of `depth` rows, with room for `others` numbers in all. They are to be
+    /// added block by block.
     #[inline(always)]
-    pub(super) fn of_rows(
-        &mut self,
-        matrix: &[f32],
-        depth: usize,
-        block: usize,
-        others: usize,
-        take: impl Fn(&[f32], &mut [u32], &mut [f32]) -> usize,
-    ) {
-        (self.count, self.depth, self.block) = (matrix.len() / depth.max(1), depth, block);
-        self.starts.resize(self.num_blocks() * self.count + 1, 0);
-        self.make_room(others);
-        let mut end = 0;
-        let mut starts = self.starts.iter_mut();
+    pub(super) fn begin(&mut self, count: usize, depth: usize, block: usize, others: usize) {
+        (self.count, self.depth, self.block) = (count, depth, block);
+        self.starts.clear();
+        self.starts.reserve(self.num_blocks() * count + 1);
+        self.starts.push(0);
+        if self.places.len() < others + ROOM {
+            self.places.resize(others + ROOM, 0);
+            self.values.resize(others + ROOM, 0.0);
+        }
+    }
+
+    /// Adds the list of these numbers.
+    #[inline(always)]
+    pub(super) fn add(&mut self, numbers: &[f32], taker: impl Taker) {
+        let end = self.len();
+        let taken = taker.take(numbers, &mut self.places[end..], &mut self.values[end..]);
+        self.starts.push((end + taken) as u32);
+    }
+
+    /// Makes them the lists of the rows of a `[rows, depth]` matrix, of whose numbers `others` are not zero.
+    #[inline(always)]
+    pub(super) fn of_rows(&mut self, matrix: &[f32], depth: usize, block: usize, others: usize, taker: impl Taker) {
+        self.begin(matrix.len() / depth.max(1), depth, block, others);
         for first in (0..depth).step_by(block) {
             let last = (first + block).min(depth);
-            for (row, start) in matrix.chunks_exact(depth).zip(&mut starts) {
-                *start = end as u32;
-                end += take(&row[first..last], &mut self.places[end..], &mut self.values[end..]);
-            }
-        }
-        starts.for_each(|start| *start = end as u32);
-    }
-
-    /// Counts the numbers in the columns of a `[rows, depth]` matrix that are not zero; returns how many they are in all.
-    #[inline(always)]
-    pub(super) fn count_columns(&mut self, matrix: &[f32], depth: usize, block: usize) -> usize {
-        (self.count, self.depth, self.block) = (depth, matrix.len() / depth.max(1), block);
-        self.starts.clear();
-        self.starts.resize(self.num_blocks() * depth + 1, 0);
-        // One further on, where the beginning of the next list will stand.
-        let counts = self.starts[1..].chunks_exact_mut(depth.max(1));
-        for (rows, counts) in matrix.chunks((block * depth).max(1)).zip(counts) {
-            for row in rows.chunks_exact(depth) {
-                for (count, &number) in counts.iter_mut().zip(row) {
-                    *count += u32::from(number != 0.0);
-                }
-            }
-        }
-        self.starts.iter().map(|&count| count as usize).sum()
-    }
-
-    /// Makes them the lists of the columns that were counted, from those of the rows of the same matrix.
-    pub(super) fn of_columns(&mut self, rows: &Self) {
-        self.make_room(rows.len());
-        let mut begin = 0;
-        for start in &mut self.starts[1..] {
-            (*start, begin) = (begin, begin + *start);
-        }
-        let places = &mut self.places[..];
-        let values = &mut self.values[..places.len()];
-        for row in 0..rows.count {
-            for block in 0..rows.num_blocks() {
-                let at = block * rows.count + row;
-                let list = rows.starts[at] as usize..rows.starts[at + 1] as usize;
-                // Each number moves the beginning of its list to the place behind it; at last it is that of the next.
-                let starts = &mut self.starts[row / self.block * self.count + block * rows.block + 1..];
-                for (&place, &value) in rows.places[list.clone()].iter().zip(&rows.values[list]) {
-                    let start = &mut starts[place as usize];
-                    (places[*start as usize], values[*start as usize]) = ((row % self.block) as u32, value);
-                    *start += 1;
-                }
+            for row in matrix.chunks_exact(depth) {
+                self.add(&row[first..last], taker);
             }
         }
     }
@@ -137,25 +101,32 @@ impl Lists {
     fn len(&self) -> usize {
         self.starts.last().map_or(0, |&end| end as usize)
     }
-
-    fn make_room(&mut self, others: usize) {
-        if self.places.len() < others + ROOM {
-            self.places.resize(others + ROOM, 0);
-            self.values.resize(others + ROOM, 0.0);
-        }
-    }
 }
 
-/// [`Lists::of_rows`] takes numbers by this where nothing faster is at hand.
-#[inline(always)]
+/// Takes the numbers of a list: a type and no closure, so that its method is compiled into its caller with the caller's
+/// instructions.
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-pub(super) fn take_others(numbers: &[f32], places: &mut [u32], values: &mut [f32]) -> usize {
-    let mut taken = 0;
-    for (place, &number) in numbers.iter().enumerate() {
-        (places[taken], values[taken]) = (place as u32, number);
-        taken += usize::from(number != 0.0);
+pub(super) trait Taker: Copy {
+    /// Writes those of the numbers that are not zero, and their positions among them, and says how many they are. Both
+    /// slices have room for sixteen more than that.
+    fn take(self, numbers: &[f32], places: &mut [u32], values: &mut [f32]) -> usize;
+}
+
+/// Takes numbers where nothing faster is at hand.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+pub(super) struct OneByOne;
+
+impl Taker for OneByOne {
+    #[inline(always)]
+    fn take(self, numbers: &[f32], places: &mut [u32], values: &mut [f32]) -> usize {
+        let mut taken = 0;
+        for (place, &number) in numbers.iter().enumerate() {
+            (places[taken], values[taken]) = (place as u32, number);
+            taken += usize::from(number != 0.0);
+        }
+        taken
     }
-    taken
 }
 
 #[cfg(test)]
@@ -171,9 +142,14 @@ mod tests {
         let mut by_row = Lists::default();
         let mut by_column = Lists::default();
         for block in [5, 29, 100] {
-            by_row.of_rows(&matrix, depth, block, others, take_others);
-            assert_eq!(by_column.count_columns(&matrix, depth, 4), others);
-            by_column.of_columns(&by_row);
+            by_row.of_rows(&matrix, depth, block, others, OneByOne);
+            by_column.begin(depth, rows, 4, others);
+            for band in matrix.chunks(4 * depth) {
+                for column in 0..depth {
+                    let numbers: Vec<f32> = band.iter().skip(column).step_by(depth).copied().collect();
+                    by_column.add(&numbers, OneByOne);
+                }
+            }
             for (lists, height, across) in [(&by_row, block, false), (&by_column, 4, true)] {
                 let mut found = vec![0.0; rows * depth];
                 for index in 0..lists.num_blocks() {

@@ -1,7 +1,7 @@
 //! Where the sums of a product go: into a buffer, or, as a gradient, straight into the optimiser's step on the parameters.
 
 use super::super::dense::Step;
-use super::super::optimizer::{NEGLIGIBLE, Rule};
+use super::super::optimizer::{Rule, TRACE};
 use super::register::Register;
 
 /// A block of the output and what becomes of it.
@@ -145,18 +145,18 @@ unsafe fn step<R: Register>(rule: Rule, gradient: R, values: *mut f32, first: *m
         let kept = value.multiply(R::splat(1.0 - rule.shrink()));
         match rule {
             Rule::Adam { first_decay, second_decay, scale, epsilon, .. } => {
-                let m = gradient.multiply(R::splat(1.0 - first_decay));
-                let m = m.add_product(R::splat(first_decay), R::load(first)).without_negligible();
+                let trace = R::splat(TRACE);
+                let m = trace.add_product(gradient, R::splat(1.0 - first_decay));
+                let m = m.add_product(R::splat(first_decay), R::load(first));
                 let part = gradient.multiply(R::splat((1.0 - second_decay).sqrt()));
-                let v = R::load(second).multiply(R::splat(second_decay)).add_product(part, part);
-                let v = R::splat(NEGLIGIBLE).max(v);
+                let v = trace.add_product(R::load(second), R::splat(second_decay)).add_product(part, part);
                 m.store(first);
                 v.store(second);
                 let root = v.square_root().add(R::splat(epsilon));
                 kept.add(m.multiply(R::splat(scale)).divide(root)).store(values);
             }
             Rule::Momentum { momentum, scale, .. } => {
-                let m = gradient.add_product(R::splat(momentum), R::load(first)).without_negligible();
+                let m = gradient.add(R::splat(TRACE)).add_product(R::splat(momentum), R::load(first));
                 m.store(first);
                 kept.add_product(m, R::splat(scale)).store(values);
             }

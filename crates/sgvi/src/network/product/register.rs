@@ -2,7 +2,6 @@
 //!
 //! Every function is compiled into its caller; the caller must have the instruction set enabled and detected.
 
-use super::super::optimizer::NOT_NEGLIGIBLE;
 use super::gather::{Gather, WIDEST, gather};
 use super::gradient::{Gradient, gradient};
 use super::strip::{Strip, strip};
@@ -37,12 +36,8 @@ pub(super) trait Register: Copy {
     unsafe fn add(self, other: Self) -> Self;
     /// self·other
     unsafe fn multiply(self, other: Self) -> Self;
-    /// The larger of both, and what is not a number in `other`.
-    unsafe fn max(self, other: Self) -> Self;
     /// The square root.
     unsafe fn square_root(self) -> Self;
-    /// The numbers, with zero in the place of those nearer to it than `NEGLIGIBLE`.
-    unsafe fn without_negligible(self) -> Self;
     /// self / other to the last place but one, for `other` between 1e-30 and 1e30 (what is larger counts as that).
     unsafe fn divide(self, other: Self) -> Self;
     /// Writes the numbers to `to`.
@@ -124,25 +119,9 @@ impl Register for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn max(self, other: Self) -> Self {
-        // SAFETY: the contract of the trait.
-        unsafe { _mm512_max_ps(self, other) }
-    }
-
-    #[inline(always)]
     unsafe fn square_root(self) -> Self {
         // SAFETY: the contract of the trait.
         unsafe { _mm512_sqrt_ps(self) }
-    }
-
-    #[inline(always)]
-    unsafe fn without_negligible(self) -> Self {
-        // SAFETY: the contract of the trait.
-        unsafe {
-            let exponents = _mm512_set1_epi32(NOT_NEGLIGIBLE);
-            let kept = _mm512_test_epi32_mask(_mm512_castps_si512(self), exponents);
-            _mm512_maskz_mov_ps(kept, self)
-        }
     }
 
     #[inline(always)]
@@ -292,25 +271,9 @@ impl Register for __m256 {
     }
 
     #[inline(always)]
-    unsafe fn max(self, other: Self) -> Self {
-        // SAFETY: the contract of the trait.
-        unsafe { _mm256_max_ps(self, other) }
-    }
-
-    #[inline(always)]
     unsafe fn square_root(self) -> Self {
         // SAFETY: the contract of the trait.
         unsafe { _mm256_sqrt_ps(self) }
-    }
-
-    #[inline(always)]
-    unsafe fn without_negligible(self) -> Self {
-        // SAFETY: the contract of the trait.
-        unsafe {
-            let exponents = _mm256_and_si256(_mm256_castps_si256(self), _mm256_set1_epi32(NOT_NEGLIGIBLE));
-            let negligible = _mm256_cmpeq_epi32(exponents, _mm256_setzero_si256());
-            _mm256_andnot_ps(_mm256_castsi256_ps(negligible), self)
-        }
     }
 
     #[inline(always)]

@@ -6,11 +6,13 @@
 use super::super::aligned::Aligned;
 use super::super::dense::{DenseMemory, DenseTerm, Step, Weights};
 use super::super::kernels::Matrix;
-use super::super::lists::take_others;
+use super::super::lists::{OneByOne, Taker};
 use super::destination::Target;
 use super::gather::{Gather, Rows};
 use super::panels::{Workspace, pack};
 use super::register::Register;
+use super::transpose::{MOST_LANES, transpose};
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Rows of a batch whose adjoints are a table.
@@ -56,7 +58,7 @@ impl Bands {
 #[inline(always)]
 pub(super) unsafe fn keep<R: Register>(input: &[f32], weights: Weights<'_>, memory: &mut DenseMemory) -> bool {
     let depth = weights.input_width;
-    let others = memory.columns.count_columns(input, depth, BATCH_BLOCK);
+    let others = input.iter().map(|&number| u32::from(number != 0.0)).sum::<u32>() as usize;
     let vectors = weights.output_width.div_ceil(R::LANES);
     // A number of a list takes about as long as four registers of products more, and a list some time of its own; the two
     // ways are equally fast where about two fifths of an image are not zero.
@@ -65,24 +67,56 @@ pub(super) unsafe fn keep<R: Register>(input: &[f32], weights: Weights<'_>, memo
         return false;
     }
     let block = depth.div_ceil(depth.div_ceil(R::DEPTH));
-    memory.rows.of_rows(input, depth, block, others, |numbers, places, values| {
+    // SAFETY: the caller's contract.
+    let taker = unsafe { ByRegister::<R>::new() };
+    memory.rows.of_rows(input, depth, block, others, taker);
+    memory.columns.begin(depth, input.len() / depth, BATCH_BLOCK, others);
+    let mut turned = [0.0; MOST_LANES * BATCH_BLOCK];
+    for rows in input.chunks(BATCH_BLOCK * depth) {
+        let height = rows.len() / depth;
+        for first in (0..depth).step_by(R::LANES) {
+            let width = R::LANES.min(depth - first);
+            // SAFETY: the caller's contract.
+            unsafe { transpose::<R>(&rows[first..], depth, height, width, &mut turned, BATCH_BLOCK, false) };
+            for column in turned.chunks_exact(BATCH_BLOCK).take(width) {
+                memory.columns.add(&column[..height], taker);
+            }
+        }
+    }
+    true
+}
+
+/// Takes numbers a register at a time.
+#[derive(Clone, Copy)]
+struct ByRegister<R>(PhantomData<R>);
+
+impl<R> ByRegister<R> {
+    /// # Safety
+    /// The processor has the instruction set of `R`.
+    unsafe fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<R: Register> Taker for ByRegister<R> {
+    #[inline(always)]
+    fn take(self, numbers: &[f32], places: &mut [u32], values: &mut [f32]) -> usize {
         let (whole, rest) = numbers.split_at(numbers.len() / R::LANES * R::LANES);
         let mut taken = 0;
         for (index, chunk) in whole.chunks_exact(R::LANES).enumerate() {
             let (places, values) = (&mut places[taken..], &mut values[taken..]);
             assert!(places.len() >= R::LANES && values.len() >= R::LANES);
-            // SAFETY: the caller's contract; there is room for a register in both.
+            // SAFETY: `new` promised the instructions; there is room for a register in both.
             taken += unsafe {
                 let first = (index * R::LANES) as u32;
                 R::take_others(chunk.as_ptr(), first, places.as_mut_ptr(), values.as_mut_ptr())
             };
         }
         let (places, values) = (&mut places[taken..], &mut values[taken..]);
-        let last = take_others(rest, places, values);
+        let last = OneByOne.take(rest, places, values);
         places[..last].iter_mut().for_each(|place| *place += whole.len() as u32);
         taken + last
-    });
-    true
+    }
 }
 
 /// `output = input·weights` for the input that was kept.
@@ -105,22 +139,18 @@ pub(super) unsafe fn forward<R: Register>(
     let Workspace { panel, output: tiles } = workspace;
     let panel = panel.with_length(height * stride);
     let partial = tiles.with_length(rows * stride);
-    for band in bands.iter() {
-        let vectors = band.len().div_ceil(R::LANES);
-        let padded = vectors * R::LANES;
-        for index in 0..blocks {
-            let block = lists.block(index);
-            let first = index * height;
-            let table = Matrix::new(&values[first * columns..(first + block.rows) * columns], block.rows, columns);
-            let next = if index + 1 < blocks {
-                let first = first + height;
-                Rows {
-                    values: &values[first * columns + band.start..],
-                    stride: columns,
-                    rows: height.min(depth - first),
-                }
+    for index in 0..blocks {
+        let block = lists.block(index);
+        let first = index * height;
+        let table = Matrix::new(&values[first * columns..(first + block.rows) * columns], block.rows, columns);
+        for band in bands.iter() {
+            let vectors = band.len().div_ceil(R::LANES);
+            let padded = vectors * R::LANES;
+            let next = if band.end < columns {
+                Rows { values: &table.values[band.end..], stride: columns, rows: block.rows }
             } else {
-                Rows { values: values.get(band.end..).unwrap_or_default(), stride: columns, rows: height }
+                let first = first + block.rows;
+                Rows { values: &values[first * columns..], stride: columns, rows: height.min(depth - first) }
             };
             let accumulate = index > 0;
             let target = if padded == band.len() {
@@ -135,6 +165,10 @@ pub(super) unsafe fn forward<R: Register>(
                 R::gather(Gather { lists: block, table: panel, stride, vectors, sums, begun: false, target, next });
             }
         }
+    }
+    // Only the last band may end within a register.
+    for band in bands.iter() {
+        let padded = band.len().next_multiple_of(R::LANES);
         if padded > band.len() {
             for (target, tile) in output.chunks_exact_mut(columns).zip(partial.chunks_exact(padded)) {
                 target[band.clone()].copy_from_slice(&tile[..band.len()]);
@@ -143,14 +177,13 @@ pub(super) unsafe fn forward<R: Register>(
     }
 }
 
-/// Keeps the adjoint of the output, and the lists of the input's columns.
+/// Keeps the adjoint of the output.
 ///
 /// # Safety
 /// The processor has the instruction set of `R`.
 #[inline(always)]
 pub(super) unsafe fn keep_adjoint<R: Register>(adjoint: Matrix<'_>, memory: &mut DenseMemory) {
     let (rows, columns) = adjoint.shape();
-    memory.columns.of_columns(&memory.rows);
     let bands = Bands::new::<R>(columns, BATCH_BLOCK);
     let tables = memory.adjoint.with_length(rows * bands.iter().count() * bands.stride());
     for (band, table) in bands.iter().zip(tables.chunks_exact_mut((rows * bands.stride()).max(1))) {

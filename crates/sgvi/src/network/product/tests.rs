@@ -287,7 +287,7 @@ fn what_is_not_a_number_stays_so() {
 }
 
 #[test]
-fn moments_without_a_gradient_fade_to_nothing_subnormal() {
+fn moments_without_a_gradient_do_not_become_subnormal() {
     for name in ["adam", "momentum"] {
         let optimizer = Optimizer::named(name).unwrap();
         let size = optimizer.step_size(0.1, 1);
@@ -303,10 +303,10 @@ fn moments_without_a_gradient_fade_to_nothing_subnormal() {
                 optimizer.update(size, &mut x, &[0.0; 160], &mut m, &mut v);
             }
             for moments in [&first, &m] {
-                assert!(moments.iter().all(|&moment| moment == 0.0), "{set:?} {name}");
+                assert!(moments.iter().all(|&moment| moment.is_normal() && moment < 1e-28), "{set:?} {name}");
             }
             for moments in [&second, &v].into_iter().filter(|_| name == "adam") {
-                assert!(moments.iter().all(|&moment| moment.is_normal() && moment < 1e-28), "{set:?} {name}");
+                assert!(moments.iter().all(|&moment| moment.is_normal() && moment < 1e-26), "{set:?} {name}");
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::register::Register;
 
 /// The largest register, in numbers.
-const MOST_LANES: usize = 16;
+pub(super) const MOST_LANES: usize = 16;
 
 /// target[j, i] = source[i, j], or added to it, for `rows` rows of `columns` numbers.
 ///
