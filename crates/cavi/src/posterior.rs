@@ -118,6 +118,29 @@ impl Ascent {
                 }
                 mean = means;
             }
+            Family::Partial(part) => {
+                // Observed elements are points among the others: means and sds say both.
+                let tails = crate::factor::moment_shape(part.whole(), 1);
+                let of = |power: i32| -> Vec<f64> {
+                    let one = |e: usize| {
+                        let count = factor.family.num_statistics();
+                        let own: Vec<&[f64]> = (0..count).map(|s| natural(s, e)).collect();
+                        let expected: Vec<&[f64]> = (0..count).map(|s| statistic(s, e)).collect();
+                        crate::factor::moment(factor.family, factor.point, &own, &expected, power)
+                    };
+                    (0..elements).flat_map(one).collect()
+                };
+                let (first, second) = (of(1), of(2));
+                let d: usize = tails.iter().product();
+                let place = |i: usize| if tails.is_empty() { i } else { (i / d) * d * d + (i % d) * (d + 1) };
+                sd = first.iter().enumerate().map(|(i, m)| (second[place(i)] - m * m).max(0.0).sqrt()).collect();
+                mean = first;
+                tail = tails;
+            }
+            Family::Shape => {
+                mean = scalars(&|e| statistic(0, e)[0]);
+                sd = vec![0.0; elements];
+            }
             Family::Gamma => {
                 if variable.point {
                     mean = scalars(&|e| statistic(0, e)[0]);
@@ -296,6 +319,7 @@ impl Ascent {
             Family::TruncatedNormal
             | Family::PartialNormal(_)
             | Family::JaakkolaJordan
+            | Family::LogGammaTangent
             | Family::LaplaceScale
             | Family::MarkovChain(_)
             | Family::GaussianMarkovChain(_)
@@ -396,6 +420,7 @@ pub(crate) fn distribution_of(family: Family, point: bool) -> &'static str {
     match family {
         Family::Normal | Family::NormalVector(_) | Family::PartialNormal(_) => "normal",
         Family::TruncatedNormal => "truncated-normal",
+        Family::Partial(part) => distribution_of(part.whole(), point),
         Family::Gamma => "gamma",
         Family::InverseGamma => "inverse-gamma",
         Family::Wishart(_) => "wishart",
@@ -409,7 +434,7 @@ pub(crate) fn distribution_of(family: Family, point: bool) -> &'static str {
         Family::Poisson => "poisson",
         Family::MarkovChain(_) | Family::MarkovSteps(_) => "markov-chain",
         Family::GaussianMarkovChain(_) | Family::GaussianSteps(_) => "gaussian-markov-chain",
-        Family::JaakkolaJordan => "point",
+        Family::JaakkolaJordan | Family::Shape | Family::LogGammaTangent => "point",
         Family::LaplaceScale => "generalised-inverse-gaussian",
     }
 }

@@ -255,7 +255,7 @@ impl Ascent {
 
 /// Number of means that one element of a row-level factor has for a variable.
 fn coordinates(family: Family, factor: &Factor, v: VariableId) -> usize {
-    match family {
+    match family.whole() {
         Family::NormalVector(d) => {
             factor.members.iter().find(|m| m.variable == Some(v)).map_or(d, |m| m.coordinates.len())
         }
@@ -272,8 +272,8 @@ fn coordinates(family: Family, factor: &Factor, v: VariableId) -> usize {
 /// Means and marginal standard deviations of row-level elements.
 fn moments(family: Family, statistics: &[Vec<f64>], factor: &Factor, v: VariableId) -> (Vec<f64>, Vec<f64>) {
     if factor.point {
-        let mode: Option<Vec<f64>> = match family {
-            Family::Gamma => Some(statistics[0].clone()),
+        let mode: Option<Vec<f64>> = match family.whole() {
+            Family::Gamma | Family::Shape => Some(statistics[0].clone()),
             Family::InverseGamma => Some(statistics[0].iter().map(|x| 1.0 / x).collect()),
             Family::Beta | Family::Dirichlet(_) => Some(statistics[0].iter().map(|x| x.exp()).collect()),
             Family::NormalGamma => Some(statistics[2].iter().zip(&statistics[0]).map(|(x, tau)| x / tau).collect()),
@@ -285,6 +285,18 @@ fn moments(family: Family, statistics: &[Vec<f64>], factor: &Factor, v: Variable
         }
     }
     match family {
+        Family::Partial(part) => {
+            let whole = part.whole();
+            let number = whole.num_statistics();
+            let (mut means, mut sds) = from_natural(whole, &statistics[..number]);
+            let known = statistics[number].iter().zip(&statistics[number + 1]);
+            for ((mean, sd), (value, present)) in means.iter_mut().zip(&mut sds).zip(known) {
+                if *present != 0.0 {
+                    (*mean, *sd) = (*value, 0.0);
+                }
+            }
+            (means, sds)
+        }
         Family::NormalVector(d)
         | Family::GaussianMarkovChain(d)
         | Family::GaussianSteps(d)

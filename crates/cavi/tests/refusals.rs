@@ -124,3 +124,28 @@ fn known_numbers_that_a_gate_reads_lie_where_their_parameter_does() {
     refused(&child(gate, "gamma", "shape = 1\nrate = \"table[z] - 1.0\""), &["rate", "`x`", "-0.5"]);
     refused(&child(gate, "normal", "mean = 0\nsd = \"0.0 * table[z]\""), &["sd", "`x`"]);
 }
+
+#[test]
+fn shapes_are_points_or_known() {
+    let shape = child(GAMMA, "gamma", "shape = \"g\"\nrate = 1");
+    refused(&shape, &["`g`", "shape", "`x`", "point = true"]);
+    common::fit(&shape.replacen("rate = 1\n", "rate = 1\npoint = true\n", 1));
+    let flat = "[variables.m]\ndistribution = \"flat\"\n";
+    refused(&child(flat, "normal", "mean = \"m\"\nsd = 1"), &["`m`", "no prior", "point = true"]);
+}
+
+#[test]
+fn a_point_without_a_mode_is_named_with_its_remedy() {
+    let model = |shape: f64, rate: f64| {
+        format!(
+            "[data.values]\nn = [0, 0]\n[plates]\no = \"rows\"\n\
+             [variables.g]\ndistribution = \"gamma\"\nshape = {shape:?}\nrate = {rate:?}\npoint = true\n\
+             [variables.x]\nplates = [\"o\"]\ndistribution = \"poisson\"\nrate = \"g\"\nobserved = \"n\"\n"
+        )
+    };
+    refused(&model(0.5, 1.0), &["`g`", "towards 0", "shape of at least 1", "leave `point` out"]);
+    // At a shape of 1 the mode is 0 itself.
+    let (elbo, ascent) = common::fit(&model(1.0, 2.0));
+    common::close("elbo", &[elbo], &[2.0_f64.ln()], 1e-12);
+    common::close("g", &common::mean(&ascent, "g"), &[0.0], 1e-12);
+}

@@ -203,7 +203,7 @@ fn factor(lowered: &Lowered, notation: &Notation<'_>, f: FactorId) -> FactorDesc
     FactorDescription {
         name: factor.name.clone(),
         family: match factor.family {
-            Family::JaakkolaJordan => "parameter of the bound".to_owned(),
+            Family::JaakkolaJordan | Family::LogGammaTangent => "parameter of the bound".to_owned(),
             family => distribution_of(family, false).to_owned(),
         },
         plates,

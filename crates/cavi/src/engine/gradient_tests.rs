@@ -288,6 +288,7 @@ fn messages_to_factors_of_the_rows_are_gradients() {
         "GaussianSteps",
         "LaplaceScale",
         "PartialNormal",
+        "Partial",
     ] {
         assert!(kinds.contains(wanted), "no model with {wanted}: {kinds:?}");
     }
@@ -304,6 +305,7 @@ fn entropies_of_factors_of_the_rows_have_the_gradient_of_their_family() {
             let free = match family {
                 Family::TruncatedNormal => 2,
                 Family::PartialNormal(_) => 0,
+                Family::Partial(part) => part.whole().num_statistics(),
                 _ => family.num_statistics(),
             };
             if factor.point || family.is_chain() || count == 0 {

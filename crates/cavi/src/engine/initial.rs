@@ -249,7 +249,7 @@ impl Engine {
         } else {
             self.statistics[f].clone()
         };
-        match factor.family {
+        match factor.family.whole() {
             Family::Normal | Family::NormalVector(_) | Family::GaussianMarkovChain(_) | Family::GaussianSteps(_) => {
                 let d = match factor.family {
                     Family::NormalVector(d) | Family::GaussianMarkovChain(d) | Family::GaussianSteps(d) => d,
@@ -275,6 +275,13 @@ impl Engine {
                     let ratio = value / statistics[0][i];
                     statistics[0][i] = *value;
                     statistics[1][i] += ratio.ln();
+                }
+            }
+            Family::Shape => {
+                for (i, value) in initial.iter().enumerate() {
+                    statistics[0][i] = *value;
+                    statistics[1][i] = value.ln();
+                    statistics[2][i] = vi_families::special::ln_gamma(*value);
                 }
             }
             Family::InverseGamma => {
@@ -361,6 +368,17 @@ fn unit_statistics(family: Family) -> Vec<Vec<f64>> {
         Family::Poisson => vec![vec![1.0]],
         Family::PartialNormal(d) => {
             vec![vec![0.0; d], identity(d), vec![0.0; d], vec![0.0; d], vec![0.0]]
+        }
+        Family::Shape => vec![vec![1.0], vec![0.0], vec![0.0]],
+        Family::LogGammaTangent => {
+            // At s = 1.
+            let slope = vi_families::special::digamma(1.0);
+            vec![vec![slope], vec![-slope]]
+        }
+        Family::Partial(part) => {
+            let mut unit = unit_statistics(part.whole());
+            unit.resize(family.num_statistics(), vec![0.0; family.statistic_size(family.num_statistics() - 1)]);
+            unit
         }
         Family::LaplaceScale => vec![vec![1.0], vec![-std::f64::consts::LN_2 - 0.5]],
         Family::JaakkolaJordan => vec![vec![0.125], vec![-std::f64::consts::LN_2]],

@@ -218,7 +218,12 @@ impl Engine {
         let natural = !point
             && matches!(
                 family,
-                Family::Gamma | Family::InverseGamma | Family::Beta | Family::Dirichlet(_) | Family::NormalGamma
+                Family::Gamma
+                    | Family::InverseGamma
+                    | Family::Beta
+                    | Family::Dirichlet(_)
+                    | Family::NormalGamma
+                    | Family::Partial(_)
             );
         Ok(if natural {
             std::mem::take(&mut workspace.natural[f])

@@ -2,11 +2,14 @@
 
 mod gaussian;
 mod moments;
+mod partial;
+mod shape;
 mod simplex;
 mod update;
 
 pub(crate) use gaussian::normal_gamma_parameters;
 pub(crate) use moments::{moment, moment_shape};
+pub(crate) use partial::Part;
 pub(crate) use simplex::stick_parameters;
 pub(crate) use update::{NaturalError, update};
 
@@ -45,6 +48,12 @@ pub(crate) enum Family {
     TruncatedNormal,
     /// x `[d]`, xxᵀ `[d, d]`, observed values `[d]`, which are present `[d]`, entropy: the missing coordinates of an observed vector
     PartialNormal(usize),
+    /// The statistics of a family, then the observed value and whether it is there: a variable observed in part
+    Partial(Part),
+    /// x, log x, log Γ(x): a point estimate of a shape or concentration
+    Shape,
+    /// ψ(s), log Γ(s) − s ψ(s): the tangent of log Γ at a total concentration, which bounds it from below
+    LogGammaTangent,
     /// λ(ξ), log σ(ξ) − ξ/2 + λ(ξ)ξ²: the parameter of the Jaakkola–Jordan bound
     JaakkolaJordan,
     /// 1/s, and what remains of log p(x | s) + log p(s) − log q(s): the scale s of a normal that makes a Laplace distribution
@@ -65,7 +74,8 @@ impl Family {
     pub(crate) fn num_statistics(self) -> usize {
         match self {
             Self::Dirichlet(_) | Self::Categorical(_) | Self::Bernoulli | Self::Poisson => 1,
-            Self::StickBreaking(_) | Self::TruncatedNormal | Self::MarkovChain(_) => 3,
+            Self::StickBreaking(_) | Self::TruncatedNormal | Self::MarkovChain(_) | Self::Shape => 3,
+            Self::Partial(part) => part.whole().num_statistics() + 2,
             Self::NormalGamma | Self::NormalWishart(_) => 4,
             Self::PartialNormal(_) | Self::GaussianSteps(_) => 5,
             Self::GaussianMarkovChain(_) => 7,
@@ -76,6 +86,9 @@ impl Family {
     /// Shape of one element's statistic.
     pub(crate) fn statistic_shape(self, statistic: usize) -> Vec<usize> {
         match (self, statistic) {
+            (Self::Partial(part), s) if s < part.whole().num_statistics() => part.whole().statistic_shape(s),
+            // What is observed has the shape of the value.
+            (Self::Partial(Part::Dirichlet(k)), _) => vec![k],
             (Self::NormalVector(d), 0) | (Self::NormalWishart(d), 2) | (Self::PartialNormal(d), 0 | 2 | 3) => vec![d],
             (Self::PartialNormal(d), 1) => vec![d, d],
             (Self::NormalVector(d), 1) | (Self::Wishart(d) | Self::NormalWishart(d), 0) => vec![d, d],
@@ -90,6 +103,14 @@ impl Family {
             (Self::GaussianSteps(d), 0 | 2) => vec![d],
             (Self::GaussianSteps(d), _) => vec![d, d],
             _ => vec![],
+        }
+    }
+
+    /// The family of what is unknown.
+    pub(crate) fn whole(self) -> Self {
+        match self {
+            Self::Partial(part) => part.whole(),
+            family => family,
         }
     }
 
@@ -115,6 +136,13 @@ impl Family {
 
     /// Names of the statistics, for printing with the variable's name in place of `x`.
     pub(crate) fn statistic_name(self, statistic: usize, x: &str) -> String {
+        if let Self::Partial(part) = self {
+            return match statistic.checked_sub(part.whole().num_statistics()) {
+                None => part.whole().statistic_name(statistic, x),
+                Some(0) => format!("observed({x})"),
+                Some(_) => format!("present({x})"),
+            };
+        }
         let name: &str = match (self, statistic) {
             (Self::Normal | Self::NormalVector(_) | Self::TruncatedNormal, 0)
             | (Self::Gamma | Self::Bernoulli | Self::Poisson | Self::Wishart(_), 0) => "{x}",
@@ -141,6 +169,10 @@ impl Family {
             (Self::MarkovChain(_), _) => "Σ [{x}₁ = k]",
             (Self::LaplaceScale, 0) => "1/{x}",
             (Self::LaplaceScale, _) => "c({x})",
+            (Self::Shape, 1) => "log {x}",
+            (Self::Shape, 2) => "log Γ({x})",
+            (Self::LogGammaTangent, 0) => "ψ({x})",
+            (Self::LogGammaTangent, _) => "c({x})",
             (Self::JaakkolaJordan, 0) => "λ({x})",
             (Self::JaakkolaJordan, _) => "c({x})",
             (Self::TruncatedNormal, _) => "side({x})",

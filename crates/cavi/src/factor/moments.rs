@@ -7,6 +7,7 @@ use super::Family;
 pub(crate) fn moment_shape(family: Family, power: i32) -> Vec<usize> {
     let copies = power.unsigned_abs() as usize;
     match family {
+        Family::Partial(part) => moment_shape(part.whole(), power),
         Family::Dirichlet(k) | Family::StickBreaking(k) => vec![k; copies],
         Family::Wishart(d) => vec![d; 2 * copies],
         Family::NormalWishart(d) => vec![d; if power == 1 { 1 } else { 2 }],
@@ -22,6 +23,13 @@ pub(crate) fn moment(family: Family, point: bool, natural: &[&[f64]], statistics
     let product = |factor: &dyn Fn(f64) -> f64| vec![(0..copies).map(|i| factor(i as f64)).product()];
     let value = |x: f64| vec![x.powi(power)];
     match family {
+        Family::Partial(part) => {
+            let (whole, number) = (part.whole(), part.whole().num_statistics());
+            // An observed value is a point.
+            let known = natural[number + 1][0] != 0.0;
+            moment(whole, point || known, &natural[..number], &statistics[..number], power)
+        }
+        Family::Shape => value(statistics[0][0]),
         Family::Gamma if point => value(statistics[0][0]),
         Family::InverseGamma if point => value(1.0 / statistics[0][0]),
         Family::Beta if point => value(statistics[0][0].exp()),

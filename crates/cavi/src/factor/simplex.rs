@@ -37,7 +37,7 @@ pub(super) fn update_dirichlet(point: bool, natural: &[f64], expected_log: &mut 
 }
 
 /// log of a probability that may be exactly zero: finite, so that zero times it is zero.
-fn finite_log(probability: f64) -> f64 {
+pub(super) fn finite_log(probability: f64) -> f64 {
     probability.ln().max(LOG_OF_ZERO)
 }
 

@@ -3,7 +3,7 @@
 use vi_families::special;
 use vi_families::{beta, gamma, inverse_gamma};
 
-use super::{Family, gaussian, simplex};
+use super::{Family, gaussian, shape, simplex};
 
 /// Smallest distance, in scales, that a Laplace distribution tells from zero.
 const CLOSEST: f64 = 1e-10;
@@ -42,18 +42,14 @@ pub(crate) fn update(
         Family::NormalVector(d) => gaussian::update_vector(d, point, natural, statistics),
         Family::Gamma => {
             let (shape, rate) = (natural[1][0] + 1.0, -natural[0][0]);
-            positive("shape", shape)?;
             if point {
-                let mode = natural[1][0] / rate;
-                if !(mode > 0.0 && mode.is_finite()) {
-                    return Err(NaturalError::new(format!(
-                        "a point estimate at the mode of gamma(shape {shape}, rate {rate}), which is not inside (0, ∞)"
-                    )));
-                }
+                // 0 where no message is of log x, as that of a rate whose counts are all zero.
+                let mode = shape::gamma_mode(natural[1][0], rate)?;
                 statistics[0][0] = mode;
-                statistics[1][0] = mode.ln();
+                statistics[1][0] = simplex::finite_log(mode);
                 return Ok(0.0);
             }
+            positive("shape", shape)?;
             positive("rate", rate)?;
             let expectations = gamma::expectations(shape, rate);
             statistics[0][0] = expectations.mean;
@@ -120,6 +116,9 @@ pub(crate) fn update(
         }
         Family::TruncatedNormal => gaussian::update_truncated(natural, statistics),
         Family::PartialNormal(d) => gaussian::update_partial(d, natural, statistics),
+        Family::Shape => shape::update_shape(natural, statistics),
+        Family::LogGammaTangent => shape::update_tangent(natural, statistics),
+        Family::Partial(part) => part.update(point, natural, statistics),
         Family::JaakkolaJordan => {
             // The bound on log σ is tight at ξ² = E[f²] (Jaakkola & Jordan 2000; PRML 10.163).
             let weight = natural[1][0];

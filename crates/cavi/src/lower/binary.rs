@@ -30,7 +30,7 @@ impl Lowering {
                 self.data_operand(data, &atom.index, Transform::Log)?,
                 self.data_operand(data, &atom.index, Transform::LogComplement)?,
             ))),
-            AtomKind::Variable(p) if self.program.factors[self.factor(p)].family == Family::Beta => {
+            AtomKind::Variable(p) if self.program.factors[self.factor(p)].family.whole() == Family::Beta => {
                 let success = self.variable_operand(p, &atom.index, 0, &span)?;
                 Ok(of((success, self.variable_operand(p, &atom.index, 1, &span)?)))
             }

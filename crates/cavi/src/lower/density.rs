@@ -16,6 +16,10 @@ impl Lowering {
     /// Adds the products of a variable's expected log density.
     pub(super) fn density(&mut self, v: VariableId) -> Result<(), CaviError> {
         let variable = self.graph.variable(v).clone();
+        if variable.distribution == Distribution::Flat && self.is_latent(v) {
+            // A point without a prior.
+            return Ok(());
+        }
         for (key, given) in [("lower", variable.lower), ("upper", variable.upper)] {
             if given.is_some() {
                 return Err(self.not_conjugate(
@@ -28,6 +32,7 @@ impl Lowering {
         if variable.amortized.is_some() {
             return Err(self.not_conjugate(v, "amortized", format!("`{}` has an amortised factor", variable.name)));
         }
+        self.partial_density(v)?;
         match variable.distribution {
             Distribution::Normal { mean, spread, form } => self.normal_density(v, mean, spread, form),
             Distribution::NormalJoint { parameters } => self.normal_joint_density(v, parameters),

@@ -173,12 +173,12 @@ impl Lowering {
             }
             _ => {}
         }
-        match self.program.factors[factor].family {
+        match self.program.factors[factor].family.whole() {
             Family::Normal | Family::NormalVector(_) => self.gaussian_moments(atoms, expression),
             Family::Bernoulli if atoms.iter().all(|a| a.index == atoms[0].index) => {
                 Ok(plain(vec![self.first_moment(&atoms[0])?]))
             }
-            Family::Gamma | Family::InverseGamma | Family::Beta | Family::Poisson
+            Family::Gamma | Family::InverseGamma | Family::Beta | Family::Poisson | Family::Shape
                 if atoms.len() <= HIGHEST && atoms.iter().all(|a| a.index == atoms[0].index) =>
             {
                 let mut operand = self.first_moment(&atoms[0])?;

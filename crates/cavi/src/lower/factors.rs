@@ -2,12 +2,13 @@
 
 use vi_model::diagnostic::Diagnostic;
 use vi_model::graph::{
-    AxisId, Distribution, NodeId, PrecisionOrSd, Probability, RateOrScale, Spread, Tensor, VariableId, WishartScale,
+    AxisId, Distribution, NodeId, NodeKind, PrecisionOrSd, Probability, RateOrScale, Spread, Tensor, VariableId,
+    WishartScale,
 };
 
 use super::{Lowering, Scope};
 use crate::error::CaviError;
-use crate::factor::Family;
+use crate::factor::{Family, Part};
 use crate::program::{AxisIndex, CodesSpec, Factor, FactorId, Member, Operand, ROWS, Source};
 
 /// Parameter expressions of a distribution.
@@ -77,6 +78,18 @@ impl Lowering {
         *span != self.graph.variable(v).span
     }
 
+    fn is_unbounded(&self, v: VariableId) -> bool {
+        let variable = self.graph.variable(v);
+        variable.lower.is_none() && variable.upper.is_none()
+    }
+
+    /// Whether a variable is bounded by 0 from below alone.
+    fn is_positive(&self, v: VariableId) -> bool {
+        let variable = self.graph.variable(v);
+        let zero = |node: NodeId| matches!(self.graph.node(node).kind, NodeKind::Number(0.0));
+        variable.lower.is_some_and(zero) && variable.upper.is_none()
+    }
+
     fn family(&self, v: VariableId) -> Result<Family, CaviError> {
         let variable = self.graph.variable(v);
         let size = variable.dimension.map_or(1, |d| self.graph.axis(d).size);
@@ -90,6 +103,22 @@ impl Lowering {
                 } else {
                     Family::Normal
                 }
+            }
+            // A point without a prior: what maximises the rest.
+            Distribution::Flat if variable.point && self.is_unbounded(v) => {
+                if variable.dimension.is_some() {
+                    Family::NormalVector(size)
+                } else {
+                    Family::Normal
+                }
+            }
+            Distribution::Flat if variable.point && self.is_positive(v) => Family::Gamma,
+            Distribution::Flat => {
+                return Err(self.refusal(
+                    Diagnostic::new("flat", format!("`{}` has no prior, and is no point or an interval", variable.name))
+                        .at(variable.span.clone(), "this variable")
+                        .help("estimate it as a point: `point = true`, with `lower = 0.0` if it is positive; or run it with sgvi"),
+                ));
             }
             Distribution::NormalGamma { .. } => Family::NormalGamma,
             Distribution::NormalWishart { .. } => Family::NormalWishart(size),
@@ -165,7 +194,13 @@ impl Lowering {
                     .help("run it with sgvi, or leave `ordered` out and order the elements afterwards"),
                 ));
             }
-            let family = self.family(id)?;
+            let mut family = self.family(id)?;
+            if let (true, Some(part)) = (self.clamped.contains(&id), Part::of(family)) {
+                family = Family::Partial(part);
+            }
+            if variable.point && family == Family::Gamma && self.is_shape(id) {
+                family = Family::Shape;
+            }
             if variable.point && family.is_chain() {
                 let span = variable.key_spans.get("point").cloned().unwrap_or_else(|| variable.span.clone());
                 return Err(self.refusal(

@@ -109,15 +109,11 @@ impl Lowering {
         let (tau, log_tau, location, square) = (s(self, 0)?, s(self, 1)?, s(self, 2)?, s(self, 3)?);
         let kappa = self.positive(v, "mean_precision", kappa, Power::One, &mut scope)?;
         let rate = self.positive(v, "rate", rate, Power::One, &mut scope)?;
-        let a = self.fixed_positive(v, "shape", shape, &mut scope)?;
-        let less = self.minus_one(shape);
-        let excess = self.fixed(v, "shape", less, &mut scope, Transform::Identity)?;
-        let log_gamma = self.fixed(v, "shape", less, &mut scope, Transform::LogFactorial)?;
+        let shape = self.shape(v, "shape", shape, &mut scope)?;
         let m = self.mean_monomials(v, "mean", mean, &mut scope)?;
         // log Gamma(τ | a, b)
-        self.add_term(&scope, 1.0, vec![excess, log_tau.clone()], &[]);
-        self.add_term(&scope, -1.0, vec![log_gamma], &[]);
-        self.positive_logs(&scope, &rate, &[a], 1.0);
+        self.shape_terms(&scope, &shape, log_tau.clone());
+        self.positive_logs(&scope, &rate, &[shape.value], 1.0);
         let mut product = rate.expectation.clone();
         product.push(tau.clone());
         self.add_term(&scope, -rate.coefficient, product, &[]);

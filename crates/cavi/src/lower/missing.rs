@@ -159,7 +159,10 @@ impl Lowering {
             let Some(Observation::Numeric(node)) = variable.observed else { continue };
             let normal = matches!(
                 variable.distribution,
-                Distribution::Normal { .. } | Distribution::NormalJoint { .. } | Distribution::StudentT { .. }
+                Distribution::Normal { .. }
+                    | Distribution::NormalJoint { .. }
+                    | Distribution::StudentT { .. }
+                    | Distribution::Laplace { .. }
             );
             if !normal || !self.is_read(v) || !self.has_missing(node)? {
                 continue;
@@ -187,6 +190,23 @@ impl Lowering {
             let unit = Weight::Positive(Positive { coefficient: 1.0, ..Positive::default() });
             self.quadratic(&scope, &[rest], &unit, -0.5)?;
             self.normal_constants(&scope, &unit);
+        }
+        Ok(())
+    }
+
+    /// What is known of a variable observed in part: messages to the last two statistics of its factor, which are zero.
+    pub(super) fn partial_density(&mut self, v: VariableId) -> Result<(), CaviError> {
+        let Some(Observation::Numeric(node)) = self.graph.variable(v).observed else { return Ok(()) };
+        let Some(&factor) = self.factor_of.get(&v) else { return Ok(()) };
+        let Family::Partial(part) = self.program.factors[factor].family else { return Ok(()) };
+        let scope = self.scope(v);
+        let index = self.parameter_index(v, &scope, node)?;
+        let first = part.whole().num_statistics();
+        for (statistic, transform) in [(first, Transform::Identity), (first + 1, Transform::Present)] {
+            let known = self.data_operand(node, &index, transform)?;
+            let place =
+                Operand { source: Source::Statistic { factor, statistic }, index: self.rows_first(&scope.value) };
+            self.add_term(&scope, 1.0, vec![known, place], &[]);
         }
         Ok(())
     }

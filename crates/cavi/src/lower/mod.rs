@@ -16,6 +16,7 @@ mod positive;
 mod predictive;
 mod scales;
 mod scores;
+mod shape;
 mod shift;
 mod simplex;
 mod steps;
@@ -346,6 +347,23 @@ impl Lowering {
     fn find_clamped(&mut self) -> Result<(), CaviError> {
         for v in 0..self.graph.variables.len() {
             let id = VariableId(v);
+            // Values that are missing get factors, those that are there stay what they are.
+            if let (Some(Observation::Numeric(node)), true) = (
+                self.graph.variable(id).observed,
+                matches!(
+                    self.graph.variable(id).distribution,
+                    Distribution::Gamma { .. }
+                        | Distribution::Exponential { .. }
+                        | Distribution::InverseGamma { .. }
+                        | Distribution::Beta { .. }
+                        | Distribution::Dirichlet { .. }
+                ),
+            ) {
+                if self.is_read(id) && self.has_missing(node)? {
+                    self.clamped.push(id);
+                }
+                continue;
+            }
             if let (Some(Observation::Numeric(node)), Distribution::Bernoulli { .. }) =
                 (self.graph.variable(id).observed, &self.graph.variable(id).distribution)
             {

@@ -110,8 +110,8 @@ impl Lowering {
                     let span = self.graph.variable(child).span.clone();
                     let family = self.program.factors[self.factor(*v)].family;
                     let fits = matches!(
-                        (family, power),
-                        (Family::Gamma, Power::One) | (Family::InverseGamma, Power::MinusOne)
+                        (family.whole(), power),
+                        (Family::Gamma | Family::Shape, Power::One) | (Family::InverseGamma, Power::MinusOne)
                     );
                     if !fits {
                         return Err(self.not_conjugate(

@@ -207,8 +207,8 @@ impl Lowering {
                 AtomKind::Variable(w) => {
                     let factor = self.factor(w);
                     let known = matches!(
-                        (self.program.factors[factor].family, power),
-                        (Family::Gamma, ..0) | (Family::InverseGamma, 1..)
+                        (self.program.factors[factor].family.whole(), power),
+                        (Family::Gamma | Family::Shape, ..0) | (Family::InverseGamma, 1..)
                     );
                     if !known {
                         return Err(self.no_prediction(v));

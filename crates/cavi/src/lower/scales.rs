@@ -21,17 +21,13 @@ impl Lowering {
         self.presence(v, &mut scope)?;
         let rate = self.positive(v, key, rate, power, &mut scope)?;
         let x = self.statistic(v, &scope, 0, Transform::Identity)?;
-        if let Some(shape) = shape {
-            let log_x = self.statistic(v, &scope, 1, Transform::Log)?;
-            self.fixed_positive(v, "shape", shape, &mut scope)?;
-            let less = self.minus_one(shape);
-            let excess = self.fixed(v, "shape", less, &mut scope, Transform::Identity)?;
-            let log_gamma = self.fixed(v, "shape", less, &mut scope, Transform::LogFactorial)?;
-            self.add_term(&scope, 1.0, vec![excess, log_x], &[]);
-            self.add_term(&scope, -1.0, vec![log_gamma], &[]);
-        }
         let a = match shape {
-            Some(shape) => vec![self.fixed(v, "shape", shape, &mut scope, Transform::Identity)?],
+            Some(shape) => {
+                let log_x = self.statistic(v, &scope, 1, Transform::Log)?;
+                let shape = self.shape(v, "shape", shape, &mut scope)?;
+                self.shape_terms(&scope, &shape, log_x);
+                vec![shape.value]
+            }
             None => vec![],
         };
         self.positive_logs(&scope, &rate, &a, 1.0);
@@ -53,12 +49,11 @@ impl Lowering {
         let scale = self.positive(v, "scale", scale, Power::One, &mut scope)?;
         let reciprocal = self.statistic(v, &scope, 0, Transform::Reciprocal)?;
         let log_x = self.statistic(v, &scope, 1, Transform::Log)?;
-        let a = self.fixed_positive(v, "shape", shape, &mut scope)?;
-        let less = self.minus_one(shape);
-        let log_gamma = self.fixed(v, "shape", less, &mut scope, Transform::LogFactorial)?;
+        let shape = self.shape(v, "shape", shape, &mut scope)?;
+        let a = shape.value;
         self.add_term(&scope, -1.0, vec![a.clone(), log_x.clone()], &[]);
         self.add_term(&scope, -1.0, vec![log_x], &[]);
-        self.add_term(&scope, -1.0, vec![log_gamma], &[]);
+        self.add_term(&scope, -1.0, vec![shape.log_gamma], &[]);
         self.positive_logs(&scope, &scale, &[a], 1.0);
         let mut product = scale.expectation.clone();
         product.push(reciprocal);

@@ -16,18 +16,18 @@ impl Lowering {
         self.presence(v, &mut scope)?;
         let log_x = self.statistic(v, &scope, 0, Transform::Log)?;
         let log_rest = self.statistic(v, &scope, 1, Transform::LogComplement)?;
-        for (key, node, log) in [("alpha", alpha, log_x), ("beta", beta, log_rest)] {
-            self.fixed_positive(v, key, node, &mut scope)?;
-            let less = self.minus_one(node);
-            let excess = self.fixed(v, key, less, &mut scope, Transform::Identity)?;
-            let log_gamma = self.fixed(v, key, less, &mut scope, Transform::LogFactorial)?;
-            self.add_term(&scope, 1.0, vec![excess, log], &[]);
-            self.add_term(&scope, -1.0, vec![log_gamma], &[]);
+        let first = self.shape(v, "alpha", alpha, &mut scope)?;
+        let second = self.shape(v, "beta", beta, &mut scope)?;
+        self.shape_terms(&scope, &first, log_x);
+        self.shape_terms(&scope, &second, log_rest);
+        if first.excess.is_some() && second.excess.is_some() {
+            let total = self.binary(BinaryOperator::Add, alpha, beta);
+            let less = self.minus_one(total);
+            let log_gamma = self.fixed(v, "alpha", less, &mut scope, Transform::LogFactorial)?;
+            self.add_term(&scope, 1.0, vec![log_gamma], &[]);
+        } else {
+            self.tangent_terms(v, &[&first, &second], &scope, &scope);
         }
-        let total = self.binary(BinaryOperator::Add, alpha, beta);
-        let less = self.minus_one(total);
-        let log_gamma = self.fixed(v, "alpha", less, &mut scope, Transform::LogFactorial)?;
-        self.add_term(&scope, 1.0, vec![log_gamma], &[]);
         Ok(())
     }
 
@@ -39,20 +39,26 @@ impl Lowering {
             return Err(self.not_conjugate(v, "distribution", "a dirichlet variable needs a dimension".into()));
         };
         let log_x = self.statistic(v, &scope, 0, Transform::Log)?;
-        self.fixed_positive(v, "concentration", concentration, &mut scope)?;
-        let less = self.minus_one(concentration);
-        let excess = self.fixed(v, "concentration", less, &mut scope, Transform::Identity)?;
-        let log_gamma = self.fixed(v, "concentration", less, &mut scope, Transform::LogFactorial)?;
-        self.add_term(&scope, 1.0, vec![excess, log_x], &[]);
-        self.add_term(&scope, -1.0, vec![log_gamma], &[]);
-        let total = self.sum_over(concentration, dimension)?;
-        let less = self.minus_one(total);
+        let shape = self.shape(v, "concentration", concentration, &mut scope)?;
+        self.shape_terms(&scope, &shape, log_x);
         let mut plates = scope.clone();
         plates.value.pop();
         plates.axes.pop();
-        plates.mask.clear();
-        let log_gamma = self.fixed(v, "concentration", less, &mut plates, Transform::LogFactorial)?;
-        self.add_term(&plates, 1.0, vec![log_gamma], &[]);
+        if let (false, Some(Observation::Numeric(observed))) = (plates.mask.is_empty(), self.graph.variable(v).observed)
+        {
+            // A draw is missing as a whole.
+            let total = self.sum_over(observed, dimension)?;
+            let index = self.parameter_index(v, &plates, total)?;
+            plates.mask = vec![self.data_operand(total, &index, Transform::Present)?];
+        }
+        if shape.excess.is_some() {
+            let total = self.sum_over(concentration, dimension)?;
+            let less = self.minus_one(total);
+            let log_gamma = self.fixed(v, "concentration", less, &mut plates, Transform::LogFactorial)?;
+            self.add_term(&plates, 1.0, vec![log_gamma], &[]);
+        } else {
+            self.tangent_terms(v, &[&shape], &scope, &plates);
+        }
         Ok(())
     }
 
@@ -96,7 +102,7 @@ impl Lowering {
             AtomKind::Data(data) => self.data_operand(data, &atom.index, Transform::Log),
             AtomKind::Variable(p)
                 if matches!(
-                    self.program.factors[self.factor(p)].family,
+                    self.program.factors[self.factor(p)].family.whole(),
                     Family::Dirichlet(_) | Family::StickBreaking(_)
                 ) =>
             {

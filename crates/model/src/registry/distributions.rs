@@ -322,9 +322,8 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
     },
     DistributionEntry {
         name: "flat",
-        value: "real, with an improper constant density",
+        value: "real, with an improper constant density (cavi: a `point` alone)",
         truncatable: true,
-        sgvi_only: true,
         ..BASE
     },
 ];

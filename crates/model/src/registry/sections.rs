@@ -89,14 +89,22 @@ pub const VARIABLE: Section = Section {
             "Its observed values: a column, a block, a list of columns, or an expression of data only.",
         ),
         key("initial", KeyKind::Numbers, "Starting value of the posterior mean."),
-        key("point", KeyKind::Boolean, "A point estimate instead of a distribution."),
+        key(
+            "point",
+            KeyKind::Boolean,
+            "A point estimate instead of a distribution; in cavi it may be a shape or concentration (gamma, inverse-gamma, beta, dirichlet).",
+        ),
         key("ordered", KeyKind::Boolean, "The elements along the last axis increase (sgvi)."),
         key(
             "marginalized",
             KeyKind::Boolean,
             "Whether a discrete latent variable is summed out exactly (sgvi): when left out, wherever its values can be enumerated; false gives it categorical factors of its own, true refuses a model where it cannot be summed out.",
         ),
-        key("lower", KeyKind::Parameter, "Truncation from below of a scalar real distribution (sgvi)."),
+        key(
+            "lower",
+            KeyKind::Parameter,
+            "Truncation from below of a scalar real distribution (sgvi; in cavi `lower = 0.0` makes a `flat` point positive).",
+        ),
         key("upper", KeyKind::Parameter, "Truncation from above of a scalar real distribution (sgvi)."),
         key(
             "amortized",
