@@ -250,3 +250,56 @@ fn switches_are_tried_on_and_off() {
         assert!((elbo - (evidence - 2.0_f64.ln())).abs() < 0.01, "{elbo} against {evidence} − log 2");
     }
 }
+
+/// Expectation maximisation of principal components (Tipping & Bishop 1999): the likelihood at the optimum is that of the
+/// eigenvalues of the second moments.
+#[test]
+fn point_loadings_leave_zero() {
+    let (x, y) = ([2.1, -1.3, 0.4, -2.2, 1.6, -0.6], [1.4, -1.1, 0.9, -1.2, 0.7, -0.8]);
+    let rows: Vec<String> = x.iter().zip(&y).map(|(x, y)| format!("[{x}, {y}]")).collect();
+    let graph = load(&format!(
+        r#"
+        [data.values]
+        c = [{}]
+        [plates]
+        row = "rows"
+        column = {{ columns = "c" }}
+        [variables.w]
+        plates = ["column"]
+        distribution = "normal"
+        dimension = 1
+        mean = 0.0
+        precision = 1e-12
+        point = true
+        [variables.t]
+        distribution = "gamma"
+        shape = 1.0
+        rate = 1e-12
+        point = true
+        [variables.z]
+        plates = ["row"]
+        distribution = "normal"
+        dimension = 1
+        mean = 0.0
+        sd = 1.0
+        [variables.o]
+        plates = ["row", "column"]
+        distribution = "normal"
+        mean = "dot(w, z)"
+        precision = "t"
+        observed = "c"
+        [inference]
+        tolerance = 1e-13
+        max_iterations = 5000
+        "#,
+        rows.join(", ")
+    ));
+    let terms = fit(&graph).expect("a fit").algorithm.elbo_terms();
+    let likelihood: f64 = terms.iter().filter(|(name, _)| name == "o" || name == "z").map(|(_, term)| term).sum();
+    let moment = |a: &[f64; 6], b: &[f64; 6]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>() / 6.0;
+    let (xx, xy, yy) = (moment(&x, &x), moment(&x, &y), moment(&y, &y));
+    let half = (0.25 * (xx - yy) * (xx - yy) + xy * xy).sqrt();
+    let (large, small) = (0.5 * (xx + yy) + half, 0.5 * (xx + yy) - half);
+    let expected = -3.0 * (2.0 * (2.0 * std::f64::consts::PI).ln() + large.ln() + small.ln() + 2.0);
+    assert!((likelihood - expected).abs() < 1e-6, "{likelihood} against {expected}");
+}

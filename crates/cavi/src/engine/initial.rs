@@ -210,15 +210,21 @@ impl Engine {
 
     /// Adds noise of the prior's own size to the means of a factor that is symmetric to another.
     fn perturb(&mut self, f: FactorId, random: &mut ChaCha8Rng) {
-        let d = match self.lowered.program.factors[f].family {
+        let factor = &self.lowered.program.factors[f];
+        let d = match factor.family {
             Family::NormalVector(d) => d,
             _ => 1,
         };
+        // A point has no spread of its own; that of its prior is in the natural parameters, which are still the prior's.
+        let prior = |element: usize, i: usize| (-2.0 * self.natural[f][1][(element * d + i) * d + i]).recip().abs();
+        let spread: Vec<f64> = (0..factor.elements() * d).map(|at| prior(at / d, at % d)).collect();
+        let point = factor.point;
         let [mean, second, ..] = &mut self.statistics[f][..] else { return };
-        for (mean, second) in mean.chunks_exact_mut(d).zip(second.chunks_exact_mut(d * d)) {
+        let elements = mean.chunks_exact_mut(d).zip(second.chunks_exact_mut(d * d)).zip(spread.chunks_exact(d));
+        for ((mean, second), spread) in elements {
             let noise: Vec<f64> = (0..d)
                 .map(|i| {
-                    let variance = (second[i * d + i] - mean[i] * mean[i]).max(0.0);
+                    let variance = if point { spread[i] } else { (second[i * d + i] - mean[i] * mean[i]).max(0.0) };
                     let z: f64 = StandardNormal.sample(random);
                     z * variance.sqrt().min(1.0)
                 })
