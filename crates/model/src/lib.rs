@@ -14,6 +14,7 @@ mod load;
 pub mod new_rows;
 mod reference;
 pub mod registry;
+pub mod repeated_rows;
 mod resolve;
 mod schema;
 pub mod spec;

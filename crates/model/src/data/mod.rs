@@ -15,6 +15,7 @@ mod matrix;
 mod memory;
 mod npy;
 mod npz;
+mod selection;
 
 pub use codes::{Codes, number_text};
 pub use error::{DataError, Place};
@@ -22,6 +23,7 @@ pub use error::{DataError, Place};
 use composite::CompositeSource;
 use error::some_of;
 use memory::{MemoryColumn, MemorySource};
+use selection::SelectedRows;
 
 /// Rows read at a time in a pass over all of them.
 pub const PASS_ROWS: usize = 4096;
@@ -288,6 +290,15 @@ impl Data {
     pub fn add_block(&mut self, name: &str, columns: Vec<ColumnId>) -> BlockId {
         self.blocks.push(Block { name: name.to_owned(), columns });
         BlockId(self.blocks.len() - 1)
+    }
+
+    /// The same columns over other rows: `rows[i]` is the row that stands in row i, none less than the one before it.
+    pub fn selected(&self, rows: Vec<usize>) -> Self {
+        Self {
+            source: Arc::new(SelectedRows::new(Arc::clone(&self.source), rows)),
+            codes: CodesCache::default(),
+            ..self.clone()
+        }
     }
 
     /// Number of rows (0 where there is no column).

@@ -157,6 +157,8 @@ fn check(file: &Path) -> Outcome {
     if crate::amortized::compile::is_amortized(&graph) {
         text.push_str(&networks::describe(&graph).map_err(|error| refuse(&error, &graph))?);
     } else {
+        let repeated = crate::fit::repeat::repeated(&graph).map_err(|error| refuse(&error, &graph))?;
+        let graph = repeated.map_or(graph, |r| r.graph);
         let model = crate::lower::Model::new(&graph).map_err(|error| refuse(&error, &graph))?;
         let program = &model.program;
         text.push_str(&format!(

@@ -10,6 +10,7 @@ use super::networks::{self, SavedRun};
 use super::{Outcome, load, print_failure, refuse};
 use crate::fit::approximation::{FILE, cmdstan_csv, from_json};
 use crate::fit::gaussian::Gaussian;
+use crate::fit::repeat::repeated;
 use crate::lower::Model;
 
 /// The arguments of `sgvi sample`.
@@ -79,6 +80,8 @@ pub(super) fn read_run(folder: &Path, model: Option<&Path>) -> Result<FinishedRu
     let value = serde_json::from_str(&text).map_err(|error| failure(format!("{}: {error}", path.display())))?;
     let (model_path, q) = from_json(&value).map_err(|error| failure(error.to_string()))?;
     let graph = load(model.unwrap_or(model_path.as_ref()))?;
+    let repeated = repeated(&graph).map_err(|error| refuse(&error, &graph))?;
+    let graph = repeated.map_or(graph, |r| r.graph);
     let model = Model::new(&graph).map_err(|error| refuse(&error, &graph))?;
     Ok(FinishedRun { graph, model, q })
 }

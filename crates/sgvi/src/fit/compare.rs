@@ -10,6 +10,7 @@ use super::gaussian::{Gaussian, Root};
 use super::local_terms::LocalTerms;
 use super::noise;
 use super::objective::{Chart, MeanScale};
+use super::repeat::repeated;
 use super::run::search_settings;
 use super::search::Search;
 use crate::error::SgviError;
@@ -49,6 +50,8 @@ pub const ESTIMATORS: [(&str, GradientEstimator, ControlVariate, bool); 7] = [
 /// # Errors
 /// Models that this engine cannot treat, and failures of the search.
 pub fn compare(graph: &Graph, draws: usize, repetitions: usize) -> Result<Vec<Row>, SgviError> {
+    let repeated = repeated(graph)?;
+    let graph = repeated.as_ref().map_or(graph, |r| &r.graph);
     let model = Model::new(graph)?;
     let evaluator = Evaluator::new(std::sync::Arc::clone(&model.program));
     let seed = graph.inference.seed.unwrap_or(0);

@@ -8,6 +8,7 @@ pub mod climb;
 pub mod compare;
 pub mod curvature;
 pub mod estimator;
+pub mod expected;
 #[cfg(test)]
 mod factored_tests;
 pub mod gaussian;
@@ -17,6 +18,8 @@ pub mod noise;
 pub mod objective;
 pub mod pareto;
 pub mod posterior;
+pub mod range;
+pub mod repeat;
 pub mod responsibility;
 pub mod run;
 pub mod saddle;

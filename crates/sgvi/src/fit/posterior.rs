@@ -7,6 +7,7 @@ use vi_run::record::{Dimension, PosteriorEntry, Table};
 use super::assess::Assessment;
 use super::gaussian::Gaussian;
 use super::noise;
+use super::range::Range;
 use crate::lower::{Latent, Model, ReadOut, Support};
 use crate::tape::{Evaluator, Frame, Value};
 
@@ -311,34 +312,12 @@ impl Bounds {
 
     /// Mean and sd on the variable's own scale from those of θ.
     fn moments(&self, m: f64, s: f64) -> Option<(f64, f64)> {
-        let log_normal = || {
-            let mean = (m + 0.5 * s * s).exp();
-            (mean, mean * (s * s).exp_m1().sqrt())
+        let range = match (&self.kind, self.lower, self.upper) {
+            (Support::Lower(_), Some(l), _) => Range::Above(l),
+            (Support::Upper(_), _, Some(u)) => Range::Below(u),
+            (Support::Interval(..), Some(l), Some(u)) => Range::Between(l, u),
+            _ => return None,
         };
-        match (&self.kind, self.lower, self.upper) {
-            (Support::Lower(_), Some(l), _) => {
-                let (mean, sd) = log_normal();
-                Some((l + mean, sd))
-            }
-            (Support::Upper(_), _, Some(u)) => {
-                let (mean, sd) = log_normal();
-                Some((u - mean, sd))
-            }
-            (Support::Interval(..), Some(l), Some(u)) => {
-                // Trapezoidal rule over ±9 sd, which is exact to rounding for such integrands.
-                let (mut sum, mut first, mut second) = (0.0, 0.0, 0.0);
-                for i in -180..=180 {
-                    let z = f64::from(i) * 0.05;
-                    let w = (-0.5 * z * z).exp();
-                    let p = vi_families::special::logistic(m + s * z);
-                    sum += w;
-                    first += w * p;
-                    second += w * p * p;
-                }
-                let mean = first / sum;
-                Some((l + (u - l) * mean, (u - l) * (second / sum - mean * mean).max(0.0).sqrt()))
-            }
-            _ => None,
-        }
+        Some(range.moments(m, s))
     }
 }

@@ -109,6 +109,11 @@ impl Responsibilities {
         )
     }
 
+    /// Mean and sd of the indicator of each value: p and √(p (1 − p)).
+    pub fn indicator_moments(&self) -> (Vec<f64>, Vec<f64>) {
+        self.probabilities.iter().map(|p| (*p, (p * (1.0 - p)).max(0.0).sqrt())).unzip()
+    }
+
     /// Mean and sd of each element as a number.
     pub fn moments(&self) -> (Vec<f64>, Vec<f64>) {
         self.probabilities
@@ -145,19 +150,22 @@ pub fn add_entries(
     for r in responsibilities(graph, q, seed)?.into_iter().filter(|r| !r.rows) {
         let variable = graph.variable(r.variable);
         let mut shape = r.plates.clone();
-        let (mean, sd) = r.moments();
         let array = |shape: Vec<usize>, values| NestedArray::new(shape, values).ok();
         let binary = matches!(variable.distribution, Distribution::Bernoulli { .. });
-        let family = match (r.is_categorical(graph), binary) {
+        let categorical = r.is_categorical(graph);
+        let family = match (categorical, binary) {
             (true, _) => "categorical",
             (_, true) => "bernoulli",
             _ => "discrete",
         };
+        let mut own = shape.clone();
+        own.extend(categorical.then_some(r.size));
+        let (mean, sd) = if categorical { r.indicator_moments() } else { r.moments() };
         let mut entry = PosteriorEntry {
             distribution: Some(family.to_owned()),
             plates: variable.plates.iter().map(|p| graph.axis(*p).name.clone()).collect(),
-            mean: array(shape.clone(), mean),
-            sd: array(shape.clone(), sd),
+            mean: array(own.clone(), mean),
+            sd: array(own, sd),
             ..PosteriorEntry::default()
         };
         shape.push(r.size);

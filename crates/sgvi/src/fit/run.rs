@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use vi_model::graph::Graph;
 use vi_model::inference::{ControlVariate, GradientEstimator, Inference, Initialization, VariationalFamily};
+use vi_model::repeated_rows::RepeatedRows;
 use vi_run::executor::{Checkpoints, Executor, Failure, FailureCause, Interruption, Observer, RelativeGain, Restart};
 use vi_run::record::{Record, Status, Table, TracePoint};
 use vi_run::seed::derive_seed;
@@ -13,10 +14,11 @@ use super::curvature::{self, Whitening};
 use super::gaussian::Gaussian;
 use super::local_terms::LocalTerms;
 use super::noise;
+use super::repeat::repeated;
 use super::search::{Search, SearchSettings};
 use super::steps::{self, StochasticSettings};
 use super::stochastic::Stochastic;
-use super::{posterior, responsibility};
+use super::{expected, posterior, responsibility};
 use crate::error::SgviError;
 use crate::lower::{Model, Support};
 use crate::tape::{Evaluation, Evaluator};
@@ -32,6 +34,8 @@ pub struct Fitted {
     pub assessment: Option<Assessment>,
     /// The compiled model.
     pub model: Model,
+    /// The model over repeated rows that was compiled, where a weight for each row was not enough.
+    pub repeated: Option<RepeatedRows>,
 }
 
 /// Steps at most where the model file does not say.
@@ -80,6 +84,13 @@ pub fn fingerprint(graph: &Graph) -> u64 {
 /// # Errors
 /// Models that this engine cannot treat. A failure while running is a record with status `failed`.
 pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted, SgviError> {
+    let Some(repeated) = repeated(graph)? else { return fit_rows(graph, name, options) };
+    let fitted = fit_rows(&repeated.graph, name, options)?;
+    Ok(Fitted { repeated: Some(repeated), ..fitted })
+}
+
+/// As [`fit`], over the rows as they stand.
+fn fit_rows(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted, SgviError> {
     let inference = &graph.inference;
     let seed = inference.seed.unwrap_or(0);
     let model = Model::new(graph)?;
@@ -94,8 +105,9 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
     if model.program.dimension == 0 {
         without_latents(&mut record, &model, &evaluator);
         responsibility::add_entries(graph, None, seed, &mut record.posterior)?;
-        name_unreported(graph, &mut record);
-        return Ok(Fitted { record, gaussian: None, assessment: None, model });
+        let missing = expected::add_entries(graph, &model, None, None, seed, &mut record.posterior);
+        name_unreported(&missing, &mut record);
+        return Ok(Fitted { record, gaussian: None, assessment: None, model, repeated: None });
     }
     let max_iterations = inference.max_iterations.unwrap_or(MAX_ITERATIONS);
     let mut executor = Executor::new(seed, max_iterations, RelativeGain::new(0.0))
@@ -129,7 +141,7 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
         Ok(fit) => (fit.algorithm.gaussian(), fit.outcome),
         Err(failure) => {
             failed(&mut record, &failure);
-            return Ok(Fitted { record, gaussian: None, assessment: None, model });
+            return Ok(Fitted { record, gaussian: None, assessment: None, model, repeated: None });
         }
     };
     record.set_outcome(&outcome);
@@ -141,7 +153,7 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
             "failure".to_owned(),
             json!("the ELBO is not finite: draws of the approximation fall where the log joint is not finite; try another family or parametrisation"),
         );
-        return Ok(Fitted { record, gaussian: Some(q), assessment: None, model });
+        return Ok(Fitted { record, gaussian: Some(q), assessment: None, model, repeated: None });
     }
     describe(&mut record, graph, &model, &q, &assessment, seed);
     record.extra.insert("gradient_signal_to_noise".to_owned(), json!(signal_to_noise(&model, &evaluator, &q, seed)));
@@ -149,8 +161,10 @@ pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted,
         linear_response(&mut record, graph, &model, &evaluator, &q, seed);
     }
     responsibility::add_entries(graph, Some(&q), derive_seed(seed, 1_000_037), &mut record.posterior)?;
-    name_unreported(graph, &mut record);
-    Ok(Fitted { record, gaussian: Some(q), assessment: Some(assessment), model })
+    let seed = derive_seed(seed, 1_000_087);
+    let missing = expected::add_entries(graph, &model, Some(&q), Some(&assessment), seed, &mut record.posterior);
+    name_unreported(&missing, &mut record);
+    Ok(Fitted { record, gaussian: Some(q), assessment: Some(assessment), model, repeated: None })
 }
 
 /// A whole number that is not negative.
@@ -214,28 +228,19 @@ fn describe(record: &mut Record, graph: &Graph, model: &Model, q: &Gaussian, ass
     record.posterior = posterior::entries(graph, model, q, Some(assessment), derive_seed(seed, 1_000_033));
 }
 
-/// Names the expressions outside the rows' plate that have no entry, since a discrete variable in them was summed out, under the
-/// key `unreported`.
-fn name_unreported(graph: &Graph, record: &mut Record) {
-    let has_rows = |node| graph.rows.is_some_and(|rows| graph.node(node).axes.contains(&rows));
-    let names: Vec<&str> = graph
-        .expressions
-        .iter()
-        .filter(|e| !graph.is_data(e.node) && !has_rows(e.node) && !record.posterior.contains_key(&e.name))
-        .map(|e| e.name.as_str())
-        .collect();
-    if names.is_empty() {
+/// Names the expressions outside the rows' plate that have no entry under the key `unreported`, and why as advice.
+fn name_unreported(missing: &[(String, SgviError)], record: &mut Record) {
+    if missing.is_empty() {
         return;
     }
-    let text = format!(
-        "`{}` has no entry in posterior.json: a discrete variable in it was summed out (cavi reports it where it can run the model)",
-        names.join("`, `")
-    );
+    let text: Vec<String> =
+        missing.iter().map(|(name, error)| format!("`{name}` has no entry in posterior.json: {error}")).collect();
+    let names: Vec<&String> = missing.iter().map(|m| &m.0).collect();
     let mut advice: Vec<Value> = match record.extra.shift_remove("advice") {
         Some(Value::Array(advice)) => advice,
         other => other.into_iter().collect(),
     };
-    advice.push(json!(text));
+    advice.extend(text.into_iter().map(Value::from));
     record.extra.insert("unreported".to_owned(), json!(names));
     record.extra.insert("advice".to_owned(), Value::Array(advice));
 }

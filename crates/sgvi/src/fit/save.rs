@@ -1,11 +1,13 @@
 //! Row-level posteriors: `local/NAME.csv` for the variables that a run is asked to save.
 
-use vi_model::graph::{Graph, VariableId};
+use vi_model::graph::{Graph, NodeId, VariableId};
 use vi_run::output::{LocalColumns, LocalFormat, OutputError, RunDirectory};
 
+use super::expected;
 use super::gaussian::Gaussian;
 use super::noise;
 use super::posterior::marginal;
+use super::repeat::first_copies;
 use super::responsibility::{Responsibilities, responsibilities};
 use super::run::Fitted;
 use crate::error::SgviError;
@@ -36,6 +38,12 @@ fn discrete(graph: &Graph, name: &str) -> Option<VariableId> {
     })
 }
 
+/// The expression of that name in the rows' plate that reads discrete variables.
+fn mixed(graph: &Graph, model: &Model, name: &str) -> Option<NodeId> {
+    let node = expected::mixed(graph, model).find(|e| e.name == name)?.node;
+    graph.rows.is_some_and(|rows| graph.node(node).axes.contains(&rows)).then_some(node)
+}
+
 /// Refuses names that have no row-level posterior, before anything is fitted.
 ///
 /// # Errors
@@ -45,6 +53,10 @@ pub fn check(graph: &Graph, model: &Model, names: &[String]) -> Result<(), SgviE
         if continuous(graph, model, name).is_some() || discrete(graph, name).is_some() {
             continue;
         }
+        if let Some(node) = mixed(graph, model, name) {
+            model.expectation(graph, node, &[])?;
+            continue;
+        }
         let mut known: Vec<&str> = model
             .outputs
             .iter()
@@ -52,6 +64,9 @@ pub fn check(graph: &Graph, model: &Model, names: &[String]) -> Result<(), SgviE
             .map(|o| o.name.as_str())
             .collect();
         known.extend(graph.variables.iter().filter(|v| discrete(graph, &v.name).is_some()).map(|v| v.name.as_str()));
+        known.extend(
+            graph.expressions.iter().filter(|e| mixed(graph, model, &e.name).is_some()).map(|e| e.name.as_str()),
+        );
         let known =
             if known.is_empty() { "there is none here".to_owned() } else { format!("here: {}", known.join(", ")) };
         return Err(SgviError::Unsupported {
@@ -65,7 +80,8 @@ pub fn check(graph: &Graph, model: &Model, names: &[String]) -> Result<(), SgviE
     Ok(())
 }
 
-/// Writes for every row the probabilities of each named categorical, mean and sd of every other named variable.
+/// Writes for every row the probabilities of each named categorical, mean and sd of every other named variable; of rows that occur
+/// several times the first copy's, of those that occur no times none.
 ///
 /// # Errors
 /// Files that cannot be written.
@@ -77,20 +93,32 @@ pub fn save(
     format: LocalFormat,
 ) -> Result<(), SaveError> {
     let q = fitted.gaussian.as_ref();
+    let repeated = fitted.repeated.as_ref();
+    let graph = repeated.map_or(graph, |r| &r.graph);
     if names.iter().any(|name| discrete(graph, name).is_some()) {
-        for r in responsibilities(graph, q, 11)?.into_iter().filter(|r| r.rows) {
+        for mut r in responsibilities(graph, q, 11)?.into_iter().filter(|r| r.rows) {
             let name = &graph.variable(r.variable).name;
             if !names.contains(name) {
                 continue;
             }
+            let width = r.size * r.plates.iter().product::<usize>();
+            r.probabilities = first_copies(repeated, r.probabilities, width);
             write_discrete(graph, &r, name, directory, format)?;
         }
+    }
+    for (name, node) in names.iter().filter_map(|name| Some((name, mixed(graph, &fitted.model, name)?))) {
+        let e = expected::expected(graph, &fitted.model, q, None, node, 13)?;
+        let of_rows = |values| first_copies(repeated, values, e.width);
+        let mut writer = directory.local_writer(name, format, columns(e.axes.len() == 1, e.width))?;
+        writer.write_moments(&of_rows(e.mean), &of_rows(e.sd))?;
+        writer.finish()?;
     }
     let Some(q) = q else { return Ok(()) };
     for name in names {
         let Some(output) = continuous(graph, &fitted.model, name) else { continue };
         let (mean, sd) = moments(&fitted.model, output, q);
         let width = output.value.shape.inner();
+        let (mean, sd) = (first_copies(repeated, mean, width), first_copies(repeated, sd, width));
         let mut writer = directory.local_writer(name, format, columns(output.axes.len() == 1, width))?;
         writer.write_moments(&mean, &sd)?;
         writer.finish()?;

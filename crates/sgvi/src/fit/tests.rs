@@ -341,20 +341,6 @@ fn restarts_are_comparable_with_the_elbo() {
     }
 }
 
-#[test]
-fn an_expression_that_is_not_reported_is_named() {
-    let text = "[data.values]\ny = [0.4, 1.1]\n[plates]\nrow = \"rows\"\nkind = 2
-[variables.z]\ndistribution = \"categorical\"\ndimension = \"kind\"\nprobabilities = [0.3, 0.7]
-[variables.m]\nplates = [\"kind\"]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0
-[expressions]\nchosen = \"m[z]\"\nsum = \"2 * m\"
-[variables.o]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"m[z]\"\nsd = 1.0\nobserved = \"y\"\n";
-    let record = fitted(text).record;
-    assert!(record.posterior.contains_key("sum") && record.posterior.contains_key("z"));
-    assert!(!record.posterior.contains_key("chosen"));
-    assert_eq!(record.extra["unreported"], serde_json::json!(["chosen"]));
-    assert!(record.extra["advice"].to_string().contains("`chosen` has no entry"));
-}
-
 /// At their priors' centres the factors of a product have no slope: the search must not stay there. Values by Gauss–Hermite
 /// quadrature of the ELBO.
 #[test]

@@ -44,6 +44,9 @@ impl Lowering<'_> {
             let mass = self.where_present(&x, mass);
             density = self.b.difference(&density, &mass);
         }
+        if let Some(jacobian) = self.jacobians.get(&v).cloned() {
+            density = self.b.sum(&density, &jacobian);
+        }
         self.keep(v, density);
         Ok(())
     }

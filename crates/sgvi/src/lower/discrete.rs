@@ -9,7 +9,7 @@ use super::builder::relabel;
 use super::joint::MOST_CONFIGURATIONS;
 use super::{Factor, Lowering, Probe, View};
 use crate::error::SgviError;
-use crate::tape::{ForwardRecursion, Label, Shape, Source, UnaryFunction, Value};
+use crate::tape::{Label, Shape, Source, UnaryFunction, Value};
 
 /// A discrete latent variable whose values are an axis.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub(crate) fn is_discrete(distribution: &Distribution) -> bool {
 
 impl Lowering<'_> {
     /// Number of values of a discrete variable.
-    fn num_values(&mut self, v: VariableId) -> Result<usize, SgviError> {
+    pub(super) fn num_values(&mut self, v: VariableId) -> Result<usize, SgviError> {
         let graph = self.graph;
         let unbounded = |what: &str| {
             SgviError::unsupported(
@@ -268,13 +268,13 @@ impl Lowering<'_> {
             if gone.contains(&e.variable) {
                 continue;
             }
+            let chain = matches!(self.graph.variable(e.variable).distribution, Distribution::MarkovChain { .. });
             let pending: Vec<Value> = self.pending.iter().map(|f| f.value.clone()).collect();
-            if pending.iter().any(|value| self.is_tied(&e, value)) {
+            if pending.iter().any(|value| self.is_tied(&e, value) || chain && self.has_company(&e, value)) {
                 let members = self.eliminate_jointly(&e)?;
                 gone.extend(members.into_iter().map(|m| self.enumerated[m].variable));
                 continue;
             }
-            let chain = matches!(self.graph.variable(e.variable).distribution, Distribution::MarkovChain { .. });
             let mine = |value: &Value| value.shape.has(e.label.0) || e.look_ups.iter().any(|l| value.shape.has(l.0));
             let (mut factors, rest): (Vec<_>, Vec<_>) = self.pending.drain(..).partition(|f| mine(&f.value));
             self.pending = rest;
@@ -421,151 +421,6 @@ impl Lowering<'_> {
         let logits = value;
         let normalizer = self.b.log_sum_exp(&logits, (label, size));
         Ok((self.b.difference(&logits, &normalizer), label))
-    }
-
-    /// Rows at which a sequence starts.
-    pub(super) fn starts(&self, sequence: Option<ColumnId>) -> Result<Arc<Vec<bool>>, SgviError> {
-        let n = self.b.program.num_rows;
-        let mut starts = vec![false; n];
-        if let Some(first) = starts.first_mut() {
-            *first = true;
-        }
-        if let Some(column) = sequence {
-            let levels = self.graph.data.levels(column);
-            let axis = vi_model::graph::Axis {
-                name: format!("levels of {}", self.graph.data.column(column).name),
-                size: levels.len(),
-                kind: vi_model::graph::AxisKind::Levels { column, levels },
-            };
-            let codes = self.graph.data.codes(column, &axis)?;
-            for r in 1..n {
-                starts[r] = codes.all()[r] != codes.all()[r - 1];
-            }
-        }
-        Ok(Arc::new(starts))
-    }
-
-    /// Log initial `[k]` and transition `[from, to]` probabilities of a chain, matrix order guaranteed.
-    #[allow(clippy::type_complexity)]
-    pub(super) fn chain_parameters(
-        &mut self,
-        v: VariableId,
-    ) -> Result<Option<(Value, Value, Arc<Vec<bool>>)>, SgviError> {
-        let Distribution::MarkovChain { initial, transition, range, sequence } =
-            self.graph.variable(v).distribution.clone()
-        else {
-            return Ok(None);
-        };
-        let starts = self.starts(sequence)?;
-        let (initial, _) = self.log_probabilities(initial, range, false)?;
-        let axes = self.graph.node(transition).axes.clone();
-        let transition = self.node(transition, View::Log)?;
-        let n = axes.len();
-        let labels: Vec<_> = (n.saturating_sub(2)..n)
-            .map(|i| {
-                let occurrence = axes[..i].iter().filter(|a| **a == axes[i]).count();
-                (self.b.label(axes[i], occurrence), self.graph.axis(axes[i]).size)
-            })
-            .collect();
-        if initial.shape.rows
-            || transition.shape.rows
-            || transition.shape.axes.len() != 2
-            || initial.shape.axes.len() != 1
-        {
-            return Err(SgviError::unsupported(
-                self.graph,
-                v,
-                "its initial and transition probabilities must be the same in every row and every sequence",
-                "use one transition matrix",
-            ));
-        }
-        let transition = self.b.sum_to(&transition, &Shape { rows: false, axes: labels });
-        Ok(Some((initial, transition, starts)))
-    }
-
-    /// The forward algorithm over a chain's unary log likelihoods.
-    fn recursion(&mut self, e: &Enumerated, emission: &Value) -> Result<Value, SgviError> {
-        if self.weights.is_some() {
-            return Err(SgviError::unsupported(
-                self.graph,
-                e.variable,
-                "rows of a chain cannot be counted several times",
-                "leave out `counts`",
-            ));
-        }
-        let shape = Shape { rows: true, axes: vec![e.label] };
-        if emission.shape != shape {
-            return Err(SgviError::unsupported(
-                self.graph,
-                e.variable,
-                "a chain's emissions must have the rows' plate and no other discrete variable",
-                "give the emission the plate of the rows only",
-            ));
-        }
-        let Some((initial, transition, starts)) = self.chain_parameters(e.variable)? else {
-            return Ok(emission.clone());
-        };
-        self.b.program.chunkable = false;
-        let k = e.label.1;
-        let emission = if emission.is_data() {
-            // The recursion reads one copy for each draw.
-            self.copied(emission)
-        } else {
-            emission.clone()
-        };
-        self.b.settle(&emission);
-        let filtered = Shape { rows: true, axes: vec![(self.b.fresh_label(), k + 1)] };
-        let filtered = self.b.buffer(&filtered, false, true);
-        let out = self.b.buffer(&Shape::default(), true, true);
-        let output = Value { source: Source::Latent(out), shape: Shape::default() };
-        let operation = ForwardRecursion {
-            emission,
-            log_initial: initial,
-            log_transition: transition,
-            starts,
-            size: k,
-            filtered,
-            output: output.clone(),
-        };
-        self.b.push(Box::new(operation), true);
-        Ok(output)
-    }
-
-    /// A copy of data in a buffer of its own.
-    fn copied(&mut self, value: &Value) -> Value {
-        let buffer = self.b.buffer(&value.shape, true, value.shape.rows);
-        let output = Value { source: Source::Latent(buffer), shape: value.shape.clone() };
-        let zero = self.b.constant(0.0);
-        let operation = crate::tape::Binary {
-            operator: vi_model::graph::BinaryOperator::Add,
-            left: value.clone(),
-            right: zero,
-            output: output.clone(),
-        };
-        self.b.push(Box::new(operation), value.shape.rows);
-        output
-    }
-
-    /// The log probability of an observed chain: counts of starts and transitions times their log probabilities.
-    pub(super) fn observed_chain(&mut self, v: VariableId, value: &Value) -> Result<(), SgviError> {
-        let Some((initial, transition, starts)) = self.chain_parameters(v)? else { return Ok(()) };
-        let numbers = self.b.numbers(value).unwrap_or_default();
-        let k = initial.shape.inner();
-        let (mut first, mut pairs) = (vec![0.0; k], vec![0.0; k * k]);
-        for (t, z) in numbers.iter().enumerate() {
-            if starts[t] {
-                first[*z as usize] += 1.0;
-            } else {
-                pairs[numbers[t - 1] as usize * k + *z as usize] += 1.0;
-            }
-        }
-        let first = self.b.data(initial.shape.clone(), first);
-        let pairs = self.b.data(transition.shape.clone(), pairs);
-        for (counts, log) in [(first, initial), (pairs, transition)] {
-            let product = self.b.product(&counts, &log);
-            self.b.accumulate(&product, v.0, None, 1.0);
-        }
-        Ok(())
     }
 
     /// log n! of a value.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use vi_model::data::ColumnId;
 use vi_model::graph::{AxisId, Distribution};
 
+use super::chains::Configurations;
 use super::discrete::Enumerated;
 use super::{Factor, Lowering};
 use crate::error::SgviError;
@@ -125,19 +126,14 @@ impl Lowering<'_> {
                 "without `marginalized = true`, and without amortised variables, each element gets a factor of its own",
             )
         };
-        // Elements of all members, one after the other.
+        let is_chain = |l: &Self, m: usize| {
+            matches!(graph.variable(l.enumerated[m].variable).distribution, Distribution::MarkovChain { .. })
+        };
+        let (chains, elements): (Vec<usize>, Vec<usize>) = members.iter().partition(|m| is_chain(self, **m));
+        // Elements of all members but chains, one after the other.
         let mut first = HashMap::new();
         let (mut sizes, mut configurations) = (Vec::new(), 1usize);
-        for &m in &members {
-            let variable = graph.variable(self.enumerated[m].variable);
-            if matches!(variable.distribution, Distribution::MarkovChain { .. }) {
-                return Err(SgviError::unsupported(
-                    graph,
-                    e.variable,
-                    "its elements are tied to the states of a chain, so they cannot be summed out",
-                    "run it with `cavi`, which gives the chain and each element factors of their own",
-                ));
-            }
+        for &m in &elements {
             first.insert(m, sizes.len());
             let count: usize =
                 self.own_plates(self.enumerated[m].variable).iter().map(|a| graph.axis(*a).size).product();
@@ -146,7 +142,24 @@ impl Lowering<'_> {
                 configurations = configurations.saturating_mul(self.enumerated[m].label.1);
             }
         }
-        let kept = members.iter().any(|m| self.enumerated[*m].weights.is_some());
+        let (of_chains, factors): (Vec<Factor>, Vec<Factor>) =
+            factors.into_iter().partition(|f| self.slots(&f.value).iter().any(|s| chains.contains(&s.variable)));
+        let kept = elements.iter().any(|m| self.enumerated[*m].weights.is_some());
+        if !chains.is_empty() && (kept || configurations > MOST_CONFIGURATIONS) {
+            return Err(SgviError::unsupported(
+                graph,
+                e.variable,
+                if kept {
+                    "a discrete variable stands beside it that is not summed out".to_owned()
+                } else {
+                    format!(
+                        "{} elements of discrete variables stand beside it, which have too many values together",
+                        sizes.len()
+                    )
+                },
+                "run it with `cavi`, which gives the chain and each element factors of their own",
+            ));
+        }
         if kept || configurations > MOST_CONFIGURATIONS {
             let reason = refuse(
                 self,
@@ -155,7 +168,7 @@ impl Lowering<'_> {
                     sizes.len()
                 ),
             );
-            return Err(self.keep_factors(&members, reason));
+            return Err(self.keep_factors(&elements, reason));
         }
         let mut values = Vec::with_capacity(configurations * sizes.len());
         for c in 0..configurations {
@@ -171,6 +184,11 @@ impl Lowering<'_> {
         for factor in factors {
             let part = self.joint_sum(&factor.value, &first, &sizes, &values, label, e)?;
             total = self.b.sum(&total, &part);
+        }
+        if !chains.is_empty() {
+            let others = Configurations { first: &first, elements: sizes.len(), values: &values };
+            let paths = self.sum_over_paths(&chains, &of_chains, &others, label)?;
+            total = self.b.sum(&total, &paths);
         }
         let summed = self.b.log_sum_exp(&total, label);
         self.b.accumulate(&summed, e.variable.0, None, 1.0);

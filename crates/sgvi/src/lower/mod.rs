@@ -1,10 +1,13 @@
 //! From a checked graph to compiled programs: coordinates, densities, discrete variables summed out, read-outs.
 
 mod builder;
+mod chain;
+mod chains;
 mod collapse;
 mod densities;
 mod discrete;
 mod draws;
+mod expectation;
 mod factored;
 #[cfg(test)]
 mod factored_tests;
@@ -36,6 +39,7 @@ use crate::tape::{Program, Shape, Value};
 use builder::Builder;
 use discrete::Enumerated;
 pub(crate) use discrete::is_discrete;
+pub(crate) use expectation::Expectation;
 pub use factored::Factored;
 use factored::lowered;
 pub use latents::{Latent, Support};
@@ -149,6 +153,8 @@ struct Lowering<'a> {
     start_scale: Vec<f64>,
     /// Buffers of zeros added to the log probabilities of discrete variables, where their adjoints are asked for.
     probes: Option<Vec<Probe>>,
+    /// Log derivatives of the values of amortised variables by what networks draw, where those differ.
+    jacobians: HashMap<VariableId, Value>,
     /// Variables some of whose cells are latent coordinates.
     filled: HashMap<VariableId, Value>,
     /// For programs over new rows.
@@ -167,6 +173,7 @@ impl Model {
     pub fn probing(graph: &Graph) -> Result<(Program, Vec<Probe>, Vec<Factored>), SgviError> {
         let (lowering, ()) = lowered(graph, |lowering| {
             lowering.probes = Some(Vec::new());
+            lowering.let_all_rows_count();
             lowering.add_latents()?;
             for v in 0..graph.variables.len() {
                 lowering.add_density(VariableId(v))?;
@@ -247,6 +254,7 @@ impl<'a> Lowering<'a> {
             owner: Vec::new(),
             start: Vec::new(),
             start_scale: Vec::new(),
+            jacobians: HashMap::new(),
             filled: HashMap::new(),
             probes: None,
             predictive: None,

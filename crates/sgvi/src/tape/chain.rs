@@ -12,9 +12,9 @@ use super::shape::Value;
 pub struct ForwardRecursion {
     /// Log likelihoods `[rows, k]`.
     pub emission: Value,
-    /// log π `[k]`.
+    /// log π `[k]`, the same in all rows or one for each.
     pub log_initial: Value,
-    /// log P `[from, to]`, without rows.
+    /// log P `[from, to]` into a row, the same in all rows or one for each.
     pub log_transition: Value,
     /// Whether a row starts a sequence.
     pub starts: Arc<Vec<bool>>,
@@ -26,23 +26,49 @@ pub struct ForwardRecursion {
     pub output: Value,
 }
 
-/// The exponentials of a draw's `k` × `k` transition and initial probabilities.
+/// What a recursion reads for one draw.
 struct Draw<'a> {
     emission: &'a [f64],
     initial: &'a [f64],
     transition: &'a [f64],
 }
 
+/// Exponentials of the transitions into the rows.
+struct Transitions<'a> {
+    log: &'a [f64],
+    by_row: bool,
+    size: usize,
+    now: Vec<f64>,
+}
+
+impl<'a> Transitions<'a> {
+    fn new(log: &'a [f64], by_row: bool, size: usize) -> Self {
+        let now = log[..size].iter().map(|l| l.exp()).collect();
+        Self { log, by_row, size, now }
+    }
+
+    /// P into row `t`.
+    fn at(&mut self, t: usize) -> &[f64] {
+        if self.by_row {
+            for (p, l) in self.now.iter_mut().zip(&self.log[t * self.size..]) {
+                *p = l.exp();
+            }
+        }
+        &self.now
+    }
+}
+
 impl ForwardRecursion {
     fn draw<'a>(&self, program: &'a Program, frame: &'a Frame, draw: usize) -> Draw<'a> {
-        let part = |v: &Value, n: usize| {
+        let part = |v: &Value| {
+            let n = v.shape.elements(frame.rows);
             let from = if v.is_data() { 0 } else { draw * n };
             &frame.read(program, v)[from..from + n]
         };
         Draw {
-            emission: part(&self.emission, frame.rows * self.size),
-            initial: part(&self.log_initial, self.size),
-            transition: part(&self.log_transition, self.size * self.size),
+            emission: part(&self.emission),
+            initial: part(&self.log_initial),
+            transition: part(&self.log_transition),
         }
     }
 }
@@ -57,13 +83,11 @@ impl Operation for ForwardRecursion {
         let Some(out) = buffer(&self.output) else { return };
         let (mut y, mut filtered) = (frame.take(out), frame.take(self.filtered));
         let (k, rows) = (self.size, frame.rows);
-        let mut transition = vec![0.0; k * k];
+        let initial_step = if self.log_initial.shape.rows { k } else { 0 };
         for d in 0..frame.draws {
             let draw = self.draw(program, frame, d);
             let filtered = &mut filtered[d * rows * (k + 1)..(d + 1) * rows * (k + 1)];
-            for (p, l) in transition.iter_mut().zip(draw.transition) {
-                *p = l.exp();
-            }
+            let mut transitions = Transitions::new(draw.transition, self.log_transition.shape.rows, k * k);
             let mut total = 0.0;
             for t in 0..rows {
                 let e = &draw.emission[t * k..(t + 1) * k];
@@ -71,11 +95,12 @@ impl Operation for ForwardRecursion {
                 let (before, now) = filtered.split_at_mut(t * (k + 1));
                 let now = &mut now[..k + 1];
                 if self.starts[t] {
-                    for (n, l) in now.iter_mut().zip(draw.initial) {
+                    for (n, l) in now[..k].iter_mut().zip(&draw.initial[t * initial_step..]) {
                         *n = l.exp();
                     }
                 } else {
                     let before = &before[(t - 1) * (k + 1)..];
+                    let transition = transitions.at(t);
                     now[..k].fill(0.0);
                     for i in 0..k {
                         for j in 0..k {
@@ -107,14 +132,14 @@ impl Operation for ForwardRecursion {
         let mut adjoints = places.map(|p| p.map(|p| frame.take_adjoint(p)).unwrap_or_default());
         let mut later = vec![1.0; k];
         let mut message = vec![0.0; k];
-        let mut transition = vec![0.0; k * k];
+        let step = |v: &Value, n: usize| if v.shape.rows { n } else { 0 };
+        let steps = (step(&self.log_initial, k), step(&self.log_transition, k * k));
+        let lengths = (self.log_initial.shape.elements(rows), self.log_transition.shape.elements(rows));
         for d in 0..frame.draws {
             let draw = self.draw(program, frame, d);
             let g = frame.adjoints[out][d];
             let filtered = &frame.values[self.filtered][d * rows * (k + 1)..(d + 1) * rows * (k + 1)];
-            for (p, l) in transition.iter_mut().zip(draw.transition) {
-                *p = l.exp();
-            }
+            let mut transitions = Transitions::new(draw.transition, self.log_transition.shape.rows, k * k);
             later.fill(1.0);
             for t in (0..rows).rev() {
                 let now = &filtered[t * (k + 1)..(t + 1) * (k + 1)];
@@ -126,7 +151,7 @@ impl Operation for ForwardRecursion {
                 if self.starts[t] {
                     if places[1].is_some() {
                         for j in 0..k {
-                            adjoints[1][d * k + j] += g * now[j] * later[j];
+                            adjoints[1][d * lengths.0 + t * steps.0 + j] += g * now[j] * later[j];
                         }
                     }
                     later.fill(1.0);
@@ -134,6 +159,7 @@ impl Operation for ForwardRecursion {
                 }
                 let e = &draw.emission[t * k..(t + 1) * k];
                 let shift = max(e);
+                let transition = transitions.at(t);
                 for j in 0..k {
                     message[j] = (e[j] - shift).exp() * later[j] / now[k];
                 }
@@ -144,7 +170,7 @@ impl Operation for ForwardRecursion {
                         let pair = transition[i * k + j] * message[j];
                         sum += pair;
                         if places[2].is_some() {
-                            adjoints[2][(d * k + i) * k + j] += g * before[i] * pair;
+                            adjoints[2][d * lengths.1 + t * steps.1 + i * k + j] += g * before[i] * pair;
                         }
                     }
                     later[i] = sum;

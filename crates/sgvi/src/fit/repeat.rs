@@ -1,0 +1,93 @@
+//! Rows that occur several times: repeated one by one where each occurrence has latent values of its own.
+//!
+//! A row that occurs c times is c rows with the same cells, and each has its own element of every variable of the rows' plate. Where
+//! those are observed or summed out, c copies of one number enter the log joint, and a weight says so. Where they are coordinates
+//! of q, each copy needs its own: the rows are repeated.
+
+use vi_model::graph::{Distribution, Graph, NodeKind, Observation, VariableId};
+use vi_model::repeated_rows::{RepeatError, RepeatedRows, repeated_rows};
+
+use crate::amortized::compile::is_amortized;
+use crate::error::SgviError;
+use crate::lower::is_discrete;
+
+/// How much a variable asks that rows be repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    /// A weight does the same.
+    None,
+    /// It may turn out to need factors of its own.
+    Perhaps,
+    /// Its elements are coordinates.
+    Certain,
+}
+
+/// The model with its rows repeated, where it has `counts` and latent values that each occurrence has for itself.
+///
+/// # Errors
+/// Chains along rows that are counted, and counts that are not whole where rows must be repeated.
+pub fn repeated(graph: &Graph) -> Result<Option<RepeatedRows>, SgviError> {
+    if graph.counts.is_none() || is_amortized(graph) {
+        return Ok(None);
+    }
+    let mut most = (Need::None, None);
+    for v in (0..graph.variables.len()).map(VariableId).filter(|v| graph.is_local(*v)) {
+        let chain = matches!(
+            graph.variable(v).distribution,
+            Distribution::MarkovChain { .. } | Distribution::GaussianMarkovChain { .. }
+        );
+        if chain {
+            return Err(SgviError::unsupported(
+                graph,
+                v,
+                "rows of a chain cannot be counted several times",
+                "leave out `counts`",
+            ));
+        }
+        let need = need(graph, v)?;
+        if need > most.0 {
+            most = (need, Some(v));
+        }
+    }
+    let (need, Some(v)) = most else { return Ok(None) };
+    match repeated_rows(graph) {
+        Ok(repeated) => Ok(repeated),
+        Err(RepeatError::Data(error)) => Err(error.into()),
+        Err(_) if need == Need::Perhaps => Ok(None),
+        Err(error) => Err(SgviError::unsupported(
+            graph,
+            v,
+            format!("it has a latent value for each occurrence of a row, but {error}"),
+            "write whole counts, or leave out `counts` and repeat the rows themselves",
+        )),
+    }
+}
+
+fn need(graph: &Graph, v: VariableId) -> Result<Need, SgviError> {
+    let variable = graph.variable(v);
+    let discrete = is_discrete(&variable.distribution);
+    Ok(match &variable.observed {
+        None if !discrete || variable.marginalized == Some(false) => Need::Certain,
+        None if variable.plates.len() > 1 => Need::Perhaps,
+        Some(Observation::Numeric(node)) if !discrete && is_used(graph, v) => {
+            // Missing cells that others depend on are coordinates.
+            let cells = graph.evaluate_data(*node, 0..graph.data.num_rows())?;
+            if cells.values.iter().any(|x| x.is_nan()) { Need::Certain } else { Need::None }
+        }
+        _ => Need::None,
+    })
+}
+
+fn is_used(graph: &Graph, v: VariableId) -> bool {
+    graph.nodes.iter().any(|node| node.kind == NodeKind::Variable(v))
+}
+
+/// Values of the rows as they occur, `[repeated rows, width]`, as those of the data rows' first copies: NaN where a row occurs no times.
+pub fn first_copies(repeated: Option<&RepeatedRows>, values: Vec<f64>, width: usize) -> Vec<f64> {
+    let Some(repeated) = repeated else { return values };
+    let row = |copy: &Option<usize>| match copy {
+        Some(copy) => values[copy * width..(copy + 1) * width].to_vec(),
+        None => vec![f64::NAN; width],
+    };
+    repeated.first_copy.iter().flat_map(row).collect()
+}
