@@ -108,7 +108,7 @@ fn variable(entry: &DistributionEntry) -> Value {
             "distribution" => false,
             "dimension" => entry.dimension != DimensionRule::Never,
             "lower" | "upper" => entry.truncatable,
-            "amortized" => entry.name == "normal",
+            "amortized" => entry.is_amortizable(),
             _ => true,
         };
         if takes {

@@ -3,7 +3,7 @@
 
 use nalgebra::{Cholesky, DMatrix, DVector};
 use sgvi::amortized::fit::{AmortizedFit, FitOptions, fit};
-use sgvi::amortized::generate::{Code, decode, evaluate_rows};
+use sgvi::amortized::generate::{Code, decode, encode, evaluate_rows};
 use std::path::Path;
 
 const ROWS: usize = 40;
@@ -229,4 +229,54 @@ fn probabilities_of_discrete_variables_are_their_posterior() {
             assert!((given - density / total).abs() < 1e-9, "{given} against {}", density / total);
         }
     }
+}
+
+/// Reconstructions average over the unknown label given the row and its code; known labels leave nothing to average. Given codes
+/// average over the prior.
+#[test]
+fn what_depends_on_a_discrete_variable_is_averaged_over_it() {
+    let labels: Vec<String> =
+        (0..ROWS).map(|row| if row % 3 == 0 { kind(row).to_string() } else { "nan".to_owned() }).collect();
+    let text = format!(
+        "{}label = [{}]\n{PLATES}{KIND}observed = \"label\"\n[variables.z]\nplates = [\"row\"]\ndistribution = \"normal\"\n\
+         dimension = \"code\"\nmean = 0.0\nsd = 1.0\namortized = \"encoder(x)\"\n[variables.y]\nplates = [\"row\", \"pixel\"]\n\
+         distribution = \"normal\"\nmean = \"dot(loading, z) + shift[k]\"\nsd = {SD}\nobserved = \"x\"\n",
+        header(true),
+        labels.join(", ")
+    );
+    let graph = vi_model::load_str(&text, "test.toml", Path::new(".")).unwrap();
+    let model = sgvi::amortized::model::AmortizedModel::new(&graph).unwrap();
+    let parameters = model.program.initialize(1);
+    let rows: Vec<u32> = (0..ROWS as u32).collect();
+    let y = model.program.outputs.iter().position(|output| output.name == "y").unwrap();
+    let codes = encode(&model, &parameters, 0, &rows);
+    let decoded = decode(&model, &parameters, &rows, Code::Mean, 2);
+    let shift = |k: usize, j: usize| SHIFTS[k][j];
+    let image = |row: usize, j: usize| codes.means[2 * row] * LOADING[0][j] + codes.means[2 * row + 1] * LOADING[1][j];
+    for (row, x) in data(true).iter().enumerate() {
+        let weights: [f64; 3] = std::array::from_fn(|k| {
+            if row % 3 == 0 {
+                return f64::from(u8::from(k == kind(row)));
+            }
+            let square: f64 = (0..WIDTH).map(|j| (x[j] - image(row, j) - shift(k, j)).powi(2)).sum();
+            WEIGHTS[k] * (-0.5 * square / (SD * SD)).exp()
+        });
+        let total: f64 = weights.iter().sum();
+        for j in 0..WIDTH {
+            let wanted = image(row, j) + (0..3).map(|k| weights[k] / total * shift(k, j)).sum::<f64>();
+            let found = f64::from(decoded[y].means[row * WIDTH + j]);
+            assert!((found - wanted).abs() < 1e-4, "row {row}, {j}: {found} instead of {wanted}");
+        }
+    }
+    let given = vec![codes.means.iter().map(|m| *m as f32).collect::<Vec<f32>>()];
+    let averaged = decode(&model, &parameters, &rows, Code::Given(&given), 2);
+    let mut away = 0.0;
+    for row in (0..ROWS).filter(|row| row % 3 != 0) {
+        for j in 0..WIDTH {
+            let wanted = image(row, j) + (0..3).map(|k| WEIGHTS[k] * shift(k, j)).sum::<f64>();
+            away += (f64::from(averaged[y].means[row * WIDTH + j]) - wanted) / (ROWS * WIDTH) as f64;
+        }
+    }
+    // 64 draws for each of the rows.
+    assert!(away.abs() < 0.05, "{away}");
 }

@@ -35,7 +35,7 @@ pub(crate) fn check(spec: &VariableSpec, mistakes: &mut Vec<Diagnostic>) {
         .filter(|name| match *name {
             "dimension" => entry.dimension != DimensionRule::Never,
             "lower" | "upper" => entry.truncatable,
-            "amortized" => entry.name == "normal",
+            "amortized" => entry.is_amortizable(),
             _ => true,
         })
         .chain(entry.parameters.iter().map(|p| p.name))

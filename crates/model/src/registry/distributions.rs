@@ -334,6 +334,12 @@ pub fn distribution(name: &str) -> Option<&'static DistributionEntry> {
 }
 
 impl DistributionEntry {
+    /// Whether its variables may have amortised factors: those of single numbers or vectors on the whole line or a part of it.
+    pub fn is_amortizable(&self) -> bool {
+        let line = matches!(self.support, Support::Real | Support::Positive | Support::Unit | Support::Interval);
+        line && !matches!(self.name, "gaussian-markov-chain" | "flat")
+    }
+
     /// The parameter of that name.
     pub fn parameter(&self, name: &str) -> Option<&'static Parameter> {
         self.parameters.iter().find(|p| p.name == name)

@@ -28,7 +28,11 @@ pub const DATA: Section = Section {
     summary: "Where the numbers come from; every column header is a name.",
     keys: &[
         key("file", KeyKind::Text, "A .csv or .tsv (also .gz), .npy, .npz or IDX file, relative to the model file."),
-        key("counts", KeyKind::Column, "A column that says how many times each row occurs."),
+        key(
+            "counts",
+            KeyKind::Column,
+            "A column that says how many times each row occurs. In sgvi each occurrence has latent values of its own, so that the counts must be whole where a row has any that are not summed out; its first occurrence is saved.",
+        ),
         key(
             "standardize",
             KeyKind::Texts,
@@ -109,7 +113,7 @@ pub const VARIABLE: Section = Section {
         key(
             "amortized",
             KeyKind::Parameter,
-            "The factor is a network of the data, such as \"encoder(pixels)\" (sgvi), and of other amortised variables if need be; its covariance is `covariance = \"diagonal\"` or \"full\".",
+            "The factor is a network of the data, such as \"encoder(pixels)\" (sgvi), and of other amortised variables if need be: a normal, for positive numbers of their logarithm, within bounds of the scaled logit; its covariance is `covariance = \"diagonal\"` or \"full\".",
         ),
     ],
 };

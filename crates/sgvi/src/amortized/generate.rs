@@ -1,22 +1,27 @@
 //! What one does with a fitted amortised model: encode, decode, reconstruct, sample, and evaluate by importance sampling.
 
 use super::bound::{Bound, Totals};
-use super::joint::State;
+use super::completion::Completed;
+use super::joint::{Generator, State};
 use super::model::AmortizedModel;
 use super::part::{Drawing, Part, Pass};
 use super::posterior::variances;
-use super::program::{Likelihood, Program, SlotId};
+use super::program::{Latent, Likelihood, Program, SlotId};
 use super::trainer::{evaluate, for_parts};
 use crate::network::exp;
 use crate::network::noise::StepNoise;
 use rand::RngExt;
 use rand_distr::{Distribution, Poisson, StandardNormal};
+use vi_model::graph::VariableId;
 use vi_run::seed::derive_seed;
+
+/// Draws of discrete variables over which what depends on them is averaged for given codes.
+const PRIOR_DRAWS: u64 = 64;
 
 /// Draws of one pass of an importance-weighted evaluation.
 const DRAWS_PER_PASS: usize = 50;
 
-/// Mean and sd of the factors of some rows.
+/// Mean and sd of the factors of some rows, on the whole line.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoding {
     /// Number of dimensions d of the variable.
@@ -25,6 +30,17 @@ pub struct Encoding {
     pub means: Vec<f64>,
     /// `[num_rows, d]`, marginal.
     pub sds: Vec<f64>,
+}
+
+impl Encoding {
+    /// The same on the variable's own scale.
+    #[must_use]
+    pub fn on_own_scale(mut self, latent: &Latent) -> Self {
+        for (mean, sd) in self.means.iter_mut().zip(&mut self.sds) {
+            (*mean, *sd) = latent.range.moments(*mean, *sd);
+        }
+        self
+    }
 }
 
 /// The factors of latent variable `latent` (an index in the program) for some rows.
@@ -89,14 +105,17 @@ pub fn refusal(program: &Program) -> Option<&str> {
 }
 
 /// Decodes every variable of [`Program::outputs`] for some rows; the rows' data serve as conditions and, unless the code is
-/// given or from the prior, as input of the encoders. Discrete variables of the rows are drawn from the prior, and only with
-/// [`Code::Prior`]: elsewhere what depends on them is not a number.
+/// given or from the prior, as input of the encoders. What depends on a discrete variable of the rows is averaged over its values:
+/// given the row's data and its code, or by draws from its prior where the code is given. Where it depends on several of them it is
+/// not a number unless the code is given or from the prior.
 #[must_use]
 pub fn decode(model: &AmortizedModel, parameters: &[f32], rows: &[u32], code: Code<'_>, seed: u64) -> Vec<Decoded> {
     let program = &model.program;
     let mut targets: Vec<SlotId> = program.observed.iter().flat_map(|o| o.parameters.iter().copied()).collect();
     let generator = program.generator.as_ref().and_then(|generator| generator.as_ref().ok());
     targets.extend(generator.iter().flat_map(|generator| &generator.tape.ports).map(|port| port.slot));
+    let completion = program.completion.as_ref().filter(|_| matches!(code, Code::Mean | Code::Posterior));
+    targets.extend(completion.iter().flat_map(|completion| completion.slots()));
     let (drawing, with_posterior) = match code {
         Code::Prior => (Drawing::Prior, false),
         Code::Mean => (Drawing::PosteriorMean, true),
@@ -152,9 +171,22 @@ pub fn decode(model: &AmortizedModel, parameters: &[f32], rows: &[u32], code: Co
             state.globals(&generator.tape, &theta);
             part.run(program, &generator.tape, &theta, state);
         }
+        let mixed: Vec<VariableId> =
+            program.outputs[plain.len()..].iter().filter(|o| o.needs_discrete).map(|o| o.variable).collect();
+        let mut completed = match (completion, generator, &mut state) {
+            (Some(completion), ..) => completion.complete(&part, program, &theta, &mixed, seed ^ block as u64),
+            (None, Some(generator), Some(state)) if drawing == Drawing::Given => {
+                averaged(&part, program, generator, state, &theta, &mixed)
+            }
+            _ => Vec::new(),
+        }
+        .into_iter();
         for (output, out) in program.outputs[plain.len()..].iter().zip(others) {
             let known = drawing == Drawing::Prior || !output.needs_discrete;
-            let drawn = generator.zip(state.as_ref()).filter(|_| known).and_then(|(g, s)| s.drawn(g, output.variable));
+            let drawn = match if known { None } else { completed.next() } {
+                Some(completed) => Some((completed.draws, completed.means)),
+                None => generator.zip(state.as_ref()).filter(|_| known).and_then(|(g, s)| s.drawn(g, output.variable)),
+            };
             let missing = || vec![f64::NAN; rows.len() * output.width];
             let (draws, means) = drawn.unwrap_or_else(|| (missing(), missing()));
             out.draws.extend(draws.into_iter().map(|x| x as f32));
@@ -162,6 +194,33 @@ pub fn decode(model: &AmortizedModel, parameters: &[f32], rows: &[u32], code: Co
         }
     }
     decoded
+}
+
+/// Averages of variables over draws of the discrete ones that they depend on, from the prior given the code.
+fn averaged(
+    part: &Part,
+    program: &Program,
+    generator: &Generator,
+    state: &mut State,
+    theta: &[f64],
+    variables: &[VariableId],
+) -> Vec<Completed> {
+    let mut theta = theta.to_vec();
+    let mut sums = vec![Vec::new(); variables.len()];
+    let mut last = Vec::new();
+    for turn in 0..PRIOR_DRAWS {
+        if let Some(number) = theta.last_mut() {
+            *number = derive_seed(*number as u64, turn) as f64;
+        }
+        part.run(program, &generator.tape, &theta, state);
+        last = variables.iter().map(|v| state.expected(generator, *v).unwrap_or_default()).collect();
+        for (sum, expected) in sums.iter_mut().zip(&last) {
+            sum.resize(expected.values.len(), 0.0);
+            sum.iter_mut().zip(&expected.values).for_each(|(s, x)| *s += x / PRIOR_DRAWS as f64);
+        }
+    }
+    let completed = last.into_iter().zip(sums).map(|(e, sum)| Completed { means: e.likeliest(sum), draws: e.draws });
+    completed.collect()
 }
 
 /// Writes draws of the amortised variables whose priors the log joint has into their slots, in the order of the program.
@@ -178,7 +237,7 @@ fn draw_priors(part: &mut Part, pass: &Pass<'_>, theta: &[f64]) {
         let id = generator.variable();
         if let Some((draws, _)) = id.and_then(|id| state.drawn(generator, id)) {
             for (target, draw) in part.values[latent.output].iter_mut().zip(draws) {
-                *target = draw as f32;
+                *target = latent.range.unconstrained(draw) as f32;
             }
         }
     }

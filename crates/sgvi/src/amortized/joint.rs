@@ -137,6 +137,26 @@ impl Generator {
     }
 }
 
+/// What is expected of a variable of the rows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Expected {
+    /// A draw of each number.
+    pub(super) draws: Vec<f64>,
+    /// The expected value of each number; of a category the probabilities of its values.
+    pub(super) values: Vec<f64>,
+    /// Number of those values.
+    categories: Option<usize>,
+}
+
+impl Expected {
+    /// Of categories with these probabilities the most probable ones; other numbers as they are.
+    pub(super) fn likeliest(&self, values: Vec<f64>) -> Vec<f64> {
+        let Some(size) = self.categories else { return values };
+        let best = |p: &[f64]| (0..size).max_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap_or(0) as f64;
+        values.chunks_exact(size).map(best).collect()
+    }
+}
+
 /// The buffers of a tape over the draws of one part of a batch.
 #[derive(Debug, Default)]
 pub(super) struct State {
@@ -202,22 +222,32 @@ impl State {
 
     /// Draws and expected values of a variable of the rows (of a category its most probable one), one after the other.
     pub(super) fn drawn(&self, generator: &Generator, variable: VariableId) -> Option<(Vec<f64>, Vec<f64>)> {
+        let mut expected = self.expected(generator, variable)?;
+        let values = std::mem::take(&mut expected.values);
+        Some((std::mem::take(&mut expected.draws), expected.likeliest(values)))
+    }
+
+    /// Draws and expected values of a variable of the rows.
+    pub(super) fn expected(&self, generator: &Generator, variable: VariableId) -> Option<Expected> {
         let (_, draw, mean, probabilities) = generator.outputs.iter().find(|output| output.0 == variable)?;
         let read = |value: &Value| {
             let values = self.frame.read(&generator.tape.program, value);
             values[..value.shape.elements(self.frame.rows)].to_vec()
         };
         let draws = read(draw);
-        let means = match (mean, probabilities) {
-            (Some(mean), _) => read(mean),
-            (None, Some(probabilities)) => {
-                let size = probabilities.shape.axes.last().map_or(1, |axis| axis.1);
-                let best = |p: &[f64]| (0..size).max_by(|&a, &b| p[a].total_cmp(&p[b])).unwrap_or(0) as f64;
-                read(probabilities).chunks_exact(size).map(best).collect()
-            }
-            (None, None) => draws.clone(),
+        let (values, categories) = match (mean, probabilities) {
+            (Some(mean), _) => (read(mean), None),
+            (None, Some(p)) => (read(p), Some(p.shape.axes.last().map_or(1, |axis| axis.1))),
+            (None, None) => (draws.clone(), None),
         };
-        Some((draws, means))
+        Some(Expected { draws, values, categories })
+    }
+
+    /// Writes numbers that no operation computes.
+    pub(super) fn fill(&mut self, value: &Value, numbers: &[f64]) {
+        if let Source::Latent(buffer) = value.source {
+            self.frame.values[buffer][..numbers.len()].copy_from_slice(numbers);
+        }
     }
 
     /// The adjoint of a value with rows, from its start.

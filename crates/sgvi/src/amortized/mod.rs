@@ -7,6 +7,7 @@
 
 mod bound;
 pub mod compile;
+pub mod completion;
 mod curvature;
 mod elementwise;
 pub mod fit;

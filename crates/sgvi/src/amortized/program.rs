@@ -1,7 +1,9 @@
 //! The row program: what an amortised model computes for every row, as a list of operations over named buffers.
 
+use super::completion::Completion;
 use super::globals::Globals;
 use super::joint::Generator;
+use crate::fit::range::Range;
 use crate::network::layer::Layer;
 use crate::network::parameters::{Layout, ViewId};
 use std::collections::HashSet;
@@ -243,11 +245,12 @@ impl Operation {
     }
 }
 
-/// An amortised latent variable: q(z | x) = Normal(μ, A·Aᵀ), with μ and A from a network.
+/// An amortised latent variable: q(z | x) = Normal(μ, A·Aᵀ), with μ and A from a network, of what stands for its value on the whole
+/// line.
 ///
 /// `[μ_1 … μ_d, ρ_1 … ρ_d]` with A = diag(e^ρ) where diagonal; `[μ, a_11, a_21, a_22, a_31, …]`, the lower triangle row by
 /// row with e^a on the diagonal, where full.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Latent {
     /// Its name.
     pub name: String,
@@ -259,8 +262,10 @@ pub struct Latent {
     pub parameters: SlotId,
     /// Its prior, where that is a normal with independent coordinates; the log joint has it otherwise.
     pub prior: Option<Prior>,
-    /// The slot of its draws.
+    /// The slot of its draws, on the whole line.
     pub output: SlotId,
+    /// Where its values lie.
+    pub range: Range,
     /// The highest level among parameters and prior, at least [`Level::Row`]: where the analytic divergence lives.
     pub level: Level,
 }
@@ -383,6 +388,8 @@ pub struct Program {
     pub outputs: Vec<Output>,
     /// The draws of these, or why they cannot be drawn.
     pub generator: Option<Result<Arc<Generator>, String>>,
+    /// How the discrete variable is filled in on which outputs depend, where there is one such variable.
+    pub completion: Option<Arc<Completion>>,
     /// The draws of amortised variables whose priors the log joint has, by index of the latent variable.
     pub prior_generators: Vec<(usize, Result<Arc<Generator>, String>)>,
     /// Names and places of all parameters.
@@ -407,6 +414,12 @@ pub enum DataNode {
 }
 
 impl Program {
+    /// Whether a reconstruction has an output: all that it depends on is known, or averaged over.
+    #[must_use]
+    pub fn is_reconstructed(&self, output: usize) -> bool {
+        !self.outputs[output].needs_discrete || self.completion.is_some()
+    }
+
     /// All parameters at their starts.
     #[must_use]
     pub fn initialize(&self, seed: u64) -> Vec<f32> {

@@ -81,7 +81,7 @@ impl Lowering<'_> {
         ))
     }
 
-    fn support(&mut self, v: VariableId) -> Result<Support, SgviError> {
+    pub(super) fn support(&mut self, v: VariableId) -> Result<Support, SgviError> {
         let graph = self.graph;
         let variable: &Variable = graph.variable(v);
         let size = variable.dimension.map_or(1, |d| graph.axis(d).size);

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use vi_model::graph::{AxisId, Distribution, Graph, IndexSource, NodeId, NodeKind, Observation, VariableId};
 
 use super::discrete::is_discrete;
+use super::draws::Draw;
+use super::latents::Support;
 use super::predictive::Predictive;
 use super::{Drawn, Lowering, Model, PredictiveSettings, Probe, View};
 use crate::error::SgviError;
-use crate::tape::{Program, Shape, Source, Value};
+use crate::tape::{Program, Shape, Source, UnaryFunction, Value};
 
 /// What fills a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,10 @@ pub(super) struct Ports {
     terms: BTreeMap<usize, Value>,
     /// Amortised variables that are drawn from their priors instead of read.
     drawn: HashSet<VariableId>,
+    /// A discrete variable whose log probabilities are given from outside.
+    given: Option<VariableId>,
+    /// Where they are: its plates, then its values.
+    probabilities: Option<Value>,
 }
 
 /// The log joint of a model with amortised variables, but for the densities that are evaluated elsewhere.
@@ -190,19 +196,27 @@ pub(crate) struct GeneratorModel {
     pub(crate) drawn: Vec<Drawn>,
     /// Data over the rows.
     pub(crate) row_data: Vec<usize>,
+    /// Log probabilities that are to be filled in, where those of a discrete variable are given.
+    pub(crate) given: Option<Value>,
 }
 
 impl GeneratorModel {
-    /// Compiles the draws of observed variables, or of one amortised variable from its prior; `seed` is that of all draws.
+    /// Compiles the draws of observed variables, or of one amortised variable from its prior; `seed` is that of all draws, and the
+    /// discrete variable `given` is drawn by log probabilities from outside instead of its own.
     ///
     /// # Errors
     /// Variables that cannot be drawn, and data that cannot be read.
-    pub(crate) fn new(graph: &Graph, targets: &[VariableId], seed: u64) -> Result<Self, SgviError> {
+    pub(crate) fn new(
+        graph: &Graph,
+        targets: &[VariableId],
+        seed: u64,
+        given: Option<VariableId>,
+    ) -> Result<Self, SgviError> {
         let mut l = Lowering::new(graph)?;
         l.b.eager = true;
         l.weights = None;
         let drawn = targets.iter().copied().filter(|&v| graph.variable(v).amortized.is_some()).collect();
-        l.ports = Some(Ports { drawn, ..Ports::default() });
+        l.ports = Some(Ports { drawn, given, ..Ports::default() });
         l.predictive = Some(Predictive::drawing(PredictiveSettings { seed, ..PredictiveSettings::default() }));
         l.add_latents()?;
         for &v in targets {
@@ -215,10 +229,10 @@ impl GeneratorModel {
                 drawn.push(Drawn { variable: v, draw, moments: None, probabilities: None });
             }
         }
-        let ports = l.ports.take().map(|p| p.list).unwrap_or_default();
+        let Ports { list: ports, probabilities: given, .. } = l.ports.take().unwrap_or_default();
         let row_data = (0..l.b.program.data.len()).filter(|&d| l.b.program.data[d].shape.rows).collect();
         let dimension = l.owner.len() + 1;
-        Ok(Self { program: Arc::new(l.b.finish(dimension)), ports, drawn, row_data })
+        Ok(Self { program: Arc::new(l.b.finish(dimension)), ports, drawn, row_data, given })
     }
 }
 
@@ -340,14 +354,60 @@ impl Lowering<'_> {
             ));
         }
         let axes = self.graph.value_axes(v);
-        let value = self.port(PortSource::Variable(v), &axes);
+        let draw = self.port(PortSource::Variable(v), &axes);
+        // The network's draws are on the whole line.
+        let (value, jacobian) = match self.support(v)? {
+            Support::Lower(lower) => {
+                let above = self.b.unary(UnaryFunction::Exp, &draw);
+                if self.b.number(&lower) == Some(0.0) {
+                    self.variables.insert((v, View::Log), draw.clone());
+                }
+                (self.b.sum(&lower, &above), draw)
+            }
+            Support::Upper(upper) => {
+                let below = self.b.unary(UnaryFunction::Exp, &draw);
+                (self.b.difference(&upper, &below), draw)
+            }
+            Support::Interval(lower, upper) => {
+                let width = self.b.difference(&upper, &lower);
+                let share = self.b.unary(UnaryFunction::Logistic, &draw);
+                let inner = self.b.product(&width, &share);
+                // log of the derivative of l + (u − l) logistic θ.
+                let opposite = self.b.unary(UnaryFunction::Negate, &draw);
+                let (a, b) =
+                    (self.b.unary(UnaryFunction::Softplus, &draw), self.b.unary(UnaryFunction::Softplus, &opposite));
+                let both = self.b.sum(&a, &b);
+                let log_width = self.b.unary(UnaryFunction::Log, &width);
+                (self.b.sum(&lower, &inner), self.b.difference(&log_width, &both))
+            }
+            _ => {
+                self.variables.insert((v, View::Plain), draw);
+                return Ok(());
+            }
+        };
         self.variables.insert((v, View::Plain), value);
+        self.jacobians.insert(v, jacobian);
         Ok(())
     }
 
     /// Whether an amortised variable is drawn from its prior.
     pub(super) fn is_drawn_from_prior(&self, v: VariableId) -> bool {
         self.ports.as_ref().is_some_and(|p| p.drawn.contains(&v))
+    }
+
+    /// The draw of a discrete variable whose log probabilities come from outside.
+    pub(super) fn draw_given(&mut self, v: VariableId, shape: &Shape) -> Result<Option<Draw>, SgviError> {
+        if self.ports.as_ref().is_none_or(|p| p.given != Some(v)) {
+            return Ok(None);
+        }
+        let size = self.num_values(v)?;
+        let mut all = shape.clone();
+        all.axes.push((self.b.fresh_label(), size));
+        let log = Value { source: Source::Latent(self.b.buffer(&all, false, true)), shape: all };
+        if let Some(ports) = &mut self.ports {
+            ports.probabilities = Some(log.clone());
+        }
+        Ok(Some(self.draw_category(v, log, size, shape)))
     }
 
     /// The value of a network: a port, with an axis for the values of every discrete variable that the network reads.

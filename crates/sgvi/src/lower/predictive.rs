@@ -274,7 +274,11 @@ impl Lowering<'_> {
         if densities && observed.is_some() && !self.is_used(v) {
             return Ok(());
         }
-        let drawn = if graph.is_local(v) { self.draw(v, &shape)? } else { self.draw_from_posterior(v, &shape)? };
+        let drawn = match self.draw_given(v, &shape)? {
+            Some(drawn) => drawn,
+            None if graph.is_local(v) => self.draw(v, &shape)?,
+            None => self.draw_from_posterior(v, &shape)?,
+        };
         let value = match &observed {
             None => drawn.draw.clone(),
             Some(given) => {

@@ -1,5 +1,6 @@
 //! What the log joint takes over from the row program: variables outside the rows' plate, and densities that no layer needs.
 
+use super::super::completion::Completion;
 use super::super::globals::Globals;
 use super::super::joint::{Generator, Joint};
 use super::super::program::{DataNode, Level, Operation, Output, SlotId};
@@ -91,7 +92,10 @@ impl Compiler<'_> {
         ports
             .iter()
             .map(|port| match port.source {
-                PortSource::Variable(id) => Ok(self.variable(id)?.slot),
+                PortSource::Variable(id) => {
+                    let value = self.variable(id)?.slot;
+                    Ok(self.draws.get(&id).copied().unwrap_or(value))
+                }
                 PortSource::Network(node) => Ok(self.value(node)?.slot),
             })
             .collect()
@@ -133,6 +137,9 @@ impl Compiler<'_> {
         if !seen.is_empty() {
             self.program.generator = Some(self.generator(&seen)?);
         }
+        if self.program.outputs.iter().any(|output| output.needs_discrete) {
+            self.program.completion = self.completion(&seen)?;
+        }
         for index in 0..self.program.latents.len() {
             if self.program.latents[index].prior.is_none()
                 && let Some(id) = graph.variable_named(&self.program.latents[index].name)
@@ -144,9 +151,27 @@ impl Compiler<'_> {
         Ok(())
     }
 
+    /// How the only unknown discrete variable of the rows is filled in, if its elements are known one by one and there is no other.
+    fn completion(&mut self, seen: &[VariableId]) -> Result<Option<Arc<Completion>>, SgviError> {
+        let graph = self.graph;
+        let mut joint = JointModel::new(graph, &self.program.elsewhere, true)?;
+        let mut probes = std::mem::take(&mut joint.probes);
+        let (Some(probe), true) = (probes.pop(), probes.is_empty()) else { return Ok(None) };
+        if !probe.joined.is_empty() || !probe.value.shape.rows {
+            return Ok(None);
+        }
+        let seed = graph.inference.seed.unwrap_or(0);
+        let Ok(model) = GeneratorModel::new(graph, seen, seed, Some(probe.variable)) else { return Ok(None) };
+        let Some(given) = model.given.clone() else { return Ok(None) };
+        let (of_joint, of_model) = (self.port_slots(&joint.ports)?, self.port_slots(&model.ports)?);
+        let joint = Joint::new(joint, &of_joint, &|_| (String::new(), false));
+        let generator = Generator::new(model, &of_model);
+        Ok(Some(Arc::new(Completion::new(joint, probe, generator, given))))
+    }
+
     /// What cannot be drawn is told when draws are asked for.
     fn generator(&mut self, targets: &[VariableId]) -> Result<Result<Arc<Generator>, String>, SgviError> {
-        match GeneratorModel::new(self.graph, targets, self.graph.inference.seed.unwrap_or(0)) {
+        match GeneratorModel::new(self.graph, targets, self.graph.inference.seed.unwrap_or(0), None) {
             Ok(model) => {
                 let slots = self.port_slots(&model.ports)?;
                 Ok(Ok(Arc::new(Generator::new(model, &slots))))

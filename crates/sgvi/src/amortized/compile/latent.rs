@@ -3,7 +3,8 @@
 use super::super::program::{Latent, Level, Operation, Prior, Unary};
 use super::{Compiler, Value};
 use crate::error::SgviError;
-use vi_model::graph::{AmortizedCovariance, Distribution, NodeKind, Spread, SpreadForm, VariableId};
+use crate::fit::range::Range;
+use vi_model::graph::{AmortizedCovariance, Distribution, NodeId, NodeKind, Spread, SpreadForm, VariableId};
 
 impl Compiler<'_> {
     /// The slot of a normal's sd, in the layout of `axes`.
@@ -56,13 +57,7 @@ impl Compiler<'_> {
                 "put it in the rows' plate, with at most one further axis",
             );
         }
-        if !on_the_whole_line(&variable.distribution) || variable.lower.is_some() || variable.upper.is_some() {
-            return self.refuse_variable(
-                id,
-                "its factor is normal, so that it must range over all real numbers",
-                "write a normal, student-t, cauchy, laplace or logistic prior without bounds, and transform it where it is used",
-            );
-        }
+        let range = self.range(id)?;
         let width = self.size(&axes);
         let full = variable.amortized_covariance == AmortizedCovariance::Full;
         let prior = match variable.distribution {
@@ -104,23 +99,66 @@ impl Compiler<'_> {
             parameters,
             prior,
             output,
+            range,
             level,
         });
         let latent = self.program.latents.len() - 1;
         self.program.operations.push(Operation::Draw { latent, output });
-        Ok(Value { slot: output, axes })
+        self.draws.insert(id, output);
+        let draw = Value { slot: output, axes };
+        let mut bounded = |function, (scale, shift): (f64, f64)| {
+            let inner = self.unary(function, draw.clone());
+            if (scale, shift) == (1.0, 0.0) {
+                return inner;
+            }
+            self.unary(Unary::Affine { scale: scale as f32, shift: shift as f32 }, inner)
+        };
+        Ok(match range {
+            Range::Real => draw,
+            Range::Above(lower) => bounded(Unary::Exp, (1.0, lower)),
+            Range::Below(upper) => bounded(Unary::Exp, (-1.0, upper)),
+            Range::Between(lower, upper) => bounded(Unary::Logistic, (upper - lower, lower)),
+        })
     }
-}
 
-/// Whether a distribution is one of numbers without bounds.
-fn on_the_whole_line(distribution: &Distribution) -> bool {
-    matches!(
-        distribution,
-        Distribution::Normal { .. }
+    /// Where the values of an amortised variable lie.
+    fn range(&self, id: VariableId) -> Result<Range, SgviError> {
+        let graph = self.graph;
+        let variable = graph.variable(id);
+        let bound = |node: NodeId, key: &str| -> Result<f64, SgviError> {
+            let values = if graph.is_data(node) { graph.evaluate_data(node, 0..0)?.values } else { Vec::new() };
+            let [value] = values[..] else {
+                let reason = format!("the bound `{key}` of an amortised variable must be one number for all rows");
+                return self.refuse_variable(id, &reason, "write it as a number");
+            };
+            Ok(value)
+        };
+        match variable.distribution {
+            Distribution::Normal { .. }
             | Distribution::NormalJoint { .. }
             | Distribution::StudentT { .. }
             | Distribution::Cauchy { .. }
             | Distribution::Laplace { .. }
-            | Distribution::Logistic { .. }
-    )
+            | Distribution::Logistic { .. } => Ok(match (variable.lower, variable.upper) {
+                (None, None) => Range::Real,
+                (Some(lower), None) => Range::Above(bound(lower, "lower")?),
+                (None, Some(upper)) => Range::Below(bound(upper, "upper")?),
+                (Some(lower), Some(upper)) => Range::Between(bound(lower, "lower")?, bound(upper, "upper")?),
+            }),
+            Distribution::Gamma { .. }
+            | Distribution::InverseGamma { .. }
+            | Distribution::Exponential { .. }
+            | Distribution::HalfNormal { .. }
+            | Distribution::HalfCauchy { .. }
+            | Distribution::HalfStudentT { .. }
+            | Distribution::LogNormal { .. } => Ok(Range::Above(0.0)),
+            Distribution::Beta { .. } => Ok(Range::Between(0.0, 1.0)),
+            Distribution::Uniform { lower, upper } => Ok(Range::Between(bound(lower, "lower")?, bound(upper, "upper")?)),
+            _ => self.refuse_variable(
+                id,
+                "its factor is normal on the whole line, which its values cannot be reached from one by one",
+                "write a continuous distribution of single numbers; discrete variables are summed out without `amortized`",
+            ),
+        }
+    }
 }

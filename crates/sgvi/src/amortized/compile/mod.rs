@@ -36,6 +36,8 @@ struct Compiler<'a> {
     values: HashMap<NodeId, Value>,
     sources: Vec<(NodeKind, Vec<AxisId>, Value)>,
     variables: HashMap<VariableId, Value>,
+    /// Draws of amortised variables on the whole line.
+    draws: HashMap<VariableId, SlotId>,
     networks: HashMap<usize, Built>,
     in_progress: Vec<VariableId>,
 }
@@ -57,6 +59,7 @@ pub fn compile(graph: &Graph) -> Result<Program, SgviError> {
         values: HashMap::new(),
         sources: Vec::new(),
         variables: HashMap::new(),
+        draws: HashMap::new(),
         networks: HashMap::new(),
         in_progress: Vec::new(),
     };

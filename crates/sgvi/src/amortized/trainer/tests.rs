@@ -431,3 +431,56 @@ observed = "count"
         check(&model, Bound::ImportanceWeighted { doubly: false }, 2);
     }
 }
+
+/// Amortised variables whose values are bounded: exp and logistic of what the networks draw, with their derivatives in the bound.
+#[test]
+fn latents_on_parts_of_the_line() {
+    let variables = r#"
+[variables.rate]
+plates = ["row"]
+distribution = "gamma"
+shape = 2.0
+rate = 0.8
+amortized = "second(y)"
+[variables.share]
+plates = ["row"]
+distribution = "beta"
+alpha = 2.0
+beta = 1.5
+amortized = "encoder(x)"
+[variables.above]
+plates = ["row"]
+distribution = "normal"
+mean = 0.0
+sd = 1.2
+lower = -1.0
+amortized = "class_net(x)"
+[variables.below]
+plates = ["row"]
+distribution = "logistic"
+location = 0.0
+scale = 0.7
+upper = 2.0
+amortized = "rate_net(y)"
+[variables.within]
+plates = ["row"]
+distribution = "uniform"
+lower = -1.0
+upper = 2.0
+amortized = "spread(y)"
+[variables.n]
+plates = ["row"]
+distribution = "poisson"
+rate = "rate + share"
+observed = "count"
+[variables.pixels]
+plates = ["row", "pixel"]
+distribution = "bernoulli"
+logit = "decoder(share, above) + below * within"
+observed = "x"
+"#;
+    let text = DATA.replace("[networks.rate]", "[networks.rate_net]");
+    let model = small_models::model(&format!("{text}{variables}"));
+    check(&model, Bound::Analytic { beta: 1.0 }, 2);
+    check(&model, Bound::ImportanceWeighted { doubly: false }, 2);
+}

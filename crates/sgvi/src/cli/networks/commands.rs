@@ -132,7 +132,7 @@ pub(in crate::cli) fn reconstruct(arguments: &ReconstructArguments) -> Outcome {
     let text = table(&run, &decoded, |d| &d.means);
     directory.write("reconstructions.csv", text.as_bytes()).map_err(written)?;
     let mut files = vec!["reconstructions.csv"];
-    let known = |picture: &Picture| !run.model.program.outputs[picture.observed].needs_discrete;
+    let known = |picture: &Picture| run.model.program.is_reconstructed(picture.observed);
     if let Some(picture) = Picture::of(&run.graph, &run.model).filter(known) {
         let shown = spread_rows(&rows, arguments.rows);
         pictures::reconstructions(&picture, &run.model, &run.parameters, &shown, &mut directory).map_err(written)?;
@@ -149,7 +149,7 @@ pub(in crate::cli) fn encode_rows(arguments: &EncodeArguments) -> Outcome {
     let rows: Vec<u32> = (0..run.model.num_rows as u32).collect();
     let mut files = Vec::new();
     for (index, latent) in run.model.program.latents.iter().enumerate() {
-        let encoding = encode(&run.model, &run.parameters, index, &rows);
+        let encoding = encode(&run.model, &run.parameters, index, &rows).on_own_scale(latent);
         // The run's own rows have their place; those of other data must not take it.
         let name = if run.new_data { format!("{}-new-data", latent.name) } else { latent.name.clone() };
         super::write_encoding(&mut directory, &name, &encoding, vi_run::output::LocalFormat::Csv).map_err(written)?;
@@ -245,14 +245,6 @@ pub(in crate::cli) fn traverse(arguments: &TraverseArguments) -> Outcome {
         print_failure("nothing that the model observes is an image; give a network `image = [height, width]`");
         return Err(REFUSED);
     };
-    let output = &program.outputs[picture.observed];
-    if output.needs_discrete {
-        print_failure(&format!(
-            "`{}` depends on discrete variables too, which a place in the latent space does not determine; `sgvi sample` draws them",
-            output.name
-        ));
-        return Err(REFUSED);
-    }
     let mut directory = RunDirectory::open(&run.folder).map_err(written)?;
     let all: Vec<u32> = (0..run.model.num_rows as u32).collect();
     let means: Vec<Vec<f64>> =

@@ -47,7 +47,7 @@ pub(super) fn save(
     for name in &options.save {
         let format = options.save_format.into();
         if let Some(latent) = program.latents.iter().position(|latent| latent.name == *name) {
-            let encoding = encode(&fit.model, &fit.parameters, latent, &rows);
+            let encoding = encode(&fit.model, &fit.parameters, latent, &rows).on_own_scale(&program.latents[latent]);
             write_encoding(directory, name, &encoding, format)?;
         } else if let Some(r) = discrete.iter().find(|r| graph.variable(r.variable).name == *name) {
             write_discrete(graph, r, name, directory, format)?;

@@ -187,7 +187,7 @@ pub(super) fn reconstructions(
     directory: &mut RunDirectory,
 ) -> Result<(), OutputError> {
     let Some((width, data)) = observed_values(model, picture.observed) else { return Ok(()) };
-    if model.program.outputs[picture.observed].needs_discrete {
+    if !model.program.is_reconstructed(picture.observed) {
         return Ok(());
     }
     let decoded = decode(model, parameters, rows, Code::Mean, 0);
