@@ -213,3 +213,31 @@ rate = { axes = [\"block\", \"block\"], values = [[0.8, 0.15], [0.2, 0.7]] }\nsc
         }
     }
 }
+
+/// An expression changes nothing of the inference, even where it sums over elements that the model keeps apart; what would need too
+/// many values at once is named.
+#[test]
+fn an_expression_does_not_change_the_fit() {
+    let text = |count: usize, more: &str| {
+        let y: Vec<String> = (0..count).map(|i| format!("{:.2}", (i as f64 * 1.7).sin() * 2.0)).collect();
+        format!(
+            "[data.values]\nlevel = {{ axes = [\"kind\"], values = [-1, 2] }}\n[plates]\ngroup = {count}\nkind = 2
+[variables.k]\nplates = [\"group\"]\ndistribution = \"categorical\"\nprobabilities = [0.3, 0.7]\ndimension = \"kind\"
+[variables.b]\nplates = [\"group\"]\ndistribution = \"bernoulli\"\nprobability = 0.4
+[variables.y]\nplates = [\"group\"]\ndistribution = \"normal\"\nmean = \"level[k] + b\"\nsd = 1\nobserved = [{}]\n{more}",
+            y.join(", ")
+        )
+    };
+    let (plain, more) = (text(6, ""), text(6, "[expressions]\ntotal = \"dot(b, b)\"\n"));
+    let (plain, more) = (fitted(&graph(&plain)), fitted(&graph(&more)));
+    assert_eq!(plain.record.elbo.to_bits(), more.record.elbo.to_bits());
+    // Given the data the groups are independent.
+    let p = plain.record.posterior["b"].mean.as_ref().unwrap().values().to_vec();
+    let total = entry(&more, "total");
+    close(total.0[0], p.iter().sum(), 1e-10, "total");
+    close(total.1[0], p.iter().map(|p| p * (1.0 - p)).sum::<f64>().sqrt(), 1e-9, "total");
+    let many = fitted(&graph(&text(40, "[expressions]\ntotal = \"dot(b, b)\"\n")));
+    assert!(!many.record.posterior.contains_key("total"));
+    assert_eq!(many.record.extra["unreported"], serde_json::json!(["total"]));
+    assert!(many.record.extra["advice"].to_string().contains("`total` has no entry"));
+}

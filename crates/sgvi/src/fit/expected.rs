@@ -94,12 +94,12 @@ pub fn expected(
     let most = (WORK / e.program.work().max(1)).clamp(20, DRAWS) / 2 * 2;
     // Weights that are indicators make the log joint exact where it is not linear in them.
     let values = |q: &Gaussian, mut theta: Vec<f64>, from: usize| {
-        if model.is_relaxed {
+        if e.is_relaxed {
             q.draw_values(&mut theta, derive_seed(seed, 1 + from as u64));
         }
         theta
     };
-    let still = q.is_none_or(|q| q.free.is_empty() && !model.is_relaxed);
+    let still = q.is_none_or(|q| q.free.is_empty() && !e.is_relaxed);
     let (draws, w) = (if still { 1 } else { most }, q.map_or(0, Gaussian::noise_dimension));
     let noise = noise::matched(seed, draws.max(2), w);
     let points = |noise: &[f64], range: std::ops::Range<usize>| match q {

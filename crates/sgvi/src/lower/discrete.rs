@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use vi_model::data::ColumnId;
-use vi_model::graph::{AxisId, Distribution, NodeId, NodeKind, VariableId};
+use vi_model::graph::{AxisId, Distribution, Node, NodeId, NodeKind, VariableId};
 
 use super::builder::relabel;
 use super::joint::MOST_CONFIGURATIONS;
@@ -138,11 +138,18 @@ impl Lowering<'_> {
     /// Whether a `dot` sums over a plate of a variable, so that its elements stand together in a factor.
     pub(super) fn is_contracted(&self, v: VariableId) -> bool {
         let plates = &self.graph.variable(v).plates;
-        self.graph.nodes.iter().any(|node| match &node.kind {
+        let contracts = |node: &Node| match &node.kind {
             NodeKind::Dot { left, right, left_axis, right_axis } => [(left, left_axis), (right, right_axis)]
                 .iter()
                 .any(|(side, axis)| plates.contains(axis) && self.graph.variables_of(**side).contains(&v)),
             _ => false,
+        };
+        let variables = (0..self.graph.variables.len()).map(VariableId);
+        let mut roots = variables.flat_map(|v| self.parameter_nodes(v)).chain(self.reported);
+        let mut found = false;
+        roots.any(|root| {
+            self.graph.visit(root, &mut |node| found |= contracts(node));
+            found
         })
     }
 

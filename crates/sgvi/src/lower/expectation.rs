@@ -22,6 +22,8 @@ pub(crate) struct Expectation {
     pub(crate) axes: Vec<(AxisId, usize)>,
     /// Its cells.
     pub(crate) shape: Shape,
+    /// Whether it holds only where every weight of a categorical factor is zero or one.
+    pub(crate) is_relaxed: bool,
     /// Where the derivatives arise.
     probes: [usize; 3],
 }
@@ -35,6 +37,7 @@ impl Model {
         let mut l = Lowering::new(graph)?;
         l.kept = self.factored.iter().map(|f| f.variable).collect();
         l.let_all_rows_count();
+        l.reported = Some(node);
         l.add_latents()?;
         for v in 0..graph.variables.len() {
             l.add_density(VariableId(v))?;
@@ -69,8 +72,8 @@ impl Model {
             l.keep(term, tilt);
         }
         l.eliminate()?;
-        let dimension = l.start.len();
-        Ok(Expectation { program: l.b.finish(dimension), axes: reported, shape, probes })
+        let (dimension, is_relaxed) = (l.start.len(), l.relaxed);
+        Ok(Expectation { is_relaxed, program: l.b.finish(dimension), axes: reported, shape, probes })
     }
 }
 

@@ -142,6 +142,8 @@ struct Lowering<'a> {
     too_many: Vec<VariableId>,
     /// Whether the log joint holds only where every weight is zero or one.
     relaxed: bool,
+    /// An expression whose expectation is asked for.
+    reported: Option<NodeId>,
     pending: Vec<Factor>,
     latents: Vec<Latent>,
     weights: Option<Arc<Vec<f64>>>,
@@ -246,6 +248,7 @@ impl<'a> Lowering<'a> {
             factored: Vec::new(),
             too_many: Vec::new(),
             relaxed: false,
+            reported: None,
             pending: Vec::new(),
             latents: Vec::new(),
             weights,

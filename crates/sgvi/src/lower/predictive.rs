@@ -167,7 +167,7 @@ impl Lowering<'_> {
     }
 
     /// Parameters and bounds of a variable.
-    fn parameter_nodes(&self, v: VariableId) -> Vec<NodeId> {
+    pub(super) fn parameter_nodes(&self, v: VariableId) -> Vec<NodeId> {
         let variable = self.graph.variable(v);
         let mut nodes: Vec<NodeId> = variable.distribution.parameters().into_iter().map(|(_, node)| node).collect();
         nodes.extend(variable.lower);
