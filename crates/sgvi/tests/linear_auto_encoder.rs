@@ -80,6 +80,53 @@ fn networks_reach_the_maximum_likelihood() {
     }
 }
 
+/// Dollars and calendar years: the maximum of data a + c·x is that of x less d ln c per row.
+#[test]
+fn the_scale_and_the_origin_of_the_data_do_no_harm() {
+    let data = data();
+    let directions = 2;
+    let mut eigenvalues: Vec<f64> = SymmetricEigen::new(covariance(&data)).eigenvalues.iter().copied().collect();
+    eigenvalues.sort_by(|a, b| b.total_cmp(a));
+    let rest = (WIDTH - directions) as f64;
+    let variance = eigenvalues[directions..].iter().sum::<f64>() / rest;
+    let logs: f64 = eigenvalues[..directions].iter().map(|l| l.ln()).sum();
+    let best = -0.5 * (WIDTH as f64 * (LN_2_PI + 1.0) + logs + rest * variance.ln());
+    for (scale, origin) in [(1000.0, 0.0), (255.0, 128.0), (10.0, 2000.0), (0.001, 0.0)] {
+        let text = format!(
+            "[data.values]\nx = {}\n[plates]\nrow = \"rows\"\npixel = {{ columns = \"x\" }}\n\
+             [networks.encoder]\nlinear = true\n[networks.decoder]\nlinear = true\n\
+             [variables.noise]\ndistribution = \"flat\"\nlower = 0.0\npoint = true\n\
+             [variables.z]\nplates = [\"row\"]\ndistribution = \"normal\"\ndimension = {directions}\n\
+             mean = 0.0\nsd = 1.0\namortized = \"encoder(x)\"\n\
+             [variables.y]\nplates = [\"row\", \"pixel\"]\ndistribution = \"normal\"\nmean = \"decoder(z)\"\n\
+             sd = \"noise\"\nobserved = \"x\"\n",
+            array(&data.map(|x| origin + scale * x))
+        );
+        let elbo = run(&text).record.elbo / ROWS as f64 + WIDTH as f64 * f64::ln(scale);
+        assert!((elbo - best).abs() < 0.02, "{scale} {origin}: {elbo} against {best}");
+    }
+}
+
+/// Networks with hidden layers train as they would on standardised data, whatever the units.
+#[test]
+fn units_do_not_keep_networks_from_training() {
+    let mut elbos = Vec::new();
+    for scale in [1.0, 1e4, 1e-3] {
+        let text = format!(
+            "[data.values]\nx = {}\n[plates]\nrow = \"rows\"\npixel = {{ columns = \"x\" }}\n\
+             [networks.encoder]\nlayers = [8]\n[networks.decoder]\nlayers = [8]\n\
+             [variables.noise]\ndistribution = \"flat\"\nlower = 0.0\npoint = true\n\
+             [variables.z]\nplates = [\"row\"]\ndistribution = \"normal\"\ndimension = 2\n\
+             mean = 0.0\nsd = 1.0\namortized = \"encoder(x)\"\n\
+             [variables.y]\nplates = [\"row\", \"pixel\"]\ndistribution = \"normal\"\nmean = \"decoder(z)\"\n\
+             sd = \"noise\"\nobserved = \"x\"\n[inference]\nmax_iterations = 3000\n",
+            array(&data().map(|x| scale * x))
+        );
+        elbos.push(run(&text).record.elbo / ROWS as f64 + WIDTH as f64 * f64::ln(scale));
+    }
+    assert!(elbos.iter().all(|elbo| *elbo > elbos[0] - 0.5), "{elbos:?}");
+}
+
 /// With loadings W that are given, q = N(·, diag) misses ½(Σ ln H_ii − ln|H|) of the evidence, H = I + WᵀW/σ².
 #[test]
 fn rotated_loadings_need_a_full_covariance() {

@@ -49,6 +49,14 @@ pub struct GlobalFactor {
     chart: Chart,
 }
 
+impl GlobalFactor {
+    /// The place of a coordinate's mean among the factor's parameters.
+    #[must_use]
+    pub fn place_of_mean(&self, coordinate: usize) -> Option<usize> {
+        self.chart.origin.free.binary_search(&coordinate).ok()
+    }
+}
+
 /// All variables outside the rows' plate.
 #[derive(Debug, Clone)]
 pub struct Globals {
@@ -58,6 +66,8 @@ pub struct Globals {
     pub points: Vec<Point>,
     /// The factor of the others, if there are any.
     pub factor: Option<GlobalFactor>,
+    /// Variables whose start the model file gives.
+    pub placed: Vec<VariableId>,
 }
 
 /// A draw of θ with what its derivatives need.
@@ -131,7 +141,9 @@ impl Globals {
             starts.push((view, narrow(&start)));
             GlobalFactor { view, chart }
         });
-        Self { joint: Arc::new(joint), points, factor }
+        let placed =
+            model.latents.iter().map(|l| l.variable).filter(|&v| graph.variable(v).initial.is_some()).collect();
+        Self { joint: Arc::new(joint), points, factor, placed }
     }
 
     /// The chart's parameters: the mean of all coordinates, then the spread.

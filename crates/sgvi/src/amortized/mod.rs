@@ -23,6 +23,7 @@ mod posterior;
 pub mod program;
 mod report;
 pub mod responsibility;
+mod scaling;
 mod search;
 pub mod settings;
 mod spread;

@@ -2,6 +2,7 @@
 
 use super::bound::{Bound, Totals};
 use super::model::AmortizedModel;
+use super::scaling;
 use super::search::{Ground, Search};
 use super::settings::{Schedule, Settings, StopRule, split_rows};
 use super::trainer::{StepPlan, Trainer, evaluate};
@@ -63,6 +64,8 @@ pub struct Training<'a> {
     /// Where the bound is in closed form and no optimiser is named.
     search: Option<Search>,
     stop: StopRule,
+    /// What steps are multiplied by, where data are far from the unit scale.
+    rates: Option<Vec<f32>>,
     seed: u64,
     /// Rows to train on.
     rows: Vec<u32>,
@@ -99,8 +102,9 @@ impl<'a> Training<'a> {
     #[must_use]
     pub fn new(model: &'a AmortizedModel, settings: &'a Settings, seed: u64) -> Self {
         let stream = |stream: Stream| derive_seed(seed, stream as u64);
-        let parameters = model.program.initialize(stream(Stream::Parameters));
+        let mut parameters = model.program.initialize(stream(Stream::Parameters));
         let (rows, held_out) = split_rows(model.num_rows, settings);
+        let rates = scaling::start_on_the_scale_of_data(model, &rows, &mut parameters);
         let weight = rows.iter().map(|&row| f64::from(model.weights[row as usize])).sum();
         let snapshot = Snapshot {
             first: vec![0.0; parameters.len()],
@@ -112,6 +116,7 @@ impl<'a> Training<'a> {
         Self {
             search,
             stop,
+            rates,
             trainer: Trainer::new(
                 &model.program,
                 parameters.clone(),
@@ -427,7 +432,11 @@ impl Algorithm for Training<'_> {
         };
         let full_batch = range.len() == self.rows.len();
         let globals: f64 = self.global_terms(Some(&noise)).iter().sum();
+        let before = self.rates.as_ref().map(|_| self.trainer.parameters.clone());
         let totals = self.trainer.step(self.model, &self.order[range], &noise, plan);
+        if let (Some(rates), Some(before)) = (&self.rates, before) {
+            scaling::rescale(&mut self.trainer.parameters, &before, rates);
+        }
         let log_likelihood = totals.log_likelihood / totals.rows;
         let divergence = totals.divergence / totals.rows;
         let per_row = log_likelihood - divergence;
