@@ -19,11 +19,11 @@ pub(super) struct Arguments {
     file: PathBuf,
 
     /// Monte Carlo draws per step
-    #[arg(long, value_name = "N", default_value_t = 10)]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = super::at_least_one)]
     draws: usize,
 
     /// Repetitions over which mean and variance are taken
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = super::at_least_one)]
     repetitions: usize,
 
     /// Folder of the picture [default: runs/ and FILE without its ending, then -gradients]

@@ -56,6 +56,15 @@ enum Command {
     },
 }
 
+/// A count on the command line that may not be 0.
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(0) => Err("write 1 or more".to_owned()),
+        Ok(n) => Ok(n),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// A command that was refused or failed, as exit status; its reason has been printed.
 type Outcome = Result<u8, u8>;
 

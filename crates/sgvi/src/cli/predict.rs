@@ -32,8 +32,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
 
-    /// Probabilities of the quantiles
-    #[arg(long, value_name = "P", value_delimiter = ',', default_values_t = [0.05, 0.5, 0.95])]
+    /// Probabilities of the quantiles, separated by commas
+    #[arg(long, value_name = "P", value_delimiter = ',', default_value = "0.05,0.5,0.95")]
     quantiles: Vec<f64>,
 
     /// Write the table to this file instead of standard output

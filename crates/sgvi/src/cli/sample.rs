@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     run: PathBuf,
 
     /// Number of draws
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = super::at_least_one)]
     draws: usize,
 
     /// Seed of the draws

@@ -41,7 +41,7 @@ pub(in crate::cli) struct ReconstructArguments {
     folder: RunFolder,
 
     /// Rows in the picture
-    #[arg(long, value_name = "N", default_value_t = 36)]
+    #[arg(long, value_name = "N", default_value_t = 36, value_parser = crate::cli::at_least_one)]
     rows: usize,
 }
 
@@ -59,11 +59,11 @@ pub(in crate::cli) struct EvaluateArguments {
     folder: RunFolder,
 
     /// Importance samples per row
-    #[arg(long, value_name = "K", default_value_t = 5000)]
+    #[arg(long, value_name = "K", default_value_t = 5000, value_parser = crate::cli::at_least_one)]
     samples: usize,
 
     /// Evaluate at most so many rows, evenly spread
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = crate::cli::at_least_one)]
     rows: Option<usize>,
 
     /// Print evaluation.json on standard output and nothing else
