@@ -279,6 +279,9 @@ impl Builder {
         if input.shape == *keep {
             return input.clone();
         }
+        if let Some(sum) = self.sum_by_statistics(input, keep, None) {
+            return sum;
+        }
         self.add(&[input], keep.clone(), &[], |output, _| SumTo { input: input.clone(), output })
     }
 
@@ -360,6 +363,9 @@ impl Builder {
         }
         let owned: Vec<Value> = arguments.iter().map(|a| (*a).clone()).collect();
         if let Some(value) = self.density_by_distinct_rows(kernel, &owned, skip_missing) {
+            return value;
+        }
+        if let Some(value) = self.density_by_statistics(kernel, &owned, skip_missing) {
             return value;
         }
         let shape = ScalarDensity::shape(&owned);

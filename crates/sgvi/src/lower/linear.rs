@@ -49,10 +49,10 @@ pub(super) enum Pending {
 const ROWS: Shape = Shape { rows: true, axes: Vec::new() };
 
 impl Builder {
-    fn pend(&mut self, pending: Pending) -> Value {
-        let buffer = self.buffer(&ROWS, true, true);
+    pub(super) fn pend(&mut self, pending: Pending, shape: Shape) -> Value {
+        let buffer = self.buffer(&shape, true, true);
         self.pending.insert(buffer, pending);
-        Value { source: Source::Latent(buffer), shape: ROWS }
+        Value { source: Source::Latent(buffer), shape }
     }
 
     /// Makes the operation of a value that is about to be read.
@@ -64,7 +64,7 @@ impl Builder {
             Some(Pending::Density { kernel, arguments, skip_missing }) => {
                 arguments.iter().for_each(|a| self.settle(a));
                 let partials = std::array::from_fn(|i| {
-                    arguments.get(i).filter(|a| !a.is_data()).map(|_| self.buffer(&ROWS, false, true))
+                    arguments.get(i).filter(|a| !a.is_data()).map(|_| self.buffer(&value.shape, false, true))
                 });
                 let operation = ScalarDensity {
                     kernel,
@@ -187,7 +187,7 @@ impl Builder {
                 self.multiplied(pieces, right, true)?
             }
         };
-        Some(self.pend(Pending::Linear(pieces)))
+        Some(self.pend(Pending::Linear(pieces), ROWS))
     }
 
     /// Pieces times a number or data over the rows, or divided by them.
@@ -239,14 +239,14 @@ impl Builder {
         let Some(Pending::Linear(pieces)) = self.pending.get(&b) else { return None };
         let mut pieces = pieces.clone();
         pieces.iter_mut().for_each(|p| *p.factor() *= -1.0);
-        Some(self.pend(Pending::Linear(pieces)))
+        Some(self.pend(Pending::Linear(pieces), ROWS))
     }
 
     /// x·β of a design matrix and a vector.
     pub(super) fn linear_product(&mut self, x: &Value, beta: &Value, width: usize) -> Option<Value> {
         let numbers = self.numbers(x).filter(|_| !self.eager && self.is_global(beta))?;
         let part = Coefficients { value: beta.clone(), width, factor: 1.0 };
-        Some(self.pend(Pending::Linear(vec![Piece::Columns(Columns::Numbers(numbers), part)])))
+        Some(self.pend(Pending::Linear(vec![Piece::Columns(Columns::Numbers(numbers), part)]), ROWS))
     }
 
     /// An element of a vector for each row.
@@ -255,7 +255,7 @@ impl Builder {
             return None;
         }
         let look_up = LookUp { base: base.clone(), codes: Arc::clone(codes), multiplier: None, factor: 1.0 };
-        Some(self.pend(Pending::Linear(vec![Piece::LookUp(look_up)])))
+        Some(self.pend(Pending::Linear(vec![Piece::LookUp(look_up)]), ROWS))
     }
 
     /// A density over the rows whose arguments vary by row or are global numbers.
@@ -266,7 +266,7 @@ impl Builder {
             return None;
         }
         let arguments = arguments.iter().map(|a| (*a).clone()).collect();
-        Some(self.pend(Pending::Density { kernel, arguments, skip_missing }))
+        Some(self.pend(Pending::Density { kernel, arguments, skip_missing }, ROWS))
     }
 
     /// Adds a pending density to a term; whether `input` was one.
@@ -281,7 +281,15 @@ impl Builder {
         let Some(Pending::Density { kernel, arguments, skip_missing }) = self.pending.get(&buffer).cloned() else {
             return false;
         };
+        if input.shape != ROWS {
+            let keep = if self.in_batches { ROWS } else { Shape::default() };
+            let Some(total) = self.sum_by_statistics(input, &keep, weights) else { return false };
+            let weights = if self.in_batches { weights.cloned() } else { None };
+            self.accumulate(&total, term, weights, multiplicity);
+            return true;
+        }
         let total = self.collapsed(kernel, &arguments, skip_missing, weights);
+        let total = total.or_else(|| self.sum_by_statistics(input, &Shape::default(), weights));
         if let Some(total) = total.or_else(|| self.merged(kernel, &arguments, skip_missing, weights)) {
             self.accumulate(&total, term, None, multiplicity);
             return true;

@@ -23,6 +23,7 @@ mod predictive;
 mod reduction_tests;
 mod shuffle;
 mod start;
+mod statistics;
 #[cfg(test)]
 mod tests;
 pub mod touched;

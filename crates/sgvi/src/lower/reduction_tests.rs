@@ -90,3 +90,116 @@ degrees_of_freedom = 3.0\nscale = [[1.0, 0.2], [0.2, 1.5]]
     assert!(rows.contains("GaussianRows") && !rows.contains("QuadraticForm"), "{rows}");
     check_gradient(text);
 }
+
+#[test]
+fn sufficient_statistics_give_the_density_of_every_cell() {
+    // The same mixture with its columns as one variable, summed by statistics and matrix products, and as four, cell by cell.
+    let (rows, columns, components) = (40, 4, 6);
+    let number = |r: usize, c: usize| ((r * 17 + c * 29 + 5) as f64 * 0.754_877_666).fract();
+    let count = |r: usize, c: usize| (number(r, c) * 6.0).floor();
+    let missing = |r: usize, c: usize| (r * 3 + c) % 11 == 4;
+    type Cell<'a> = &'a dyn Fn(usize, usize) -> f64;
+    let binary: Cell = &|r, c| f64::from(u8::from(number(r, c) > 0.4));
+    let cases: [(&str, Cell, &[(&str, &str)], &str); 9] = [
+        ("bernoulli", binary, &[("p", "beta")], "probability = \"p[z]\""),
+        ("bernoulli", binary, &[("p", "normal")], "logit = \"p[z]\""),
+        ("binomial", &count, &[("p", "beta")], "trials = 7\nprobability = \"p[z]\""),
+        ("binomial", &count, &[("p", "normal")], "trials = 7\nlogit = \"p[z]\""),
+        ("poisson", &count, &[("p", "gamma")], "rate = \"p[z]\""),
+        ("poisson", &count, &[("p", "normal")], "log_rate = \"p[z]\""),
+        ("exponential", &number, &[("p", "gamma")], "rate = \"p[z]\""),
+        ("gamma", &number, &[("p", "gamma"), ("q", "gamma")], "shape = \"p[z]\"\nrate = \"q[z]\""),
+        ("beta", &number, &[("p", "gamma"), ("q", "gamma")], "alpha = \"p[z]\"\nbeta = \"q[z]\""),
+    ];
+    for with_missing in [false, true] {
+        for (distribution, cell, parameters, slots) in &cases {
+            let column = |c: usize| {
+                let cells = (0..rows).map(|r| match with_missing && missing(r, c) {
+                    true => "nan".to_owned(),
+                    false => format!("{:?}", cell(r, c)),
+                });
+                format!("x{c} = [{}]\n", cells.collect::<Vec<_>>().join(", "))
+            };
+            let data: String = (0..columns).map(column).collect();
+            let head = format!(
+                "[data.values]\n{data}[data.blocks]\nx = \"x*\"
+[plates]\nrow = \"rows\"\ncomponent = {components}\ncolumn = {{ columns = \"x\" }}
+[variables.pi]\ndistribution = \"dirichlet\"\ndimension = \"component\"\nconcentration = 1.5
+[variables.z]\nplates = [\"row\"]\ndistribution = \"categorical\"\nprobabilities = \"pi\"\n"
+            );
+            let prior = |kind: &str| match kind {
+                "beta" => "alpha = 2.0\nbeta = 3.0",
+                "gamma" => "shape = 2.0\nrate = 1.5",
+                _ => "mean = 0.0\nsd = 1.0",
+            };
+            let (mut joined, mut apart) = (head.clone(), head);
+            for (name, kind) in *parameters {
+                let prior = prior(kind);
+                joined += &format!(
+                    "[variables.{name}]\nplates = [\"component\", \"column\"]\ndistribution = \"{kind}\"\n{prior}\n"
+                );
+                for c in 0..columns {
+                    apart += &format!(
+                        "[variables.{name}{c}]\nplates = [\"component\"]\ndistribution = \"{kind}\"\n{prior}\n"
+                    );
+                }
+            }
+            joined += &format!(
+                "[variables.o]\nplates = [\"row\", \"column\"]\ndistribution = \"{distribution}\"\n{slots}\nobserved = \"x\"\n"
+            );
+            for c in 0..columns {
+                let slots = slots.replace("[z]", &format!("{c}[z]"));
+                apart += &format!(
+                    "[variables.o{c}]\nplates = [\"row\"]\ndistribution = \"{distribution}\"\n{slots}\nobserved = \"x{c}\"\n"
+                );
+            }
+            let out = check_gradient(&joined);
+            let (joined, apart) = (model(&joined), model(&apart));
+            let operations = format!("{:?}", joined.program.local);
+            assert!(
+                !operations.contains("ScalarDensity") && operations.contains("Dot"),
+                "{distribution}: {operations}"
+            );
+            let n = joined.program.dimension;
+            let theta = points(n, 5);
+            let first = components - 1;
+            let mut ordered = theta.clone();
+            for (draw, p) in (0..5).flat_map(|d| (0..parameters.len()).map(move |p| (d, p))) {
+                for (k, c) in (0..components).flat_map(|k| (0..columns).map(move |c| (k, c))) {
+                    let block = draw * n + first + p * components * columns;
+                    ordered[block + c * components + k] = theta[block + k * columns + c];
+                }
+            }
+            let mut wanted = Evaluation::default();
+            Evaluator::new(Arc::clone(&apart.program)).evaluate(&ordered, 5, true, &mut wanted);
+            for (a, b) in out.values.iter().zip(&wanted.values) {
+                assert!((a - b).abs() < 1e-11 * (1.0 + b.abs()), "{distribution} {slots}: {a} {b}");
+            }
+        }
+    }
+}
+
+#[test]
+fn data_without_gates_are_their_sufficient_statistics() {
+    let text = "[data.values]\np = [0.3, 0.4, 1.1, 0.9, 1.2, 0.6]\nu = [0.3, 0.4, 0.1, 0.9, 0.2, 0.6]
+often = [1, 2, 1, 3, 1, 1]\n[data]\ncounts = \"often\"\n[data.blocks]\nw = [\"p\", \"u\"]
+[plates]\nrow = \"rows\"\ncolumn = { columns = \"w\" }
+[variables.a]\ndistribution = \"gamma\"\nshape = 2.0\nrate = 1.0
+[variables.b]\nplates = [\"column\"]\ndistribution = \"gamma\"\nshape = 2.0\nrate = 1.0
+[variables.o]\nplates = [\"row\", \"column\"]\ndistribution = \"gamma\"\nshape = \"a\"\nrate = \"b\"\nobserved = \"w\"\n";
+    assert!(model(text).program.local.is_empty());
+    let out = check_gradient(text);
+    let theta = points(3, 5);
+    let cells = [[0.3, 0.4, 1.1, 0.9, 1.2, 0.6], [0.3, 0.4, 0.1, 0.9, 0.2, 0.6]];
+    for draw in 0..5 {
+        let [a, b, c] = [0, 1, 2].map(|i| theta[draw * 3 + i].exp());
+        // Gamma(2, 1) with the Jacobian of exp.
+        let prior: f64 = [a, b, c].iter().map(|x| 2.0 * x.ln() - x).sum();
+        let density =
+            |x: f64, rate: f64| a * rate.ln() - vi_families::special::ln_gamma(a) + (a - 1.0) * x.ln() - rate * x;
+        let likelihood: f64 = (0..6)
+            .map(|r| [1.0, 2.0, 1.0, 3.0, 1.0, 1.0][r] * (density(cells[0][r], b) + density(cells[1][r], c)))
+            .sum();
+        assert!((out.values[draw] - prior - likelihood).abs() < 1e-11, "{} {}", out.values[draw], prior + likelihood);
+    }
+}

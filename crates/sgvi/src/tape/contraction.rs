@@ -1,9 +1,10 @@
-//! Contraction of one axis, with matrix products where data meet a latent vector.
+//! Contraction of one axis, by matrix products where both operands have axes of their own or data meet a latent vector.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use super::elementwise::{accumulate, buffer};
+use super::matrices::{Matrices, Operand};
 use super::nest::Nest;
 use super::program::{Frame, Operation, Program};
 use super::shape::{Label, Shape, Value};
@@ -39,6 +40,10 @@ impl Dot {
         Nest::over(&space, [&self.output, &self.left, &self.right], frame.draws, frame.start, frame.rows)
     }
 
+    fn matrices(&self, frame: &Frame) -> Option<Matrices> {
+        Matrices::of([&self.output, &self.left, &self.right], self.contracted, frame.draws, frame.start, frame.rows)
+    }
+
     /// The shape of c.
     pub fn shape(left: &Value, right: &Value, contracted: Label) -> Shape {
         left.shape.union(&right.shape).without(contracted)
@@ -65,9 +70,12 @@ impl Operation for Dot {
             let n = draws * self.output.shape.elements(rows);
             c[..n].fill(0.0);
             let (a, b) = (frame.read(program, &self.left), frame.read(program, &self.right));
-            self.nest(frame).run(|[oc, oa, ob], n, [sc, sa, sb]| {
-                accumulate(&mut c, oc, n, sc, |i| a[oa + i * sa] * b[ob + i * sb]);
-            });
+            match self.matrices(frame) {
+                Some(matrices) => matrices.output(&mut c, a, b),
+                None => self.nest(frame).run(|[oc, oa, ob], n, [sc, sa, sb]| {
+                    accumulate(&mut c, oc, n, sc, |i| a[oa + i * sa] * b[ob + i * sb]);
+                }),
+            }
         }
         frame.put(out, c);
     }
@@ -91,21 +99,27 @@ impl Operation for Dot {
             frame.put_adjoint(beta, adjoint);
             return;
         }
-        let nest = self.nest(frame);
+        let (matrices, nest) = (self.matrices(frame), self.nest(frame));
         if let Some(left) = buffer(&self.left) {
             let mut adjoint = frame.take_adjoint(left);
             let (g, b) = (&frame.adjoints[out], frame.read(program, &self.right));
-            nest.run(|[og, oa, ob], n, [sg, sa, sb]| {
-                accumulate(&mut adjoint, oa, n, sa, |i| g[og + i * sg] * b[ob + i * sb]);
-            });
+            match &matrices {
+                Some(matrices) => matrices.adjoint(Operand::Left, &mut adjoint, g, b),
+                None => nest.run(|[og, oa, ob], n, [sg, sa, sb]| {
+                    accumulate(&mut adjoint, oa, n, sa, |i| g[og + i * sg] * b[ob + i * sb]);
+                }),
+            }
             frame.put_adjoint(left, adjoint);
         }
         if let Some(right) = buffer(&self.right) {
             let mut adjoint = frame.take_adjoint(right);
             let (g, a) = (&frame.adjoints[out], frame.read(program, &self.left));
-            nest.run(|[og, oa, ob], n, [sg, sa, sb]| {
-                accumulate(&mut adjoint, ob, n, sb, |i| g[og + i * sg] * a[oa + i * sa]);
-            });
+            match &matrices {
+                Some(matrices) => matrices.adjoint(Operand::Right, &mut adjoint, g, a),
+                None => nest.run(|[og, oa, ob], n, [sg, sa, sb]| {
+                    accumulate(&mut adjoint, ob, n, sb, |i| g[og + i * sg] * a[oa + i * sa]);
+                }),
+            }
             frame.put_adjoint(right, adjoint);
         }
     }

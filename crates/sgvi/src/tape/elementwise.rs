@@ -23,6 +23,10 @@ pub enum UnaryFunction {
     LogLogistic,
     /// log(1 − x)
     Log1m,
+    /// log x, or the lowest number for x = 0, so that nothing times it is nothing
+    LowestLog,
+    /// log(1 − x), or the lowest number for x = 1
+    LowestLog1m,
 }
 
 impl UnaryFunction {
@@ -40,6 +44,10 @@ impl UnaryFunction {
             Self::LnGamma => special::ln_gamma(x),
             Self::LogLogistic => special::log_logistic(x),
             Self::Log1m => (-x).ln_1p(),
+            Self::LowestLog if x == 0.0 => f64::MIN,
+            Self::LowestLog => x.ln(),
+            Self::LowestLog1m if x == 1.0 => f64::MIN,
+            Self::LowestLog1m => (-x).ln_1p(),
         }
     }
 
@@ -57,6 +65,8 @@ impl UnaryFunction {
             Self::LnGamma => special::digamma(x),
             Self::LogLogistic => special::logistic(-x),
             Self::Log1m => -1.0 / (1.0 - x),
+            Self::LowestLog => (1.0 / x).min(f64::MAX),
+            Self::LowestLog1m => (-1.0 / (1.0 - x)).max(f64::MIN),
         }
     }
 }

@@ -15,6 +15,8 @@ const LONGEST_CHUNK: usize = 1024;
 const MULTIPLE: usize = vi_families::rows::panels::PANEL;
 /// Numbers to work on (draws times those of one sweep) below which other threads would cost more than they save.
 const WORTH_SHARING: usize = 1 << 15;
+/// Blocks of draws and groups of rows that give threads enough to share.
+const TASKS: usize = 16;
 
 /// Evaluates a program at many points.
 #[derive(Debug)]
@@ -175,14 +177,16 @@ impl Evaluator {
         (self.draws * self.chunk / draws.max(1)).clamp(self.chunk, LONGEST_CHUNK.max(self.chunk)) / MULTIPLE * MULTIPLE
     }
 
-    /// Row ranges that are swept apart: one where the draws alone give enough to do.
+    /// Row ranges that are swept apart: as many as the blocks of draws need to give enough to do, for each of them sees the
+    /// operations without rows again.
     fn groups(&self, draws: usize, rows: Range<usize>) -> Vec<Range<usize>> {
         let n = rows.len();
-        let count = if !self.program.chunkable || self.program.local.is_empty() || draws.div_ceil(self.draws) >= 16 {
+        let count = if !self.program.chunkable || self.program.local.is_empty() {
             1
         } else {
+            let enough = TASKS.div_ceil(draws.div_ceil(self.draws).max(1));
             // A power of two, so that as many threads have equal shares.
-            n.div_ceil(2 * self.chunk_for(draws.min(self.draws))).clamp(1, 16).next_power_of_two()
+            n.div_ceil(2 * self.chunk_for(draws.min(self.draws))).clamp(1, enough).next_power_of_two()
         };
         let size = n.div_ceil(count).max(1).next_multiple_of(MULTIPLE);
         (0..count).map(|g| rows.start + (g * size).min(n)..rows.start + ((g + 1) * size).min(n)).collect()

@@ -20,6 +20,7 @@ mod gather;
 mod gaussian_rows;
 mod joint_sum;
 mod marginal;
+mod matrices;
 mod matrix;
 mod nest;
 mod program;
