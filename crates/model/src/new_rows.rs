@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::data::{Cells, ColumnId, ColumnKind, Data, DataError, MISSING_CODE, number_text};
 use crate::diagnostic::ModelError;
 use crate::graph::{Axis, AxisKind, Graph, IndexSource, NodeId, NodeKind, VariableId};
-use crate::support::check_support;
+use crate::support::check_new_rows;
 
 /// Why rows cannot be those of a model.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub fn new_rows(graph: &Graph, data: &Data) -> Result<Data, NewRowsError> {
     }
     let mut other = graph.clone();
     other.data = Arc::new(aligned(graph, data)?);
-    let diagnostics = check_support(&other);
+    let diagnostics = check_new_rows(&other);
     if !diagnostics.is_empty() {
         return Err(NewRowsError::Support(ModelError { source: graph.source.clone(), diagnostics }));
     }

@@ -21,11 +21,28 @@ const SYMMETRY_TOLERANCE: f64 = 1e-6;
 /// covariates, data parameters and starting values out of their range, and bad counts. Each diagnosis names variable, column, row and value; of
 /// several like it the first is reported.
 pub fn check_support(graph: &Graph) -> Vec<Diagnostic> {
+    check(graph, Levels::Known)
+}
+
+/// As [`check_support`], of rows that came after a fit: whether something can be said of a level that the fit has not seen is for
+/// the engine to know.
+pub fn check_new_rows(graph: &Graph) -> Vec<Diagnostic> {
+    check(graph, Levels::New)
+}
+
+/// Whether look-ups meet only levels that their axis has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Levels {
+    Known,
+    New,
+}
+
+fn check(graph: &Graph, levels: Levels) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     found.extend(covariates::check_counts(graph));
     for (position, variable) in graph.variables.iter().enumerate() {
         let known = found.len();
-        covariates::check_covariates(graph, variable, &mut found);
+        covariates::check_covariates(graph, variable, levels, &mut found);
         if found.len() > known {
             continue;
         }

@@ -7,7 +7,7 @@ use crate::diagnostic::Diagnostic;
 use crate::graph::{AxisId, Distribution, Graph, IndexSource, NodeId, NodeKind, Variable};
 
 use super::domain::{Domain, parameters};
-use super::place_at;
+use super::{Levels, place_at};
 
 /// Columns whose numbers enter a node, look-ups not counted.
 pub(super) fn value_columns(graph: &Graph, node: NodeId) -> Vec<ColumnId> {
@@ -34,7 +34,7 @@ pub(super) fn look_ups(graph: &Graph, node: NodeId) -> Vec<(ColumnId, AxisId)> {
 }
 
 /// Missing covariates and look-ups off their axis, of one variable.
-pub(super) fn check_covariates(graph: &Graph, variable: &Variable, found: &mut Vec<Diagnostic>) {
+pub(super) fn check_covariates(graph: &Graph, variable: &Variable, levels: Levels, found: &mut Vec<Diagnostic>) {
     let mut nodes: Vec<(&str, NodeId)> =
         parameters(&variable.distribution).into_iter().map(|(key, node, _)| (key, node)).collect();
     nodes.extend(variable.lower.map(|node| ("lower", node)));
@@ -45,7 +45,9 @@ pub(super) fn check_covariates(graph: &Graph, variable: &Variable, found: &mut V
         used.extend(value_columns(graph, node).into_iter().map(|column| (column, key)));
         for (column, axis) in look_ups(graph, node) {
             used.push((column, key));
-            if let Err(error) = graph.data.codes(column, graph.axis(axis)) {
+            if levels == Levels::Known
+                && let Err(error) = graph.data.codes(column, graph.axis(axis))
+            {
                 found.push(place_at(variable, key, error.diagnostic()));
             }
         }

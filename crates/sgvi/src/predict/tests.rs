@@ -243,7 +243,7 @@ fn draws_depend_on_the_seed_alone() {
 #[test]
 fn rows_of_a_group_share_a_draw() {
     let text = "[data.values]\ny = [5.0, 5.0]\ng = [\"a\", \"b\"]\n[plates]\nrow = \"rows\"\ngroup = { levels = \"g\" }\n\
-        [variables.shift]\ndistribution = \"normal\"\nmean = 0.0\nsd = 0.1\n\
+        [variables.shift]\ndistribution = \"normal\"\nmean = 0.0\nsd = 0.001\n\
         [variables.high]\nplates = [\"group\"]\ndistribution = \"bernoulli\"\nprobability = 0.5\n\
         [variables.x]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"10 * high[g] + shift\"\nsd = 0.5\nobserved = \"y\"\n";
     let (rows, draws) = (700, 200);
