@@ -10,9 +10,17 @@ use std::io::{self, Write};
 /// When a value has no form in JSON.
 pub fn to_text(value: &impl Serialize) -> Result<String, serde_json::Error> {
     let mut bytes = Vec::new();
-    value.serialize(&mut Serializer::with_formatter(&mut bytes, Readable(PrettyFormatter::new())))?;
-    bytes.push(b'\n');
+    write(value, &mut bytes)?;
     String::from_utf8(bytes).map_err(serde::ser::Error::custom)
+}
+
+/// Writes the text of `value` piece by piece, with one line feed at the end.
+///
+/// # Errors
+/// When a value has no form in JSON, or the writer fails.
+pub fn write(value: &impl Serialize, writer: &mut impl Write) -> Result<(), serde_json::Error> {
+    value.serialize(&mut Serializer::with_formatter(&mut *writer, Readable(PrettyFormatter::new())))?;
+    writer.write_all(b"\n").map_err(serde_json::Error::io)
 }
 
 /// Objects as the pretty formatter writes them, arrays on one line.

@@ -110,7 +110,7 @@ pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
             }
             let model = std::path::absolute(&arguments.file).unwrap_or_else(|_| arguments.file.clone());
             let state = State { model, fingerprint: fingerprint(&graph)?, factors: fit.algorithm.global_state() };
-            directory.write(state::FILE, state.text()?.as_bytes())?;
+            directory.write_json(state::FILE, &state.content())?;
             if !arguments.output.no_plot {
                 for Named { name, picture } in pictures(&fit.algorithm)? {
                     directory.write_picture(&format!("pictures/{name}"), &picture)?;

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 use vi_model::graph::Graph;
 
 use super::CommandError;
@@ -53,17 +54,27 @@ pub(super) fn fingerprint(graph: &Graph) -> Result<String, CommandError> {
 }
 
 impl State {
-    /// The text of the file.
-    pub(super) fn text(&self) -> Result<String, CommandError> {
-        let factors: Map<String, Value> =
-            self.factors.iter().map(|(name, natural)| (name.clone(), json!(natural))).collect();
-        let value = json!({
-            "format": 1,
-            "model": self.model,
-            "fingerprint": self.fingerprint,
-            "natural_parameters": factors,
-        });
-        serde_json::to_string(&value).map(|t| t + "\n").map_err(|e| CommandError::Usage(e.to_string()))
+    /// What the file holds, written as it is serialised.
+    pub(super) fn content(&self) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        struct Content<'a> {
+            format: u32,
+            model: &'a Path,
+            fingerprint: &'a str,
+            natural_parameters: Parameters<'a>,
+        }
+        struct Parameters<'a>(&'a GlobalState);
+        impl Serialize for Parameters<'_> {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_map(self.0.iter().map(|(name, natural)| (name, natural)))
+            }
+        }
+        Content {
+            format: 1,
+            model: &self.model,
+            fingerprint: &self.fingerprint,
+            natural_parameters: Parameters(&self.factors),
+        }
     }
 
     /// Reads the state in a run's folder.

@@ -110,20 +110,27 @@ impl RunDirectory {
         AtomicFile::write_whole(&path, content)
     }
 
+    /// Writes a value as JSON, atomically and piece by piece: its text is never in memory as a whole.
+    ///
+    /// # Errors
+    /// When it has no form in JSON or cannot be written.
+    pub fn write_json(&mut self, relative: &str, value: &impl serde::Serialize) -> Result<(), OutputError> {
+        let path = self.file(relative)?;
+        let mut file = AtomicFile::create(&path)?;
+        crate::json::write(value, &mut file).map_err(|source| OutputError::Json { path, source })?;
+        file.commit()
+    }
+
     /// Writes `elbo.csv`, `posterior.json` and, last, `summary.json`: where that is, the run is complete.
     ///
     /// # Errors
     /// When one of them cannot be written.
     pub fn write_record(&mut self, record: &Record) -> Result<(), OutputError> {
         self.write("elbo.csv", elbo_csv(record).as_bytes())?;
-        let json_error = |name: &str| {
-            let path = self.path.join(name);
-            move |source| OutputError::Json { path, source }
-        };
-        let posterior = crate::json::to_text(&record.posterior).map_err(json_error("posterior.json"));
-        let summary = record.summary_json().map_err(json_error("summary.json"));
-        self.write("posterior.json", posterior?.as_bytes())?;
-        self.write("summary.json", summary?.as_bytes())
+        self.write_json("posterior.json", &record.posterior)?;
+        let path = self.path.join("summary.json");
+        let summary = record.summary_json().map_err(|source| OutputError::Json { path, source })?;
+        self.write("summary.json", summary.as_bytes())
     }
 
     /// The text of this run's `summary.json`.
