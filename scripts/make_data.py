@@ -349,6 +349,24 @@ def make_tracking() -> Table:
     return ["step", "east", "north", "true_east", "true_north"], rows
 
 
+@table("switching-dynamics")
+def make_switching_dynamics() -> Table:
+    """Noisy positions of a body that circles slowly one way (regime 0), and fast the other way with a decay (regime 1)."""
+    generator = random.Random(29)
+    turns = [(0.25, 0.995), (-0.9, 0.97)]
+    regime, x, y = 0, 3.0, 0.0
+    rows = []
+    for step in range(400):
+        rows.append([step, *rounded([x + generator.gauss(0, 0.3), y + generator.gauss(0, 0.3)]), regime])
+        regime = choose(generator, [[0.97, 0.03], [0.06, 0.94]][regime])
+        angle, length = turns[regime]
+        x, y = (
+            length * (math.cos(angle) * x - math.sin(angle) * y) + generator.gauss(0, 0.25),
+            length * (math.sin(angle) * x + math.cos(angle) * y) + generator.gauss(0, 0.25),
+        )
+    return ["step", "east", "north", "true_regime"], rows
+
+
 @table("item-response")
 def make_item_response() -> Table:
     """Answers of 200 persons to 12 questions: P(right) = logistic(discrimination · ability − difficulty)."""

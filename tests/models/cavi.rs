@@ -321,6 +321,25 @@ fn tracking() {
     assert!(inside > 180, "{inside} of 200 steps lie within two sd");
 }
 
+/// Every row finds its regime, the laws are the rotations of the simulation, and the evidence of the path is the best that fifty
+/// restarts find.
+#[test]
+fn switching_dynamics() {
+    let fit = run("switching-dynamics", &["--save", "regime"], -597.675027, 1e-3);
+    let motion = fit.mean("motion");
+    let slow = usize::from(motion[2] < 0.0);
+    for (law, angle, length) in [(slow, 0.25_f64, 0.995), (1 - slow, -0.9, 0.97)] {
+        let truth = [angle.cos(), -angle.sin(), angle.sin(), angle.cos()].map(|x| x * length);
+        for (found, truth) in motion[4 * law..4 * law + 4].iter().zip(truth) {
+            close(*found, truth, 0.05);
+        }
+    }
+    let regimes = fit.saved("regime", 2);
+    let truth = column("switching-dynamics.csv", "true_regime");
+    let right = regimes.iter().zip(&truth).filter(|(p, t)| (p[1 - slow] > 0.5) == (**t > 0.5)).count();
+    assert!(right >= 396, "{right} of 400");
+}
+
 /// The bound is within one per cent of the best of 60 restarts, and words of one trade share their topics.
 #[test]
 fn lda() {
