@@ -1,10 +1,8 @@
 //! Fitting: restarts of coordinate ascent under the common loop, and the best of them.
 
 use vi_model::graph::Graph;
-use vi_model::inference::{Initialization, Schedule as Kind};
-use vi_run::executor::{
-    Algorithm, Executor, Failure, FailureCause, Fit, Progress, RelativeGain, Restart, WindowedGain,
-};
+use vi_model::inference::Initialization;
+use vi_run::executor::{Algorithm, Executor, Failure, FailureCause, Fit, Progress, RelativeGain, Restart};
 
 use crate::accelerate::Acceleration;
 use crate::engine::{Engine, Start, begins_apart};
@@ -18,9 +16,7 @@ use crate::starts::choose;
 /// Iterations per restart where the model does not say.
 const DEFAULT_MAX_ITERATIONS: usize = 1000;
 /// Relative gain at which a restart counts as converged where the model does not say.
-const DEFAULT_TOLERANCE: f64 = 1e-8;
-/// Passes of a window over which the ELBO of stochastic steps is averaged before it is judged.
-const STOCHASTIC_WINDOW: usize = 10;
+pub(crate) const DEFAULT_TOLERANCE: f64 = 1e-8;
 
 /// Values of the rows' data and factors up to which restarts run side by side.
 const LARGEST_SIDE_BY_SIDE: usize = 1 << 20;
@@ -102,7 +98,8 @@ impl Algorithm for Ascent {
         }
         if !self.schedule.is_batch() {
             let elbo = self.schedule.step(&mut self.engine)?;
-            return self.reached(elbo, self.schedule.may_fall());
+            let progress = self.reached(elbo, self.schedule.may_fall())?;
+            return Ok(self.schedule.judge(progress));
         }
         if let Some(elbo) = self.rotations.try_all(&mut self.engine, self.last)? {
             // A jump of another kind: earlier iterations say nothing of the next.
@@ -138,12 +135,7 @@ pub fn executor(graph: &Graph) -> Executor<'static> {
     let inference = &graph.inference;
     let tolerance = inference.tolerance.unwrap_or(DEFAULT_TOLERANCE);
     let (seed, most) = (inference.seed.unwrap_or(0), inference.max_iterations.unwrap_or(DEFAULT_MAX_ITERATIONS));
-    let executor = match inference.schedule.unwrap_or_default() {
-        // Noisy steps may lose in a pass and gain in the next.
-        Kind::Stochastic => Executor::new(seed, most, WindowedGain::new(tolerance, STOCHASTIC_WINDOW)),
-        Kind::Batch | Kind::Incremental => Executor::new(seed, most, RelativeGain::new(tolerance)),
-    };
-    executor.restarts(inference.restarts.unwrap_or(1))
+    Executor::new(seed, most, RelativeGain::new(tolerance)).restarts(inference.restarts.unwrap_or(1))
 }
 
 /// Fits a model as its `[inference]` says and returns the best restart.

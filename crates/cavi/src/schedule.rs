@@ -1,6 +1,8 @@
 //! Schedules over the rows: batch, stochastic and incremental, all made of the same local and global steps.
 //!
 //! A schedule's iteration is one pass over the rows, so that its ELBO is exact and comparable with that of batch ascent.
+//! Stochastic steps are noisy and shrink: once a window of passes gains no more than their noise, batch ascent takes over
+//! and goes on until it has converged itself.
 
 use std::ops::Range;
 
@@ -10,12 +12,17 @@ use rand_chacha::ChaCha8Rng;
 use vi_model::diagnostic::Diagnostic;
 use vi_model::graph::Graph;
 use vi_model::inference::Schedule as Kind;
+use vi_run::executor::{Progress, StopRule, WindowedGain};
 
 use crate::engine::{Engine, TaskResult};
 use crate::error::CaviError;
 
 /// Rows per step where the model does not say.
 const DEFAULT_BATCH: usize = 1024;
+/// Passes of a window over which the ELBO of stochastic steps is averaged before it is judged.
+const STOCHASTIC_WINDOW: usize = 10;
+/// Relative gain from one window to the next at which batch ascent takes over: from there its passes gain more.
+const SETTLED: f64 = 1e-4;
 
 /// How an iteration goes over the rows.
 #[derive(Debug, Clone)]
@@ -27,6 +34,10 @@ pub(crate) struct Schedule {
     /// Stochastic steps taken.
     steps: u64,
     random: ChaCha8Rng,
+    /// Stochastic: whether the passes still gain more than their noise.
+    settled: WindowedGain,
+    /// Whether batch ascent has taken over from stochastic steps.
+    finishing: bool,
     /// Incremental: the last summary of each batch.
     summaries: Vec<TaskResult>,
 }
@@ -48,6 +59,7 @@ impl Schedule {
                 Diagnostic::new("schedule-chain", message).at(span, "this schedule").help("write schedule = \"batch\"");
             return Err(CaviError::refuse(&graph.source, diagnostic));
         }
+        let tolerance = inference.tolerance.unwrap_or(crate::fit::DEFAULT_TOLERANCE);
         let rows = engine.lowered.program.num_rows;
         let size = inference.batch_size.unwrap_or(DEFAULT_BATCH).max(1);
         // As equal as can be: a short last batch would pull as hard as the others with few rows.
@@ -60,6 +72,8 @@ impl Schedule {
             forgetting: inference.step_forgetting.unwrap_or(0.7),
             steps: 0,
             random: ChaCha8Rng::seed_from_u64(0),
+            settled: WindowedGain::new(tolerance.max(SETTLED), STOCHASTIC_WINDOW),
+            finishing: false,
             summaries: Vec::new(),
         })
     }
@@ -68,17 +82,28 @@ impl Schedule {
     pub(crate) fn restart(&mut self, seed: u64) {
         self.steps = 0;
         self.random = ChaCha8Rng::seed_from_u64(seed);
+        self.settled.start();
+        self.finishing = false;
         self.summaries.clear();
     }
 
     /// Whether every iteration updates all rows before any global factor.
     pub(crate) fn is_batch(&self) -> bool {
-        self.kind == Kind::Batch
+        self.kind == Kind::Batch || self.finishing
     }
 
     /// Whether the ELBO may fall from one iteration to the next: stochastic steps are noisy.
     pub(crate) fn may_fall(&self) -> bool {
-        self.kind == Kind::Stochastic
+        self.kind == Kind::Stochastic && !self.finishing
+    }
+
+    /// What is known of convergence after an iteration: noisy passes never are converged, but may have settled.
+    pub(crate) fn judge(&mut self, progress: Progress) -> Progress {
+        if !self.may_fall() {
+            return progress;
+        }
+        self.finishing = self.settled.converged(&progress);
+        Progress { converged: Some(false), ..progress }
     }
 
     /// One pass over the rows in batches; returns the exact ELBO after it.

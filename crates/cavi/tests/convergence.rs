@@ -69,7 +69,8 @@ fn stochastic_steps_approach_the_batch_optimum() {
     let options = "tolerance = 1e-9\nmax_iterations = 200\nschedule = \"stochastic\"\nbatch_size = 60\nstep_delay = 1.0\nstep_forgetting = 0.9";
     let stochastic = fit(&counts(options)).expect("a fit").outcome.elbo;
     assert!(stochastic <= batch + 1e-6, "{stochastic} above the optimum {batch}");
-    assert!(batch - stochastic < 0.5, "{stochastic} against {batch}");
+    // Batch ascent finishes what the shrinking steps have left.
+    assert!(batch - stochastic < 1e-5, "{stochastic} against {batch}");
 }
 
 /// Rows that the batch size does not divide weigh as much as all others.

@@ -162,7 +162,11 @@ pub const INFERENCE: Section = Section {
             "How the factors start: `auto` (cavi: each restart takes the best of several starts of gates, clusters and random weights, after short runs; large models one start a restart), `prior` (at the prior: categories that are alike there stay alike), `random` (random weights of gates), `kmeans++` (gates at the nearest of centres of the observations).",
         ),
         key("blocks", KeyKind::TextLists, "Variables that share one joint factor."),
-        key("schedule", KeyKind::OneOf(&["batch", "stochastic", "incremental"]), "Schedule over the rows (cavi)."),
+        key(
+            "schedule",
+            KeyKind::OneOf(&["batch", "stochastic", "incremental"]),
+            "Schedule over the rows (cavi). Stochastic steps give way to batch ascent once they gain no more than their noise.",
+        ),
         key(
             "batch_size",
             KeyKind::Integer(1),
