@@ -304,3 +304,56 @@ fn point_loadings_leave_zero() {
     let expected = -3.0 * (2.0 * (2.0 * std::f64::consts::PI).ln() + large.ln() + small.ln() + 2.0);
     assert!((likelihood - expected).abs() < 1e-6, "{likelihood} against {expected}");
 }
+
+/// Loadings of a chain and its states are both zero at the prior, where neither would ever move.
+#[test]
+fn loadings_of_a_chain_leave_zero() {
+    let wave = |i: u32| (f64::from(i) * 0.4).sin();
+    let rows: Vec<String> = (0..30_u32)
+        .map(|i| {
+            format!("[{}, {}]", 2.0 * wave(i) + 0.1 * f64::from(i * 7919 % 5), 0.1 * f64::from(i * 31 % 7) - wave(i))
+        })
+        .collect();
+    let model = |point: bool, start: &str| {
+        load(&format!(
+            r#"
+            [data.values]
+            y = [{}]
+            [plates]
+            time = "rows"
+            column = {{ columns = "y" }}
+            [variables.state]
+            plates = ["time"]
+            distribution = "gaussian-markov-chain"
+            dimension = 1
+            initial_mean = 0.0
+            initial_precision = 1.0
+            transition = [[0.9]]
+            innovation_precision = 5.0
+            [variables.loading]
+            plates = ["column"]
+            distribution = "normal"
+            dimension = 1
+            mean = 0.0
+            sd = 2.0
+            point = {point}
+            {start}
+            [variables.x]
+            plates = ["time", "column"]
+            distribution = "normal"
+            mean = "dot(loading, state)"
+            sd = 0.4
+            observed = "y"
+            [inference]
+            tolerance = 1e-12
+            max_iterations = 5000
+            "#,
+            rows.join(", ")
+        ))
+    };
+    for point in [false, true] {
+        let free = fit(&model(point, "")).expect("a fit").outcome.elbo;
+        let given = fit(&model(point, "initial = [[1.5], [-1.0]]")).expect("a fit").outcome.elbo;
+        assert!((free - given).abs() < 1e-5 * given.abs(), "{free} against {given}");
+    }
+}

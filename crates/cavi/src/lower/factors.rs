@@ -504,7 +504,8 @@ impl Lowering {
                         self.program.factors[factor].coupled = true;
                     } else if statistic == 1 && second == 1 {
                         let gaussian = |f: FactorId| {
-                            matches!(self.program.factors[f].family, Family::Normal | Family::NormalVector(_))
+                            use Family::{GaussianMarkovChain, Normal, NormalVector};
+                            matches!(self.program.factors[f].family, Normal | NormalVector(_) | GaussianMarkovChain(_))
                         };
                         if gaussian(factor) && gaussian(partner) {
                             self.program.factors[factor].symmetric = true;
