@@ -60,6 +60,9 @@ impl Ascent {
             };
             entries.push((derived.name.clone(), entry));
         }
+        for (_, entry) in &mut entries {
+            entry.label(|axis| graph.element_names(axis));
+        }
         entries
     }
 

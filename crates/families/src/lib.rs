@@ -18,6 +18,7 @@ pub mod gamma;
 pub mod inverse_gamma;
 pub mod matrix;
 pub mod multinomial;
+pub mod named;
 pub mod normal;
 pub mod normal_gamma;
 pub mod normal_vector;

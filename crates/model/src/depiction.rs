@@ -30,6 +30,12 @@ impl Graph {
         };
         Some(Depiction { axes: self.value_axes(id), is_simplex })
     }
+
+    /// The names of the elements of the axis called `name`: levels, or the columns of a block. `None` where it is no axis, or its
+    /// elements are numbered.
+    pub fn element_names(&self, name: &str) -> Option<Vec<String>> {
+        self.axes.iter().find(|axis| axis.name == name).and_then(|axis| self.data.element_names(axis))
+    }
 }
 
 impl Axis {

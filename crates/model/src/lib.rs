@@ -11,6 +11,7 @@ pub mod expression;
 pub mod graph;
 pub mod inference;
 mod load;
+mod missing_file;
 pub mod new_rows;
 mod reference;
 pub mod registry;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, ModelError, SourceText};
 use crate::graph::Graph;
+use crate::missing_file;
 use crate::resolve::resolve;
 use crate::spec::{Spec, read};
 
@@ -35,11 +36,20 @@ pub fn load(path: &Path) -> Result<Graph, ModelError> {
     let text = std::fs::read_to_string(path).map_err(|error| ModelError {
         source: SourceText { name: Arc::from(name.as_str()), text: Arc::from("") },
         diagnostics: vec![
-            Diagnostic::new("unreadable-file", format!("cannot read `{name}`: {error}"))
-                .help("give the path of a model file"),
+            Diagnostic::new("unreadable-file", format!("cannot read `{name}`: {error}")).help(
+                missing_file::help(path, "give the path of a model file")
+                    .unwrap_or_else(|| "give the path of a model file".to_owned()),
+            ),
         ],
     })?;
-    let graph = load_str(&text, &name, path.parent().unwrap_or(Path::new("")))?;
+    let graph = load_str(&text, &name, path.parent().unwrap_or(Path::new(""))).map_err(|mut error| {
+        let is_toml = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("toml"));
+        for diagnostic in error.diagnostics.iter_mut().filter(|d| d.code == "toml-syntax" && !is_toml) {
+            diagnostic.help =
+                Some("give a model file, written in TOML: it names its data by `file` in [data]".to_owned());
+        }
+        error
+    })?;
     if graph.variables.is_empty() {
         let nothing =
             Diagnostic::new("no-variables", format!("`{name}` declares no variables, so there is nothing to infer"))

@@ -103,6 +103,9 @@ pub struct PosteriorEntry {
     /// The axis inside each element, if any.
     #[serde(default)]
     pub dimension: Option<Dimension>,
+    /// The names of the elements of those axes whose elements have names (levels, columns), in the order of the arrays.
+    #[serde(skip_serializing_if = "IndexMap::is_empty", default)]
+    pub labels: Table<Vec<String>>,
     /// The family's parameters; empty for an expression.
     #[serde(skip_serializing_if = "IndexMap::is_empty", default)]
     pub parameters: Table<NestedArray>,
@@ -119,6 +122,23 @@ pub struct PosteriorEntry {
     /// Whatever else an engine reports of it.
     #[serde(flatten)]
     pub extra: Table<Value>,
+}
+
+impl PosteriorEntry {
+    /// The name of each axis of the mean, outermost first; a dimension without a name has none.
+    pub fn axes(&self) -> impl Iterator<Item = Option<&str>> {
+        let dimension = self.dimension.iter().map(|dimension| match dimension {
+            Dimension::Name(name) => Some(name.as_str()),
+            Dimension::Length(_) => None,
+        });
+        self.plates.iter().map(|plate| Some(plate.as_str())).chain(dimension)
+    }
+
+    /// Names the elements of its axes: `names` says what those of an axis are called, `None` where they are numbered.
+    pub fn label(&mut self, names: impl Fn(&str) -> Option<Vec<String>>) {
+        let found = self.axes().flatten().filter_map(|axis| Some((axis.to_owned(), names(axis)?))).collect();
+        self.labels = found;
+    }
 }
 
 /// What a run leaves behind, apart from row-level tables and pictures.

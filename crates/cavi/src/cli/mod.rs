@@ -128,13 +128,7 @@ fn schema() -> Result<u8, CommandError> {
     Ok(0)
 }
 
-/// A model file that can be opened, or what is wrong with the path.
+/// A model file, read and checked.
 pub(crate) fn load(file: &Path) -> Result<vi_model::graph::Graph, CommandError> {
-    if file.is_dir() {
-        return Err(CommandError::Usage(format!(
-            "`{0}` is a folder: give a model file in it, such as `{0}/gmm.toml`",
-            file.display()
-        )));
-    }
     Ok(vi_model::load(file)?)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use vi_model::graph::Graph;
+use vi_run::output::engine_of;
 
 use super::CommandError;
 use crate::predict::GlobalState;
@@ -81,6 +82,12 @@ impl State {
     pub(super) fn read(folder: &Path) -> Result<Self, CommandError> {
         let path = folder.join(FILE);
         let text = std::fs::read_to_string(&path).map_err(|e| {
+            if engine_of(folder).is_some_and(|engine| engine != "cavi") {
+                return CommandError::Usage(format!(
+                    "`{0}` holds a run of `sgvi`: `sgvi predict {0}` reads it",
+                    folder.display()
+                ));
+            }
             CommandError::Usage(format!(
                 "cannot read `{}`: {e}; give the folder that `cavi run` has left its results in",
                 path.display()

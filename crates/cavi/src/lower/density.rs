@@ -30,7 +30,11 @@ impl Lowering {
             }
         }
         if variable.amortized.is_some() {
-            return Err(self.not_conjugate(v, "amortized", format!("`{}` has an amortised factor", variable.name)));
+            return Err(self.not_conjugate(
+                v,
+                "amortized",
+                format!("the factor of `{}` is a network's output: networks are trained by gradients", variable.name),
+            ));
         }
         self.partial_density(v)?;
         match variable.distribution {

@@ -7,7 +7,7 @@ mod rows;
 mod sample;
 
 use vi_model::graph::{Axis, Distribution, Graph, IndexSource, NodeKind, VariableId};
-use vi_run::plot::{NamedAxis, Picture, posterior_pictures};
+use vi_run::plot::{NamedAxis, Picture, posterior_pictures, scalar_densities};
 
 use crate::error::CaviError;
 use crate::fit::Ascent;
@@ -61,7 +61,10 @@ pub(crate) fn pictures(ascent: &Ascent) -> Result<Vec<Named>, CaviError> {
             _ => {}
         }
     }
-    for (name, entry) in ascent.posterior() {
+    let posterior = ascent.posterior();
+    let entries = posterior.iter().map(|(name, entry)| (name.as_str(), entry));
+    add("densities".to_owned(), scalar_densities(entries, vi_families::named::log_density));
+    for (name, entry) in posterior {
         let Some(depiction) = graph.depiction(&name, &entry.plates) else { continue };
         let axes: Vec<NamedAxis> = depiction.axes.iter().map(|&axis| named_axis(graph, graph.axis(axis))).collect();
         for (kind, picture) in posterior_pictures(&name, &entry, &axes, depiction.is_simplex) {

@@ -177,7 +177,14 @@ impl DataError {
 
     /// The same as a diagnostic, without a place in the model file.
     pub fn diagnostic(&self) -> Diagnostic {
-        Diagnostic::new(self.code(), self.to_string())
+        let diagnostic = Diagnostic::new(self.code(), self.to_string());
+        match self {
+            Self::NotANumber { column, .. } => diagnostic.help(format!(
+                "where `{column}` names groups, give them a plate, GROUP = {{ levels = \"{column}\" }}: a[{column}] then takes each \
+                 row's element of a variable with that plate, and a categorical variable can observe it"
+            )),
+            _ => diagnostic,
+        }
     }
 }
 

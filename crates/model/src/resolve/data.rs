@@ -5,6 +5,7 @@ use std::path::Path;
 use super::{Reported, Resolver};
 use crate::data::{Cells, ColumnId, Data, DataError};
 use crate::diagnostic::Diagnostic;
+use crate::missing_file;
 use crate::registry::nearest;
 use crate::spec::{Entry, Value, ValueKind};
 
@@ -21,7 +22,8 @@ impl Resolver<'_> {
         if let Some(file) = &spec.data.file
             && let Some(name) = file.text()
         {
-            match Data::from_file(&base.join(name)) {
+            let path = base.join(name);
+            match Data::from_file(&path) {
                 Ok(data) => {
                     let combined = if self.data.columns.is_empty() {
                         self.data = data;
@@ -33,7 +35,7 @@ impl Resolver<'_> {
                         return Err(self.data_mistake(&error, file.span.clone(), "this file"));
                     }
                 }
-                Err(error) => return Err(self.data_mistake(&error, file.span.clone(), "this file")),
+                Err(error) => return Err(self.file_mistake(&error, file, &path)),
             }
         }
         let mut constants = Vec::new();
@@ -84,6 +86,14 @@ impl Resolver<'_> {
 
     pub(super) fn data_mistake(&mut self, error: &DataError, span: std::ops::Range<usize>, remark: &str) -> Reported {
         self.report(error.diagnostic().at(span, remark))
+    }
+
+    fn file_mistake(&mut self, error: &DataError, file: &Value, path: &Path) -> Reported {
+        let mut diagnostic = error.diagnostic().at(file.span.clone(), "this file");
+        if let DataError::Read { .. } = error {
+            diagnostic.help = missing_file::help(path, "data files are looked for relative to the model file");
+        }
+        self.report(diagnostic)
     }
 
     fn inline(&mut self, entry: &Entry) -> Result<Inline, Reported> {

@@ -2,6 +2,7 @@
 
 use super::number::{duration, grouped, significant};
 use super::style::Style;
+use crate::array::NestedArray;
 use crate::record::{PosteriorEntry, Record, Status};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -10,15 +11,20 @@ use std::path::Path;
 const MOST_LINES: usize = 12;
 /// Elements of a dimension shown side by side; longer dimensions are shown one below the other.
 const MOST_CELLS: usize = 6;
+/// Columns of the terminal that lines with several elements keep to.
+const MOST_WIDTH: usize = 80;
 
 /// The whole report, ending in a line feed; `output` is where the results are.
 #[must_use]
 pub fn end_report(record: &Record, output: Option<&Path>, style: Style) -> String {
     let mut text = headline(record, style);
-    text.push_str(&elbo_lines(record, style));
-    text.push_str(&posterior_lines(record, style));
+    if record.status != Status::Failed {
+        text.push_str(&elbo_lines(record, style));
+        text.push_str(&posterior_lines(record, style));
+    }
     if let Some(output) = output {
-        let _ = writeln!(text, "\nresults in {}", style.bold(&output.display().to_string()));
+        let what = if record.status == Status::Failed { "what was reached is" } else { "results" };
+        let _ = writeln!(text, "\n{what} in {}", style.bold(&output.display().to_string()));
     }
     text
 }
@@ -95,15 +101,17 @@ struct Line {
     cells: Vec<String>,
 }
 
-/// The index of an element of an array of `shape`, as `[1, 0]`; empty for a scalar.
-fn index_text(shape: &[usize], mut flat: usize) -> String {
+/// The index of an element of an array of `shape`, as `[1, bmi]`, by name where `labels` has names of the axis; empty for a scalar.
+fn index_text(shape: &[usize], labels: &[Option<&[String]>], mut flat: usize) -> String {
     let mut indices: Vec<String> = shape
         .iter()
+        .enumerate()
         .rev()
-        .map(|&length| {
+        .map(|(axis, &length)| {
             let index = flat % length.max(1);
             flat /= length.max(1);
-            index.to_string()
+            let name = labels.get(axis).copied().flatten().and_then(|names| names.get(index));
+            name.cloned().unwrap_or_else(|| index.to_string())
         })
         .collect();
     indices.reverse();
@@ -125,18 +133,41 @@ fn cell(mean: f64, sd: Option<f64>) -> String {
     }
 }
 
-/// The lines of one variable, and how many more there would be.
+/// The lines of one variable, and how many more there would be: the elements of a short dimension side by side where that fits a
+/// terminal and no names would be lost, otherwise one below the other.
 fn lines_of(name: &str, entry: &PosteriorEntry) -> (Vec<Line>, usize) {
     let Some(mean) = &entry.mean else { return (Vec::new(), 0) };
-    let sd = entry.sd.as_ref().filter(|sd| sd.shape() == mean.shape());
     let shape = mean.shape();
+    let labels: Vec<Option<&[String]>> =
+        entry.axes().map(|axis| axis.and_then(|axis| entry.labels.get(axis)).map(Vec::as_slice)).collect();
     let across = match shape.split_last() {
-        Some((&last, _)) if shape.len() > entry.plates.len() && (1..=MOST_CELLS).contains(&last) => last,
+        Some((&last, outer)) if shape.len() > entry.plates.len() && (2..=MOST_CELLS).contains(&last) => {
+            let names_a_vector = outer.is_empty() && labels.last().is_some_and(Option::is_some);
+            if names_a_vector { 1 } else { last }
+        }
         _ => 1,
     };
+    let lines = lines_across(name, entry, mean, &labels, across);
+    let too_wide = |line: &Line| {
+        let cells: usize = line.cells.iter().map(|cell| width(cell) + 2).sum();
+        2 + width(&line.name) + 2 + width(&line.family) + cells > MOST_WIDTH
+    };
+    if across > 1 && lines.0.iter().any(too_wide) { lines_across(name, entry, mean, &labels, 1) } else { lines }
+}
+
+/// [`lines_of`] with `across` elements in a line.
+fn lines_across(
+    name: &str,
+    entry: &PosteriorEntry,
+    mean: &NestedArray,
+    labels: &[Option<&[String]>],
+    across: usize,
+) -> (Vec<Line>, usize) {
+    let shape = mean.shape();
+    let sd = entry.sd.as_ref().filter(|sd| sd.shape() == shape);
+    let response = entry.sd_linear_response.as_ref().filter(|sd| sd.shape() == shape);
     let outer = if across == 1 { shape } else { &shape[..shape.len() - 1] };
     let count = mean.values().len() / across;
-    let response = entry.sd_linear_response.as_ref().filter(|sd| sd.shape() == mean.shape());
     let element_text = |element: usize| {
         let text = cell(mean.values()[element], sd.map(|sd| sd.values()[element]));
         match response {
@@ -145,7 +176,7 @@ fn lines_of(name: &str, entry: &PosteriorEntry) -> (Vec<Line>, usize) {
         }
     };
     let lines = (0..count.min(MOST_LINES)).map(|line| Line {
-        name: format!("{name}{}", index_text(outer, line)),
+        name: format!("{name}{}", index_text(outer, labels, line)),
         family: if line == 0 {
             entry.distribution.clone().unwrap_or_else(|| "expression".to_owned())
         } else {
@@ -193,7 +224,6 @@ fn posterior_lines(record: &Record, style: Style) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::array::NestedArray;
 
     fn entry(plates: &[&str], shape: Vec<usize>, mean: Vec<f64>, sd: Vec<f64>) -> PosteriorEntry {
         PosteriorEntry {
@@ -238,6 +268,45 @@ posterior (mean ± sd)
         assert!(text.starts_with(expected), "{text}");
         let end = "  w[11]          0.50 ± 0.25\n  … 2 more in posterior.json\n\nresults in runs/gmm\n";
         assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn elements_go_by_their_names_and_lines_fit_a_terminal() {
+        let mut record = Record::new("cavi", "m.toml", "0.1.0", 0);
+        let named = |wanted: &'static str, names: [&'static str; 2]| {
+            move |axis: &str| (axis == wanted).then(|| names.map(str::to_owned).to_vec())
+        };
+        let mut beta = entry(&[], vec![2], vec![1.0, 2.0], vec![0.1; 2]);
+        beta.dimension = Some("x".into());
+        beta.label(named("x", ["age", "bmi"]));
+        record.posterior.insert("beta".to_owned(), beta);
+        let mut level = entry(&["town"], vec![2, 2], vec![1.0, 2.0, 3.0, 4.0], vec![0.1; 4]);
+        level.dimension = Some(2.into());
+        level.label(named("town", ["Bonn", "Celle"]));
+        record.posterior.insert("level".to_owned(), level);
+        let mut pi = entry(&[], vec![6], vec![0.123_456; 6], vec![1.234e-5; 6]);
+        pi.dimension = Some("component".into());
+        record.posterior.insert("pi".to_owned(), pi);
+        let text = end_report(&record, None, Style::PLAIN);
+        let table = text.split_once("(mean ± sd)\n").unwrap().1;
+        let expected = "  beta[age]     normal  1.00 ± 0.10
+  beta[bmi]             2.00 ± 0.10
+  level[Bonn]   normal  1.00 ± 0.10  2.00 ± 0.10
+  level[Celle]          3.00 ± 0.10  4.00 ± 0.10
+  pi[0]         normal  0.123456 ± 0.000012
+";
+        assert!(table.starts_with(expected), "{table}");
+        assert!(text.lines().all(|line| width(line) <= MOST_WIDTH), "{text}");
+    }
+
+    #[test]
+    fn a_failed_run_reports_no_numbers() {
+        let mut record = Record::new("sgvi", "m.toml", "0.1.0", 0);
+        record.status = Status::Failed;
+        record.elbo = f64::NAN;
+        record.iterations = 74;
+        let text = end_report(&record, Some(Path::new("runs/m")), Style::PLAIN);
+        assert_eq!(text, "failed · 74 iterations · 0 µs\n\nwhat was reached is in runs/m\n");
     }
 
     #[test]

@@ -165,6 +165,14 @@ impl RunDirectory {
     }
 }
 
+/// The engine whose finished run is in `folder`, as its `summary.json` says.
+#[must_use]
+pub fn engine_of(folder: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(folder.join("summary.json")).ok()?;
+    let summary: serde_json::Value = serde_json::from_str(&text).ok()?;
+    summary.get("engine").and_then(serde_json::Value::as_str).map(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

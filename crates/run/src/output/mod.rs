@@ -6,7 +6,7 @@ mod local;
 mod table;
 
 pub use atomic::AtomicFile;
-pub use directory::RunDirectory;
+pub use directory::{RunDirectory, engine_of};
 pub use local::{LocalColumns, LocalFormat, LocalWriter};
 pub use table::elbo_csv;
 

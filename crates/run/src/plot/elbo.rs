@@ -108,18 +108,21 @@ fn overview(picture: &mut Picture, area: Area, curves: &[Curve]) -> Result<(), P
     Ok(())
 }
 
-/// How far each iteration is below the best ELBO reached, on a logarithmic axis: a straight line is linear convergence.
-fn distance(picture: &mut Picture, area: Area, curves: &[Curve], best: f64) -> Result<(), PlotError> {
+/// How far each iteration is below the best ELBO reached, where that is more than rounding.
+fn gaps(curves: &[Curve], best: f64) -> Vec<Vec<Point>> {
     let smallest = f64::EPSILON * best.abs().max(1.0);
-    let lines: Vec<Vec<Point>> = curves
-        .iter()
-        .map(|curve| curve.iter().map(|point| (point.0, best - point.1)).filter(|gap| gap.1 > smallest).collect())
-        .collect();
-    let y = Axis::logarithmic(lines.iter().flatten().map(|point| point.1));
+    let below =
+        |curve: &Curve| curve.iter().map(|point| (point.0, best - point.1)).filter(|gap| gap.1 > smallest).collect();
+    curves.iter().map(below).collect()
+}
+
+/// The distances to the best ELBO on a logarithmic axis: a straight line is linear convergence.
+fn distance(picture: &mut Picture, area: Area, curves: &[Curve], gaps: &[Vec<Point>]) -> Result<(), PlotError> {
+    let y = Axis::logarithmic(gaps.iter().flatten().map(|point| point.1));
     let x = Axis::of_counts(curves.iter().flatten().map(|point| point.0), 0.03);
     let labels = Labels { title: "Distance to the best ELBO", x: "iteration", y: "best − ELBO (nats)" };
     let panel = Panel::new(picture, area, x, y, &labels)?;
-    draw_curves(&panel.on(picture), &lines)
+    draw_curves(&panel.on(picture), gaps)
 }
 
 /// The last half of the best restart, with a band of two standard errors and the mean of stretches.
@@ -160,7 +163,8 @@ fn is_monotone(curve: &Curve) -> bool {
 }
 
 /// The convergence curve of a run: on the left the ELBO of all restarts, on the right, where the ELBO never falls, the distance to
-/// the best one on a logarithmic axis, elsewhere the last half with its running mean.
+/// the best one on a logarithmic axis, elsewhere the last half with its running mean. Where the optimum is reached at once there is
+/// no distance to show, and the ELBO takes the whole width.
 #[must_use]
 pub fn elbo_picture(record: &Record) -> Picture {
     Picture::drawn(WIDTH, HEIGHT, |picture| draw(picture, record))
@@ -174,18 +178,23 @@ fn draw(picture: &mut Picture, record: &Record) -> Result<(), PlotError> {
     let plural = if record.iterations == 1 { "" } else { "s" };
     let result = format!("{}, ELBO {elbo} nats after {} iteration{plural}", record.status.word(), record.iterations);
     picture.text((WIDTH - 20.0, 26.0), result, 11.5, Anchor::End, MUTED);
-    let panel = |x: f64| Area { x, y: 40.0, width: WIDTH / 2.0 - 18.0, height: HEIGHT - 48.0 };
+    let panel = |x: f64, width: f64| Area { x, y: 40.0, width, height: HEIGHT - 48.0 };
+    let half = WIDTH / 2.0 - 18.0;
     let Some(best_curve) = curves.last().filter(|curve| !curve.is_empty()) else {
         picture.text((WIDTH / 2.0, HEIGHT / 2.0), "no iteration was completed", 12.0, Anchor::Middle, MUTED);
         return Ok(());
     };
-    overview(picture, panel(10.0), &curves)?;
     if record.has_standard_errors() || !is_monotone(best_curve) {
-        last_half(picture, panel(WIDTH / 2.0 + 4.0), best_curve)
-    } else {
-        let best = curves.iter().flatten().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
-        distance(picture, panel(WIDTH / 2.0 + 4.0), &curves, best)
+        overview(picture, panel(10.0, half), &curves)?;
+        return last_half(picture, panel(WIDTH / 2.0 + 4.0, half), best_curve);
     }
+    let best = curves.iter().flatten().map(|point| point.1).fold(f64::NEG_INFINITY, f64::max);
+    let gaps = gaps(&curves, best);
+    if gaps.iter().all(Vec::is_empty) {
+        return overview(picture, panel(10.0, WIDTH - 24.0), &curves);
+    }
+    overview(picture, panel(10.0, half), &curves)?;
+    distance(picture, panel(WIDTH / 2.0 + 4.0, half), &curves, &gaps)
 }
 
 #[cfg(test)]
@@ -200,6 +209,21 @@ mod tests {
         assert!(kept.len() <= MOST_POINTS + 2);
         assert!(kept.contains(&(77_777.0, 9.0)));
         assert!(kept.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+
+    #[test]
+    fn an_optimum_reached_at_once_has_no_empty_panel() {
+        let mut record = Record::new("cavi", "models/coin.toml", "0.1.0", 0);
+        record.restarts = vec![-7.0];
+        record.elbo = -7.0;
+        for iteration in [1, 2] {
+            let point =
+                TracePoint { restart: 1, iteration, seconds: 0.0, elbo: -7.0, standard_error: None, extra: vec![] };
+            record.trace.push(point);
+        }
+        assert!(!elbo_picture(&record).svg().contains("Distance"));
+        record.trace[0].elbo = -8.0;
+        assert!(elbo_picture(&record).svg().contains("Distance"));
     }
 
     #[test]

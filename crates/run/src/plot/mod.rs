@@ -4,6 +4,7 @@ mod axes;
 mod bars;
 mod canvas;
 mod colour;
+mod densities;
 mod elbo;
 mod font;
 mod heatmap;
@@ -17,6 +18,7 @@ mod svg;
 
 pub use bars::{BarList, bar_lists};
 pub use colour::{Colour, ColourMap, class_colour};
+pub use densities::scalar_densities;
 pub use elbo::elbo_picture;
 pub use heatmap::{HeatMap, ImageGrid, heat_map, image_grid};
 pub use intervals::{Intervals, intervals};

@@ -10,7 +10,7 @@ const MOST_PANELS: usize = 12;
 /// Categories from which on a distribution is shown by its largest.
 const MANY: usize = 13;
 /// Estimates in one chart of intervals at most.
-const MOST_INTERVALS: usize = 40;
+const MOST_INTERVALS: usize = 80;
 
 /// One axis of a posterior mean, as pictures name it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! The command line of `sgvi`: what is asked, dispatched to the library, and every refusal printed with its place.
 
+mod check;
 mod gradients;
 mod networks;
 mod pictures;
@@ -11,24 +12,65 @@ use clap::{CommandFactory, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use vi_model::diagnostic::{Diagnostic, ModelError, SourceText};
 use vi_model::graph::Graph;
+use vi_run::cli::completions::{Shell, completion_script};
 use vi_run::cli::{RunArguments, print_diagnostics, print_output};
 use vi_run::record::REFUSED;
 
 use crate::error::SgviError;
 
 /// Stochastic-gradient variational inference for models declared in TOML.
+///
+/// A model file states data, plates and random variables; `sgvi` maps every unknown to unconstrained space, fits a Gaussian there
+/// by the gradient of the evidence lower bound (ELBO), or trains networks that give each row its own, and leaves posterior, verdict,
+/// convergence curve and pictures in a folder.
 #[derive(Debug, Parser)]
-#[command(name = "sgvi", version, about)]
+#[command(name = "sgvi", version, about, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  sgvi run models/eight-schools.toml           fit a model; results go to runs/eight-schools
+  sgvi run models/eight-schools.toml --family full-rank --json | jq .verdict
+                                               another family; the summary for another program
+  sgvi check models/eight-schools.toml         what would be fitted: axes, variables, coordinates
+  sgvi predict runs/poisson-regression --data new.csv
+                                               mean, sd, quantiles, log density of new rows
+  sgvi sample runs/eight-schools               draws from the posterior, for ArviZ and the like
+  sgvi run models/vae.toml                     networks: then encode, reconstruct, evaluate, traverse
+  sgvi encode runs/vae --data new.csv          latent means and sds of new rows
+  sgvi reference | less                        every section, key and distribution of the language
+
+Exit status:
+  0  converged (or the command succeeded)
+  1  ran, but did not converge within the limit of iterations, or was interrupted
+  2  refused: a mistake in the model file, the data or the options
+  3  failed while running";
+
+const RUN_EXAMPLES: &str = "\
+What is left in DIR:
+  summary.json         status, ELBO and its terms, verdict, restarts, seed
+  posterior.json       the posterior of every variable that is not in the rows' plate
+  elbo.csv             the ELBO after each iteration of each restart (elbo.svg, elbo.png: the curve)
+  local/NAME.csv       the row-level posterior of each --save NAME
+  approximation.json   what `sgvi sample` and `sgvi predict` need
+  pictures/            densities, estimates, tables, whatever the model's shape allows
+  and of networks: weights.safetensors, model.json, terms.csv, samples.png, reconstructions.png, latent.png, …
+  checkpoint.bin       only of an interrupted run: --resume goes on from it
+
+Examples:
+  sgvi run models/eight-schools.toml
+  sgvi run models/eight-schools.toml --output out --family full-rank --seed 7
+  sgvi run models/vae.toml --max-iterations 500 --no-plot --quiet";
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Fit a model and write its posterior
+    /// Fit a model and leave the results in a folder
+    #[command(after_help = RUN_EXAMPLES)]
     Run(Box<run::Arguments>),
-    /// Check a model file and its data, and show what was understood
+    /// Show what a model means and what would be fitted: axes, variables, coordinates of the approximation
     Check {
         /// Model file (TOML)
         file: PathBuf,
@@ -49,10 +91,12 @@ enum Command {
     Traverse(networks::commands::TraverseArguments),
     /// Print the JSON Schema of model files
     Schema,
+    /// Print the reference of the model language, as Markdown
+    Reference,
     /// Print a completion script for a shell
     Completions {
         /// The shell
-        shell: String,
+        shell: Shell,
     },
 }
 
@@ -84,7 +128,7 @@ pub fn main() -> u8 {
     };
     let outcome = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
-        Command::Check { file } => check(&file),
+        Command::Check { file } => check::check(&file),
         Command::Gradients(arguments) => gradients::gradients(&arguments),
         Command::Sample(arguments) => sample::sample(&arguments),
         Command::Predict(arguments) => predict::predict(&arguments),
@@ -97,25 +141,17 @@ pub fn main() -> u8 {
             print_output(&(text + "\n"));
             Ok(0)
         }
-        Command::Completions { shell } => completions(&shell),
-    };
-    outcome.unwrap_or_else(|code| code)
-}
-
-fn completions(shell: &str) -> Outcome {
-    match shell.parse() {
-        Ok(shell) => {
-            let script = vi_run::cli::completions::completion_script(shell, &mut Arguments::command());
+        Command::Reference => {
+            print_output(&vi_model::reference_markdown());
+            Ok(0)
+        }
+        Command::Completions { shell } => {
+            let script = completion_script(shell, &mut Arguments::command());
             print_output(&String::from_utf8_lossy(&script));
             Ok(0)
         }
-        Err(_) => {
-            vi_run::cli::print_error(&format!(
-                "no shell called `{shell}`: write bash, zsh, fish, elvish or powershell\n"
-            ));
-            Err(REFUSED)
-        }
-    }
+    };
+    outcome.unwrap_or_else(|code| code)
 }
 
 /// Loads a model, or prints what is wrong with it.
@@ -147,47 +183,7 @@ fn refuse(error: &SgviError, graph: &Graph) -> u8 {
 }
 
 fn print_failure(text: &str) {
-    vi_run::cli::print_error(&format!("{text}\n"));
-}
-
-fn check(file: &Path) -> Outcome {
-    let graph = load(file)?;
-    let mut text = String::new();
-    for variable in &graph.variables {
-        let axes: Vec<String> = variable
-            .plates
-            .iter()
-            .map(|a| format!("{} = {}", graph.axis(*a).name, graph.axis(*a).size))
-            .chain(variable.dimension.map(|a| format!("dimension {} = {}", graph.axis(a).name, graph.axis(a).size)))
-            .collect();
-        let observed = if variable.observed.is_some() { ", observed" } else { "" };
-        text.push_str(&format!("{}[{}]{observed}\n", variable.name, axes.join(", ")));
-    }
-    if crate::amortized::compile::is_amortized(&graph) {
-        text.push_str(&networks::describe(&graph).map_err(|error| refuse(&error, &graph))?);
-    } else {
-        let repeated = crate::fit::repeat::repeated(&graph).map_err(|error| refuse(&error, &graph))?;
-        let graph = repeated.map_or(graph, |r| r.graph);
-        let model = crate::lower::Model::new(&graph).map_err(|error| refuse(&error, &graph))?;
-        let program = &model.program;
-        text.push_str(&format!(
-            "{} unconstrained coordinates; {} operations over globals, {} over rows{}\n",
-            program.dimension,
-            program.global.len(),
-            program.local.len(),
-            if program.chunkable { "" } else { " (all rows at once)" }
-        ));
-        for latent in &model.latents {
-            text.push_str(&format!(
-                "  {}: coordinates {} … {}\n",
-                graph.variable(latent.variable).name,
-                latent.offset,
-                latent.offset + latent.count.saturating_sub(1)
-            ));
-        }
-    }
-    print_output(&text);
-    Ok(0)
+    print_diagnostics(&[vi_run::diagnostic::Diagnostic::new("", text)]);
 }
 
 /// What every fitting command shares: the shared arguments applied to the graph's `[inference]`.

@@ -1,8 +1,8 @@
-//! Pictures of global posteriors: estimates with their intervals, tables, images.
+//! Pictures of global posteriors: densities, estimates with their intervals, tables, images.
 
 use vi_model::graph::Graph;
 use vi_run::output::{OutputError, RunDirectory};
-use vi_run::plot::{NamedAxis, posterior_pictures};
+use vi_run::plot::{NamedAxis, posterior_pictures, scalar_densities};
 use vi_run::record::Record;
 
 /// Pictures drawn of one run at most.
@@ -10,6 +10,10 @@ const MOST_PICTURES: usize = 8;
 
 /// Writes `pictures/KIND-NAME` for the variables and expressions whose means can be drawn.
 pub(super) fn write_pictures(graph: &Graph, record: &Record, directory: &mut RunDirectory) -> Result<(), OutputError> {
+    let entries = record.posterior.iter().map(|(name, entry)| (name.as_str(), entry));
+    if let Some(picture) = scalar_densities(entries, vi_families::named::log_density) {
+        directory.write_picture("pictures/densities", &picture)?;
+    }
     let drawn = record.posterior.iter().flat_map(|(name, entry)| {
         let Some(depiction) = graph.depiction(name, &entry.plates) else { return Vec::new() };
         let named = |axis| NamedAxis {

@@ -3,7 +3,7 @@
 use clap::Args;
 use std::path::{Path, PathBuf};
 use vi_model::graph::Graph;
-use vi_run::output::AtomicFile;
+use vi_run::output::{AtomicFile, engine_of};
 use vi_run::record::REFUSED;
 
 use super::networks::{self, SavedRun};
@@ -70,6 +70,9 @@ pub(super) fn read_run(folder: &Path, model: Option<&Path>) -> Result<FinishedRu
     };
     let path = folder.join(FILE);
     let text = std::fs::read_to_string(&path).map_err(|error| {
+        if engine_of(folder).is_some_and(|engine| engine != "sgvi") {
+            return failure(format!("{0} holds a run of `cavi`: `cavi predict {0}` reads it", folder.display()));
+        }
         let known = if folder.is_dir() { "holds no finished run of `sgvi`" } else { "is not a folder" };
         failure(format!(
             "{} {known}; name the folder to which `sgvi run` wrote ({}: {error})",

@@ -3,7 +3,7 @@
 use nalgebra::{Cholesky, DMatrix, SymmetricEigen};
 
 use super::categories::Category;
-use super::gaussian::Gaussian;
+use super::gaussian::{Gaussian, Root};
 use crate::error::SgviError;
 use crate::lower::Model;
 use crate::tape::{Evaluation, Evaluator};
@@ -192,6 +192,24 @@ pub fn scales(q: &Gaussian, fallback: &[f64]) -> Vec<f64> {
         scale[c] = 1.0 / (center[c] * (1.0 - center[c]) + 0.02).sqrt();
     }
     scale
+}
+
+/// Gives spreads that have vanished the width that the curvature at the mean has. While the mean is far from an optimum a line search
+/// may throw away any amount of entropy for what the mean gains; in units of such a spread every direction would look flat.
+pub fn revive(evaluator: &Evaluator, q: &mut Gaussian, usual: &[f64]) {
+    const VANISHED: f64 = 1e-6;
+    let center = q.center().into_owned();
+    let (Root::Diagonal(sd) | Root::LowRank { sd, .. }) = &mut q.root else { return };
+    if sd.iter().zip(&q.free).all(|(sd, &c)| *sd > VANISHED * usual[c]) {
+        return;
+    }
+    let mut held = vec![false; center.len()];
+    q.categories.iter().for_each(|c| held[c.range()].fill(true));
+    let curvature = diagonal(evaluator, &center, usual, &held);
+    for (sd, &c) in sd.iter_mut().zip(&q.free).filter(|(sd, c)| **sd <= VANISHED * usual[**c]) {
+        let width = 1.0 / curvature[c].abs().sqrt();
+        *sd = if width.is_finite() { width.min(usual[c]).max(*sd) } else { *sd };
+    }
 }
 
 /// P a for a dense or diagonal scale is the chart's business; this makes the dense one.

@@ -117,6 +117,7 @@ pub fn entries(
     for (o, size) in global.iter().zip(&sizes) {
         let latent = o.variable.and_then(|v| model.latents.iter().find(|l| l.variable == v));
         let mut entry = entry(graph, q, o, latent, &moments, at, size.0);
+        entry.label(|axis| graph.element_names(axis));
         if assessment.is_some() {
             let corrected = nested(graph, &o.axes, &moments.weighted[at..at + size.0]);
             if let Ok(value) = serde_json::to_value(corrected) {

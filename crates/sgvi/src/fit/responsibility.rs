@@ -168,6 +168,7 @@ pub fn add_entries(
             sd: array(own, sd),
             ..PosteriorEntry::default()
         };
+        entry.label(|axis| graph.element_names(axis));
         shape.push(r.size);
         if binary {
             if let Some(mean) = entry.mean.clone() {

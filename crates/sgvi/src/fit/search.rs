@@ -243,7 +243,8 @@ impl<'a> Search<'a> {
 
     /// Moves on to a stage with fresh scales; the first stage is mean-field, later ones are of the family asked for.
     fn enter(&mut self, stage: usize) -> Result<(), SgviError> {
-        let q = self.gaussian();
+        let mut q = self.gaussian();
+        curvature::revive(self.evaluator, &mut q, &self.scale);
         let (q, _) = self.improved(q);
         self.stage = stage;
         let scale = curvature::scales(&q, &self.scale);
@@ -287,7 +288,8 @@ impl<'a> Search<'a> {
     fn reopen(&mut self) {
         self.stage = self.stage.saturating_sub(1);
         self.reopened += 1;
-        let q = self.gaussian();
+        let mut q = self.gaussian();
+        curvature::revive(self.evaluator, &mut q, &self.scale);
         self.chart.origin = q.clone();
         self.open(MeanScale::Diagonal(curvature::scales(&q, &self.scale)));
     }
