@@ -30,7 +30,7 @@ PREFERRED = {
     "vae-normal": "reconstructions",
     "cvae": "samples",
 }
-ORDER = ["clusters-", "states-", "series-", "largest-", "images-", "scores-", "estimates-", "table-", ""]
+ORDER = ["clusters-", "states-", "series-", "largest-", "images-", "scores-", "estimates-", "table-", "densities", ""]
 WIDTH = 640
 # Models whose data each user brings.
 OWN_DATA = {"mnist"}
@@ -54,12 +54,12 @@ def picture(folder: Path, name: str) -> Path | None:
 
 
 def save(source: Path, target: Path) -> None:
-    """The picture at the README's width, in few colours."""
+    """The picture at the README's width, in a palette made for its own colours."""
     with Image.open(source) as image:
         small = image.convert("RGB")
         if small.width > WIDTH:
             small = small.resize((WIDTH, round(small.height * WIDTH / small.width)), Image.Resampling.LANCZOS)
-        small.quantize(64).save(target, optimize=True)
+        small.quantize(256, kmeans=1).save(target, optimize=True)
 
 
 def main() -> int:

@@ -2,145 +2,11 @@
 
 use crate::expression::is_plain_name;
 use crate::graph::{
-    AxisId, AxisKind, BinaryOperator, Distribution, Function, Graph, IndexSource, NodeId, NodeKind, Observation,
-    PrecisionOrSd, Probability, RateOrScale, Spread, VariableId, WishartScale,
+    AxisId, AxisKind, BinaryOperator, Function, Graph, IndexSource, NodeId, NodeKind, Observation, VariableId,
 };
 
 /// Longest constant that is written out.
 const LONGEST_CONSTANT: usize = 40;
-
-impl Distribution {
-    /// Its name in the model language.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Normal { .. } | Self::NormalJoint { .. } => "normal",
-            Self::NormalGamma { .. } => "normal-gamma",
-            Self::NormalWishart { .. } => "normal-wishart",
-            Self::Gamma { .. } => "gamma",
-            Self::InverseGamma { .. } => "inverse-gamma",
-            Self::Wishart { .. } => "wishart",
-            Self::Beta { .. } => "beta",
-            Self::Dirichlet { .. } => "dirichlet",
-            Self::StickBreaking { .. } => "stick-breaking",
-            Self::Bernoulli { .. } => "bernoulli",
-            Self::Binomial { .. } => "binomial",
-            Self::Categorical { .. } => "categorical",
-            Self::Multinomial { .. } => "multinomial",
-            Self::Poisson { .. } => "poisson",
-            Self::Exponential { .. } => "exponential",
-            Self::StudentT { .. } => "student-t",
-            Self::MarkovChain { .. } => "markov-chain",
-            Self::GaussianMarkovChain { .. } => "gaussian-markov-chain",
-            Self::HalfNormal { .. } => "half-normal",
-            Self::HalfCauchy { .. } => "half-cauchy",
-            Self::HalfStudentT { .. } => "half-student-t",
-            Self::Cauchy { .. } => "cauchy",
-            Self::Laplace { .. } => "laplace",
-            Self::LogNormal { .. } => "log-normal",
-            Self::Logistic { .. } => "logistic",
-            Self::Uniform { .. } => "uniform",
-            Self::NegativeBinomial { .. } => "negative-binomial",
-            Self::Flat => "flat",
-        }
-    }
-
-    /// Its parameters with their keys in the model language, in the order of the reference.
-    pub fn parameters(&self) -> Vec<(&'static str, NodeId)> {
-        let of_scale = |scale: &WishartScale| match scale {
-            WishartScale::Scale(n) => ("scale", *n),
-            WishartScale::InverseScale(n) => ("inverse_scale", *n),
-        };
-        let of_probability = |p: &Probability| match p {
-            Probability::Probability(n) => ("probability", *n),
-            Probability::Logit(n) => ("logit", *n),
-            Probability::Probit(n) => ("probit", *n),
-        };
-        match self {
-            Self::Normal { mean, spread, .. } => {
-                let spread = match spread {
-                    Spread::Precision(n) => ("precision", *n),
-                    Spread::Variance(n) => ("variance", *n),
-                    Spread::StandardDeviation(n) => ("sd", *n),
-                    Spread::Covariance(n) => ("covariance", *n),
-                };
-                vec![("mean", *mean), spread]
-            }
-            Self::NormalJoint { parameters } => vec![("parameters", *parameters)],
-            Self::NormalGamma { mean, mean_precision, shape, rate } => {
-                vec![("mean", *mean), ("mean_precision", *mean_precision), ("shape", *shape), ("rate", *rate)]
-            }
-            Self::NormalWishart { mean, mean_precision, degrees_of_freedom, scale } => vec![
-                ("mean", *mean),
-                ("mean_precision", *mean_precision),
-                ("degrees_of_freedom", *degrees_of_freedom),
-                of_scale(scale),
-            ],
-            Self::Gamma { shape, rate } => vec![
-                ("shape", *shape),
-                match rate {
-                    RateOrScale::Rate(n) => ("rate", *n),
-                    RateOrScale::Scale(n) => ("scale", *n),
-                },
-            ],
-            Self::InverseGamma { shape, scale } => vec![("shape", *shape), ("scale", *scale)],
-            Self::Wishart { degrees_of_freedom, scale } => {
-                vec![("degrees_of_freedom", *degrees_of_freedom), of_scale(scale)]
-            }
-            Self::Beta { alpha, beta } => vec![("alpha", *alpha), ("beta", *beta)],
-            Self::Dirichlet { concentration } | Self::StickBreaking { concentration } => {
-                vec![("concentration", *concentration)]
-            }
-            Self::Bernoulli { probability } => vec![of_probability(probability)],
-            Self::Binomial { trials, probability } => vec![("trials", *trials), of_probability(probability)],
-            Self::Categorical { probabilities, logits, .. } => {
-                vec![(if *logits { "logits" } else { "probabilities" }, *probabilities)]
-            }
-            Self::Multinomial { probabilities, .. } => vec![("probabilities", *probabilities)],
-            Self::Poisson { rate, log } => vec![(if *log { "log_rate" } else { "rate" }, *rate)],
-            Self::Exponential { rate } => vec![("rate", *rate)],
-            Self::StudentT { degrees_of_freedom, mean, spread } => vec![
-                ("degrees_of_freedom", *degrees_of_freedom),
-                ("mean", *mean),
-                match spread {
-                    PrecisionOrSd::Precision(n) => ("precision", *n),
-                    PrecisionOrSd::StandardDeviation(n) => ("sd", *n),
-                },
-            ],
-            Self::MarkovChain { initial, transition, .. } => vec![("initial", *initial), ("transition", *transition)],
-            Self::GaussianMarkovChain {
-                initial_mean,
-                initial_precision,
-                transition,
-                innovation_precision,
-                offset,
-                ..
-            } => {
-                let mut parameters = vec![
-                    ("initial_mean", *initial_mean),
-                    ("initial_precision", *initial_precision),
-                    ("transition", *transition),
-                    ("innovation_precision", *innovation_precision),
-                ];
-                parameters.extend(offset.map(|node| ("offset", node)));
-                parameters
-            }
-            Self::HalfNormal { sd } => vec![("sd", *sd)],
-            Self::HalfCauchy { scale } => vec![("scale", *scale)],
-            Self::HalfStudentT { degrees_of_freedom, scale } => {
-                vec![("degrees_of_freedom", *degrees_of_freedom), ("scale", *scale)]
-            }
-            Self::Cauchy { location, scale }
-            | Self::Laplace { location, scale }
-            | Self::Logistic { location, scale } => {
-                vec![("location", *location), ("scale", *scale)]
-            }
-            Self::LogNormal { mean, sd } => vec![("mean", *mean), ("sd", *sd)],
-            Self::Uniform { lower, upper } => vec![("lower", *lower), ("upper", *upper)],
-            Self::NegativeBinomial { mean, dispersion } => vec![("mean", *mean), ("dispersion", *dispersion)],
-            Self::Flat => Vec::new(),
-        }
-    }
-}
 
 impl Function {
     /// Its name in the model language.
@@ -287,6 +153,12 @@ impl Graph {
             ]);
         }
         aligned(&rows)
+    }
+
+    /// What to say of a model in which nothing is observed, so that a forgotten `observed` is not taken for a result.
+    pub fn unobserved_remark(&self) -> Option<&'static str> {
+        let is_observed = self.variables.iter().any(|variable| variable.observed.is_some());
+        (!is_observed).then_some("no variable is `observed`, so no data were used: this is the prior")
     }
 
     /// A table of the named axes: name, number of elements, where it comes from.

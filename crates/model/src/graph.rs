@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use crate::data::{BlockId, ColumnId, Data};
 use crate::diagnostic::SourceText;
+pub use crate::distribution::{
+    Distribution, PrecisionOrSd, Probability, RateOrScale, Spread, SpreadForm, WishartScale,
+};
 use crate::inference::Inference;
 
 /// Index of an axis in [`Graph::axes`].
@@ -68,23 +71,31 @@ pub struct Tensor {
 
 /// Binary operators of expressions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
 pub enum BinaryOperator {
+    /// a + b
     Add,
+    /// a − b
     Subtract,
+    /// a · b
     Multiply,
+    /// a / b
     Divide,
 }
 
 /// Elementwise functions of expressions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
 pub enum Function {
+    /// eˣ
     Exp,
+    /// The natural logarithm.
     Log,
+    /// √x
     Sqrt,
+    /// x²
     Square,
+    /// 1/(1 + e⁻ˣ)
     Logistic,
+    /// log(1 + eˣ)
     Softplus,
 }
 
@@ -162,200 +173,6 @@ pub struct Node {
     pub axes: Vec<AxisId>,
     /// Where it stands in the model file (bytes).
     pub span: Range<usize>,
-}
-
-/// How the spread of a normal is written.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Spread {
-    /// Precision τ = 1/σ², or precision matrix.
-    Precision(NodeId),
-    /// Variance σ² (scalar or per coordinate).
-    Variance(NodeId),
-    /// Standard deviation σ (scalar or per coordinate).
-    StandardDeviation(NodeId),
-    /// Covariance matrix.
-    Covariance(NodeId),
-}
-
-/// Shape of a spread relative to the variable's dimension.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SpreadForm {
-    /// One number for every coordinate (or a scalar variable).
-    Scalar,
-    /// One number per coordinate of the dimension.
-    PerCoordinate,
-    /// A matrix over the dimension.
-    Matrix,
-}
-
-/// Rate or scale of a gamma distribution.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum RateOrScale {
-    /// Rate β.
-    Rate(NodeId),
-    /// Scale 1/β.
-    Scale(NodeId),
-}
-
-/// Scale matrix of a Wishart distribution.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum WishartScale {
-    /// W, with mean ν·W.
-    Scale(NodeId),
-    /// W⁻¹.
-    InverseScale(NodeId),
-}
-
-/// How a probability is written.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Probability {
-    /// On its own scale.
-    Probability(NodeId),
-    /// By its log odds.
-    Logit(NodeId),
-    /// By the normal quantile.
-    Probit(NodeId),
-}
-
-/// Spread of a location–scale distribution that takes precision or sd.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum PrecisionOrSd {
-    /// Precision.
-    Precision(NodeId),
-    /// The scale.
-    StandardDeviation(NodeId),
-}
-
-/// A distribution with its parameters as expression nodes; the names are those of the language.
-#[derive(Debug, Clone, PartialEq)]
-#[allow(missing_docs)]
-pub enum Distribution {
-    Normal {
-        mean: NodeId,
-        spread: Spread,
-        form: SpreadForm,
-    },
-    /// A normal whose mean and precision are one joint variable, possibly gated: `parameters = "g[z]"`.
-    NormalJoint {
-        parameters: NodeId,
-    },
-    NormalGamma {
-        mean: NodeId,
-        mean_precision: NodeId,
-        shape: NodeId,
-        rate: NodeId,
-    },
-    NormalWishart {
-        mean: NodeId,
-        mean_precision: NodeId,
-        degrees_of_freedom: NodeId,
-        scale: WishartScale,
-    },
-    Gamma {
-        shape: NodeId,
-        rate: RateOrScale,
-    },
-    InverseGamma {
-        shape: NodeId,
-        scale: NodeId,
-    },
-    Wishart {
-        degrees_of_freedom: NodeId,
-        scale: WishartScale,
-    },
-    Beta {
-        alpha: NodeId,
-        beta: NodeId,
-    },
-    Dirichlet {
-        concentration: NodeId,
-    },
-    StickBreaking {
-        concentration: NodeId,
-    },
-    Bernoulli {
-        probability: Probability,
-    },
-    Binomial {
-        trials: NodeId,
-        probability: Probability,
-    },
-    /// `range`: the axis that the index ranges over. `logits`: parameters are unnormalised log probabilities.
-    Categorical {
-        probabilities: NodeId,
-        range: AxisId,
-        logits: bool,
-    },
-    Multinomial {
-        probabilities: NodeId,
-        range: AxisId,
-    },
-    Poisson {
-        rate: NodeId,
-        log: bool,
-    },
-    Exponential {
-        rate: NodeId,
-    },
-    StudentT {
-        degrees_of_freedom: NodeId,
-        mean: NodeId,
-        spread: PrecisionOrSd,
-    },
-    /// `transition` axes: `[…, from, to]`, where both may be the same axis.
-    MarkovChain {
-        initial: NodeId,
-        transition: NodeId,
-        range: AxisId,
-        sequence: Option<ColumnId>,
-    },
-    /// `transition` axes: `[…, to, from]`.
-    GaussianMarkovChain {
-        initial_mean: NodeId,
-        initial_precision: NodeId,
-        initial_form: SpreadForm,
-        transition: NodeId,
-        innovation_precision: NodeId,
-        innovation_form: SpreadForm,
-        /// Added to the mean of every state that follows another.
-        offset: Option<NodeId>,
-        sequence: Option<ColumnId>,
-    },
-    HalfNormal {
-        sd: NodeId,
-    },
-    HalfCauchy {
-        scale: NodeId,
-    },
-    HalfStudentT {
-        degrees_of_freedom: NodeId,
-        scale: NodeId,
-    },
-    Cauchy {
-        location: NodeId,
-        scale: NodeId,
-    },
-    Laplace {
-        location: NodeId,
-        scale: NodeId,
-    },
-    LogNormal {
-        mean: NodeId,
-        sd: NodeId,
-    },
-    Logistic {
-        location: NodeId,
-        scale: NodeId,
-    },
-    Uniform {
-        lower: NodeId,
-        upper: NodeId,
-    },
-    NegativeBinomial {
-        mean: NodeId,
-        dispersion: NodeId,
-    },
-    Flat,
 }
 
 /// What was observed of a variable.

@@ -50,32 +50,39 @@ pub struct Inference {
 
 /// How the factors start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs)]
 pub enum Initialization {
+    /// What tells the categories of gates apart, otherwise the prior.
     #[default]
     Auto,
+    /// At the prior.
     Prior,
+    /// At random weights.
     Random,
+    /// At the nearest of centres by k-means++ (Arthur & Vassilvitskii 2007).
     KMeansPlusPlus,
 }
 
 /// Schedule of coordinate ascent over the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs)]
 pub enum Schedule {
+    /// All rows, then the factors that they share.
     #[default]
     Batch,
+    /// Steps of decreasing length towards what one batch of rows says (Hoffman et al. 2013).
     Stochastic,
+    /// After each batch of rows its part of the sums is replaced (Neal & Hinton 1998).
     Incremental,
 }
 
 /// Gaussian families of stochastic-gradient variational inference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs)]
 pub enum VariationalFamily {
+    /// A diagonal covariance.
     #[default]
     MeanField,
+    /// Any covariance, by its Cholesky factor.
     FullRank,
+    /// A diagonal plus a matrix of low rank.
     LowRank,
 }
 
@@ -92,21 +99,25 @@ impl VariationalFamily {
 
 /// Estimators of the ELBO's gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs)]
 pub enum GradientEstimator {
+    /// Through z = μ + Lε (Kingma & Welling 2014).
     #[default]
     Reparameterization,
+    /// The same without the score of q, which vanishes at the optimum where q can be exact (Roeder, Wu & Duvenaud 2017).
     StickingTheLanding,
+    /// (log p − log q) ∇ log q (Ranganath, Gerrish & Blei 2014).
     ScoreFunction,
 }
 
 /// Control variates of the score-function gradient.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs)]
 pub enum ControlVariate {
+    /// Nothing is subtracted.
     None,
+    /// From each draw the mean of the others (Mnih & Rezende 2016).
     #[default]
     LeaveOneOut,
+    /// The multiple of the score that has the least variance.
     Optimal,
 }
 

@@ -1,4 +1,38 @@
 //! The model language, from TOML text to a checked graph of variables, named axes, expressions and data.
+//!
+//! [`load`] reads a file, [`load_str`] a text, and [`ModelBuilder`] takes the same keys from code; all three give a [`graph::Graph`], in which
+//! every name is resolved and every axis known, or a [`diagnostic::ModelError`] with all mistakes and their places. The engines `cavi` and
+//! `sgvi` fit a graph. What the language has is in [`registry`], from which [`reference_markdown`] and [`schema()`] are made.
+//!
+//! ```
+//! let text = r#"
+//!     [data.values]
+//!     y = [4.5, 1.5, 3.0]
+//!
+//!     [plates]
+//!     row = "rows"
+//!
+//!     [variables.mu]
+//!     distribution = "normal"
+//!     mean = 0
+//!     sdd = 10
+//!
+//!     [variables.x]
+//!     plates = ["row"]
+//!     distribution = "normal"
+//!     mean = "mu"
+//!     sd = 1
+//!     observed = "y"
+//! "#;
+//! let error = vi_model::load_str(text, "model.toml", "".as_ref()).unwrap_err();
+//! assert!(error.diagnostics[0].message.contains("did you mean `sd`?"));
+//!
+//! let graph = vi_model::load_str(&text.replace("sdd", "sd"), "model.toml", "".as_ref())?;
+//! assert_eq!(graph.variables.len(), 2);
+//! assert_eq!(graph.data.num_rows(), 3);
+//! print!("{}", graph.variables_table());
+//! # Ok::<(), vi_model::diagnostic::ModelError>(())
+//! ```
 
 mod builder;
 mod check;
@@ -6,6 +40,7 @@ pub mod data;
 mod depiction;
 mod describe;
 pub mod diagnostic;
+mod distribution;
 pub mod evaluate;
 pub mod expression;
 pub mod graph;

@@ -223,6 +223,20 @@ impl Record {
         self.extra.insert("failure".to_owned(), Value::String(failure.to_string()));
     }
 
+    /// Adds what to try or to know to the extra key `advice`, which the report prints.
+    pub fn advise(&mut self, text: impl Into<String>) {
+        let text = Value::String(text.into());
+        let advice = match self.extra.shift_remove("advice") {
+            None => text,
+            Some(Value::Array(mut advice)) => {
+                advice.push(text);
+                Value::Array(advice)
+            }
+            Some(first) => Value::Array(vec![first, text]),
+        };
+        self.extra.insert("advice".to_owned(), advice);
+    }
+
     /// What `summary.json` holds.
     #[must_use]
     pub fn summary(&self) -> Summary {

@@ -83,7 +83,8 @@ const PREDICT_EXAMPLES: &str = "\
 The table (CSV) has a line per new row: the posterior of each latent variable of the rows; of each observed one the mean and
 standard deviation of a new value (`y`, `y.sd`: its noise and all uncertainty included, exact under the fitted factors) and
 its expected parameters (`y.mean`, `y.mean.sd`, …); and a lower bound on the row's log predictive density. Columns of observed
-values may be missing or empty; what they are computed from may not.
+values may be missing or empty; what they are computed from may not. Values are in the model's units: those of standardized
+columns are standardized as in the fit.
 
 Examples:
   cavi predict runs/gmm --data new.csv > clusters.csv

@@ -100,10 +100,12 @@ pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
             let alike = fit.algorithm.gates_at_their_prior();
             if !alike.is_empty() {
                 let names = alike.join("`, `");
-                let advice = format!(
+                record.advise(format!(
                     "`{names}` began at the prior: categories that are alike there stay alike; initialization = \"auto\" tells them apart"
-                );
-                record.extra.insert("advice".into(), advice.into());
+                ));
+            }
+            if let Some(remark) = graph.unobserved_remark() {
+                record.advise(remark);
             }
             for name in &arguments.output.save {
                 fit.algorithm.save_rows(name, &mut directory, arguments.output.save_format.into())?;

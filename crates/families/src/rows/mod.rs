@@ -7,6 +7,7 @@
 #![allow(clippy::needless_range_loop)]
 
 pub mod double;
+mod elementary;
 mod lanes;
 pub mod panels;
 pub mod quadratic;

@@ -43,7 +43,12 @@ fn headline(record: &Record, style: Style) -> String {
     if let (true, Some(best)) = (record.restarts.len() > 1, record.best_restart()) {
         let _ = write!(text, " · best of {} restarts (number {best})", record.restarts.len());
     }
-    text + "\n"
+    text.push('\n');
+    if record.status == Status::MaxIterations && !interrupted && record.iterations > 0 {
+        let double = 2 * record.iterations;
+        let _ = writeln!(text, "  {} --max-iterations {double} lets it go on for as long again", style.help("→"));
+    }
+    text
 }
 
 fn elbo_lines(record: &Record, style: Style) -> String {
@@ -273,6 +278,7 @@ posterior (mean ± sd)
     #[test]
     fn elements_go_by_their_names_and_lines_fit_a_terminal() {
         let mut record = Record::new("cavi", "m.toml", "0.1.0", 0);
+        record.status = Status::Converged;
         let named = |wanted: &'static str, names: [&'static str; 2]| {
             move |axis: &str| (axis == wanted).then(|| names.map(str::to_owned).to_vec())
         };
@@ -321,7 +327,9 @@ posterior (mean ± sd)
         record.extra.insert("advice".to_owned(), serde_json::json!(["try family = \"full-rank\""]));
         let text = end_report(&record, None, Style::PLAIN);
         assert!(
-            text.starts_with("not converged: the limit of iterations was reached · 1 iteration · 0 µs\n"),
+            text.starts_with(
+                "not converged: the limit of iterations was reached · 1 iteration · 0 µs\n  → --max-iterations 2 lets it go on"
+            ),
             "{text}"
         );
         assert!(

@@ -174,9 +174,13 @@ fn draw(picture: &mut Picture, record: &Record) -> Result<(), PlotError> {
     let curves = curves(record);
     let model = std::path::Path::new(&record.model).file_stem().map(|stem| stem.to_string_lossy().into_owned());
     picture.text((18.0, 26.0), model.unwrap_or_default(), 15.0, Anchor::Start, INK);
-    let elbo = format!("{:.6}", record.elbo).replace('-', "−");
+    let elbo = if record.elbo.is_finite() {
+        format!(", ELBO {:.6} nats", record.elbo).replace('-', "−")
+    } else {
+        String::new()
+    };
     let plural = if record.iterations == 1 { "" } else { "s" };
-    let result = format!("{}, ELBO {elbo} nats after {} iteration{plural}", record.status.word(), record.iterations);
+    let result = format!("{}{elbo} after {} iteration{plural}", record.status.word(), record.iterations);
     picture.text((WIDTH - 20.0, 26.0), result, 11.5, Anchor::End, MUTED);
     let panel = |x: f64, width: f64| Area { x, y: 40.0, width, height: HEIGHT - 48.0 };
     let half = WIDTH / 2.0 - 18.0;

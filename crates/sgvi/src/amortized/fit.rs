@@ -36,6 +36,16 @@ pub struct FitOptions<'a> {
     pub checkpoints: Option<Checkpoints>,
 }
 
+/// The record of a run that failed while running.
+pub fn record_of_failure(graph: &Graph, model_name: &str, failure: &Failure<SgviError>) -> Record {
+    let mut record = Record::new("sgvi", model_name, env!("CARGO_PKG_VERSION"), graph.inference.seed.unwrap_or(0));
+    record.set_failure(failure);
+    record.extra.insert("elbo_standard_error".to_owned(), serde_json::Value::Null);
+    record.extra.insert("khat".to_owned(), serde_json::Value::Null);
+    record.extra.insert("verdict".to_owned(), "not-assessed".into());
+    record
+}
+
 /// Trains an amortised model as its `[inference]` section says.
 ///
 /// `model_name` is the model file as it is reported.

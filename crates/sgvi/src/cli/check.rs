@@ -8,6 +8,7 @@ use vi_run::cli::print_output;
 
 use super::{Outcome, load, networks, refuse};
 use crate::amortized::compile::is_amortized;
+use crate::fit::repeat::repeated;
 use crate::lower::{Model, Support};
 
 /// Prints the axes, the variables and the approximation.
@@ -21,7 +22,10 @@ pub(super) fn check(file: &Path) -> Outcome {
     text.push_str(&if is_amortized(&graph) {
         networks::describe(&graph).map_err(|error| refuse(&error, &graph))?
     } else {
-        approximation(&graph, &Model::new(&graph).map_err(|error| refuse(&error, &graph))?)
+        // Rows that occur several times are fitted as so many rows where discrete variables make them differ.
+        let repeated = repeated(&graph).map_err(|error| refuse(&error, &graph))?;
+        let fitted = repeated.as_ref().map_or(&graph, |repeated| &repeated.graph);
+        approximation(fitted, &Model::new(fitted).map_err(|error| refuse(&error, &graph))?)
     });
     print_output(&text);
     Ok(0)

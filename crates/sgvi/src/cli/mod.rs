@@ -65,6 +65,13 @@ Examples:
   sgvi run models/eight-schools.toml --output out --family full-rank --seed 7
   sgvi run models/vae.toml --max-iterations 500 --no-plot --quiet";
 
+const PREDICT_NOTES: &str = "\
+The table (CSV) has a line per new row. Columns of observed values may be missing or empty; what they are computed from may not.
+Values are in the model's units: those of standardized columns are standardized as in the fit.
+
+Example:
+  sgvi predict runs/poisson-regression --data new.csv --quantiles 0.1,0.5,0.9 --output predictions.csv";
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Fit a model and leave the results in a folder
@@ -80,6 +87,7 @@ enum Command {
     /// Draw from the approximation of a finished run, as CmdStan CSV
     Sample(sample::Arguments),
     /// Predict new rows from a finished run: mean, sd, quantiles and log density
+    #[command(after_help = PREDICT_NOTES)]
     Predict(predict::Arguments),
     /// Decode the rows of a run with networks from their factors: a table, and pairs of images
     Reconstruct(networks::commands::ReconstructArguments),

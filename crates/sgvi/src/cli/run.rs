@@ -123,7 +123,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 resume: arguments.resume,
             }),
         };
-        let (record, fitted) = fit_graph(&graph, &name, options)?;
+        let (mut record, fitted) = fit_graph(&graph, &name, options)?;
+        if let Some(remark) = graph.unobserved_remark() {
+            record.advise(remark);
+        }
         let mut directory = RunDirectory::create(&folder).map_err(output)?;
         if !record.extra.contains_key("interrupted") {
             // The run is whole: nothing is left to go on with.
@@ -232,15 +235,8 @@ fn run_amortized(graph: &Graph, name: &str, arguments: &Arguments, interruption:
                 print_failure(&error.to_string());
                 Err(REFUSED)
             }
-            cause => {
-                let mut record =
-                    Record::new("sgvi", name, env!("CARGO_PKG_VERSION"), graph.inference.seed.unwrap_or(0));
-                record.seconds = failure.seconds;
-                record.trace.clone_from(&failure.trace);
-                record.extra.insert("elbo_standard_error".to_owned(), serde_json::Value::Null);
-                record.extra.insert("khat".to_owned(), serde_json::Value::Null);
-                record.extra.insert("verdict".to_owned(), "not-assessed".into());
-                record.extra.insert("failure".to_owned(), cause.to_string().into());
+            _ => {
+                let record = amortized::fit::record_of_failure(graph, name, &failure);
                 let mut directory = RunDirectory::create(&folder).map_err(output)?;
                 conclude(&record, &mut directory, &shared.output).map_err(output)
             }

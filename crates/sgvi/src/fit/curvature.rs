@@ -206,9 +206,9 @@ pub fn revive(evaluator: &Evaluator, q: &mut Gaussian, usual: &[f64]) {
     let mut held = vec![false; center.len()];
     q.categories.iter().for_each(|c| held[c.range()].fill(true));
     let curvature = diagonal(evaluator, &center, usual, &held);
-    for (sd, &c) in sd.iter_mut().zip(&q.free).filter(|(sd, c)| **sd <= VANISHED * usual[**c]) {
-        let width = 1.0 / curvature[c].abs().sqrt();
-        *sd = if width.is_finite() { width.min(usual[c]).max(*sd) } else { *sd };
+    for (sd, &c) in sd.iter_mut().zip(&q.free).filter(|(sd, c)| !held[**c] && **sd <= VANISHED * usual[**c]) {
+        // Where the log joint is straight at the mean its curvature says nothing.
+        *sd = (1.0 / curvature[c].abs().sqrt()).min(usual[c]).max(*sd);
     }
 }
 

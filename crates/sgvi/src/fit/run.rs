@@ -223,7 +223,7 @@ fn describe(record: &mut Record, graph: &Graph, model: &Model, q: &Gaussian, ass
     let family = graph.inference.family.unwrap_or_default().name();
     extra("family", json!(family));
     if assessment.verdict() != "good" {
-        extra("advice", json!(advice(family, assessment.verdict(), !q.categories.is_empty())));
+        record.advise(advice(family, assessment.verdict(), !q.categories.is_empty()));
     }
     record.posterior = posterior::entries(graph, model, q, Some(assessment), derive_seed(seed, 1_000_033));
 }
@@ -233,16 +233,11 @@ fn name_unreported(missing: &[(String, SgviError)], record: &mut Record) {
     if missing.is_empty() {
         return;
     }
-    let text: Vec<String> =
-        missing.iter().map(|(name, error)| format!("`{name}` has no entry in posterior.json: {error}")).collect();
+    for (name, error) in missing {
+        record.advise(format!("`{name}` has no entry in posterior.json: {error}"));
+    }
     let names: Vec<&String> = missing.iter().map(|m| &m.0).collect();
-    let mut advice: Vec<Value> = match record.extra.shift_remove("advice") {
-        Some(Value::Array(advice)) => advice,
-        other => other.into_iter().collect(),
-    };
-    advice.extend(text.into_iter().map(Value::from));
     record.extra.insert("unreported".to_owned(), json!(names));
-    record.extra.insert("advice".to_owned(), Value::Array(advice));
 }
 
 /// Length of the mean gradient over its standard error, from 200 draws in units of the spread: about one at an optimum.

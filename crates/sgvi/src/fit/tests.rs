@@ -7,6 +7,7 @@ use vi_model::graph::Graph;
 use vi_model::inference::{ControlVariate, GradientEstimator, VariationalFamily};
 use vi_run::executor::{Algorithm, Decoder, Encoder, Resumable};
 
+use super::curvature;
 use super::estimator::{Batch, Estimator, Scratch};
 use super::gaussian::{Gaussian, Root};
 use super::local_terms::LocalTerms;
@@ -46,6 +47,28 @@ fn exact() -> (nalgebra::Matrix2<f64>, nalgebra::Vector2<f64>, f64) {
     }
     let mean = precision.try_inverse().unwrap() * linear;
     (precision, mean, constant + 0.5 * linear.dot(&mean) - 0.5 * precision.determinant().ln())
+}
+
+#[test]
+fn spreads_that_vanished_are_those_of_the_curvature_again() {
+    let model = Model::new(&graph(REGRESSION)).unwrap();
+    let evaluator = Evaluator::new(Arc::clone(&model.program));
+    let (precision, ..) = exact();
+    let with = |sd: Vec<f64>| Gaussian {
+        mean: vec![0.3, 0.4],
+        free: vec![0, 1],
+        root: Root::Diagonal(sd),
+        categories: Arc::clone(&model.categories),
+    };
+    let mut q = with(vec![1e-30, 0.2]);
+    curvature::revive(&evaluator, &mut q, &[1.0, 1.0]);
+    let sd: Vec<f64> = q.variances().into_iter().map(f64::sqrt).collect();
+    assert!((sd[0] - 1.0 / precision[(0, 0)].sqrt()).abs() < 1e-6, "{sd:?}");
+    assert!((sd[1] - 0.2).abs() < 1e-15, "{sd:?}");
+    // Nothing is touched where nothing vanished, however narrow it is beside the curvature.
+    let mut q = with(vec![1e-4, 0.2]);
+    curvature::revive(&evaluator, &mut q, &[1.0, 1.0]);
+    assert!(matches!(&q.root, Root::Diagonal(sd) if sd[..] == [1e-4, 0.2]));
 }
 
 #[test]

@@ -13,9 +13,6 @@ use crate::tape::{
     Value,
 };
 
-/// Rows that must be alike on average for their densities to be looked up.
-const LEAST_ALIKE: usize = 8;
-
 /// A program under construction.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
@@ -362,7 +359,7 @@ impl Builder {
             return value;
         }
         let owned: Vec<Value> = arguments.iter().map(|a| (*a).clone()).collect();
-        if let Some(value) = self.density_by_distinct_rows(kernel, &owned, skip_missing) {
+        if let Some(value) = self.looked_up(kernel, &owned, skip_missing) {
             return value;
         }
         if let Some(value) = self.density_by_statistics(kernel, &owned, skip_missing) {
@@ -385,42 +382,6 @@ impl Builder {
                 partials,
             }
         })
-    }
-
-    /// A density of rows that are alike: where only data vary by row, one for each distinct combination of them, looked up.
-    fn density_by_distinct_rows(&mut self, kernel: Kernel, arguments: &[Value], skip_missing: bool) -> Option<Value> {
-        let n = self.program.num_rows;
-        let by_row: Vec<usize> = (0..arguments.len()).filter(|a| arguments[*a].shape.rows).collect();
-        let latent = arguments.iter().any(|a| !a.is_data());
-        // Programs that are given other rows know nothing of these.
-        if self.eager || by_row.is_empty() || !latent || by_row.iter().any(|a| !arguments[*a].shape.axes.is_empty()) {
-            return None;
-        }
-        let columns: Option<Vec<Arc<Vec<f64>>>> = by_row.iter().map(|a| self.numbers(&arguments[*a])).collect();
-        let columns = columns?;
-        let (mut known, mut codes) = (HashMap::new(), Vec::with_capacity(n));
-        let mut distinct: Vec<usize> = Vec::new();
-        for row in 0..n {
-            let key: Vec<u64> = columns.iter().map(|c| c[row].to_bits()).collect();
-            let code = *known.entry(key).or_insert_with(|| {
-                distinct.push(row);
-                distinct.len() as u32 - 1
-            });
-            codes.push(code);
-            if distinct.len() * LEAST_ALIKE > n {
-                return None;
-            }
-        }
-        let label = self.fresh_label();
-        let shape = Shape { rows: false, axes: vec![(label, distinct.len())] };
-        let mut arguments = arguments.to_vec();
-        for (a, column) in by_row.iter().zip(&columns) {
-            let values = distinct.iter().map(|row| column[*row]).collect();
-            arguments[*a] = self.data(shape.clone(), values);
-        }
-        let references: Vec<&Value> = arguments.iter().collect();
-        let table = self.density(kernel, &references, skip_missing);
-        Some(self.gather(&table, label, Arc::new(codes)))
     }
 
     /// The program over `dimension` coordinates; what nothing has read takes no room.
