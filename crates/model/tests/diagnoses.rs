@@ -139,6 +139,12 @@ fn distributions_and_their_parameters() {
         &["gamma"],
     );
     refused(
+        &variable("distribution = \"poisson\"\nrate = 1.0\namortized = \"f(x)\""),
+        "not-amortizable",
+        "amortized",
+        &["poisson"],
+    );
+    refused(
         &variable("distribution = \"normal\"\nmean = 0.0\nsd = 1.0\nlower = 2.0\nupper = 1.0"),
         "empty-interval",
         "2.0",

@@ -65,6 +65,15 @@ pub(crate) fn check(spec: &VariableSpec, mistakes: &mut Vec<Diagnostic>) {
             )
             .at(field.key_span.clone(), "not for this distribution")
             .help("only scalar real distributions take `lower` and `upper`"),
+            "amortized" => Diagnostic::new(
+                "not-amortizable",
+                format!("{section} has `amortized`, but the factor of a `{}` is no network", entry.name),
+            )
+            .at(field.key_span.clone(), "not for this distribution")
+            .help(
+                "amortised variables are continuous ones of single numbers, or normal vectors; discrete ones are summed out exactly \
+                 without it, and shares may be written as exp(z) of a normal vector z over their sum",
+            ),
             _ => keys::unknown(field, &allowed, &format!("{section} (`{}`)", entry.name)),
         });
     }
