@@ -435,3 +435,30 @@ fn a_single_step_of_adam_is_finite() {
     assert!(run.record.elbo.is_finite());
     assert_eq!(run.record.status, vi_run::record::Status::MaxIterations);
 }
+
+/// Components that start alike would stay alike: `auto` breaks their symmetry. Two clusters at −3 and 2; with one for both the
+/// ELBO is −151.
+#[test]
+fn components_of_a_mixture_start_apart() {
+    let clusters = [(25, -3.0, 0.6), (35, 2.0, 0.9)];
+    let y: Vec<String> = clusters
+        .iter()
+        .flat_map(|&(n, mean, sd)| (0..n).map(move |i| mean + sd * (f64::from(i) * 2.4).sin() * 1.4))
+        .map(|y| format!("{y:.4}"))
+        .collect();
+    let text = format!(
+        "[data.values]\ny = [{}]\n[plates]\nrow = \"rows\"\nk = 2
+[variables.w]\ndistribution = \"dirichlet\"\ndimension = \"k\"\nconcentration = 1.0
+[variables.z]\nplates = [\"row\"]\ndistribution = \"categorical\"\nprobabilities = \"w\"
+[variables.m]\nplates = [\"k\"]\ndistribution = \"normal\"\nmean = 0.0\nsd = 5.0
+[variables.s]\nplates = [\"k\"]\ndistribution = \"half-normal\"\nsd = 2.0
+[variables.o]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"m[z]\"\nsd = \"s[z]\"\nobserved = \"y\"\n",
+        y.join(", ")
+    );
+    for seed in 0..4 {
+        let run = fitted(&format!("{text}[inference]\nseed = {seed}\n"));
+        let m = run.record.posterior["m"].mean.as_ref().unwrap().values().to_vec();
+        let (low, high) = (m[0].min(m[1]), m[0].max(m[1]));
+        assert!((low + 3.0).abs() < 0.5 && (high - 2.0).abs() < 0.5, "{seed}: {m:?}");
+    }
+}

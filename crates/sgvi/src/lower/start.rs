@@ -1,12 +1,27 @@
 //! Where the search starts: `initial` values or the centre of a constant prior, in unconstrained coordinates.
 
 use vi_families::special::logit;
-use vi_model::graph::{Distribution, NodeId, PrecisionOrSd, RateOrScale, Spread, VariableId, WishartScale};
+use vi_model::graph::{
+    AxisId, Distribution, IndexSource, NodeId, NodeKind, PrecisionOrSd, RateOrScale, Spread, VariableId, WishartScale,
+};
+use vi_model::inference::Initialization;
 
 use super::latents::{Latent, Support};
 use super::{Lowering, View};
 use crate::error::SgviError;
 use crate::tape::{Shape, Value};
+
+/// Elements of which a discrete variable chooses would be alike for ever if they started alike: they are spread evenly around
+/// their common centre, in another order in each coordinate of a vector.
+fn apart(centre: f64, scale: &[f64], stride: usize, size: usize) -> Vec<f64> {
+    (0..scale.len())
+        .map(|i| {
+            let (j, other) = (i / stride % size, i % stride + i / (stride * size));
+            let place = ((j + other) % size) as f64 - 0.5 * (size as f64 - 1.0);
+            centre + scale[i].min(10.0) * place / size as f64
+        })
+        .collect()
+}
 
 impl Lowering<'_> {
     /// Numbers of a data value over a shape, rows first.
@@ -76,6 +91,33 @@ impl Lowering<'_> {
         })
     }
 
+    /// Stride and size, among a variable's elements, of a plate of which a discrete latent variable chooses.
+    fn choice_of(&self, v: VariableId, latent: &Latent) -> Option<(usize, usize)> {
+        if latent.rows || self.graph.inference.initialization == Some(Initialization::Prior) {
+            return None;
+        }
+        let graph = self.graph;
+        let mut chosen = None;
+        for variable in &graph.variables {
+            for (_, parameter) in variable.distribution.parameters() {
+                graph.visit(parameter, &mut |n| {
+                    let NodeKind::Index { base, position, index: IndexSource::Gate(gate) } = n.kind else { return };
+                    let is_latent =
+                        matches!(graph.node(gate).kind, NodeKind::Variable(z) if graph.variable(z).observed.is_none());
+                    let is_base = matches!(graph.node(base).kind, NodeKind::Variable(b) if b == v);
+                    if is_latent && is_base {
+                        chosen = Some(graph.node(base).axes[position]);
+                    }
+                });
+            }
+        }
+        let axes = graph.variable(v).plates.iter().chain(graph.variable(v).dimension.iter());
+        let sizes: Vec<(AxisId, usize)> = axes.map(|&axis| (axis, graph.axis(axis).size)).collect();
+        let at = sizes.iter().position(|(axis, _)| Some(*axis) == chosen)?;
+        let stride = sizes[at + 1..].iter().map(|s| s.1).product();
+        (sizes.iter().map(|s| s.1).product::<usize>() == latent.count).then_some((stride, sizes[at].1))
+    }
+
     /// Starting coordinates and a scale for each.
     pub(super) fn start_of(&mut self, v: VariableId, latent: &Latent) -> Result<(Vec<f64>, Vec<f64>), SgviError> {
         let graph = self.graph;
@@ -106,7 +148,13 @@ impl Lowering<'_> {
                 if let Some(spread) = spread {
                     scale = spread;
                 }
-                given.or(location).unwrap_or_else(|| vec![0.0; n])
+                let centre = given.or(location).unwrap_or_else(|| vec![0.0; n]);
+                match self.choice_of(v, latent) {
+                    Some((stride, size)) if !was_given && centre.iter().all(|x| *x == centre[0]) => {
+                        apart(centre[0], &scale, stride, size)
+                    }
+                    _ => centre,
+                }
             }
             Support::Lower(_) | Support::Upper(_) | Support::Interval(..) => {
                 let centre = match given {
