@@ -1,6 +1,6 @@
 //! Stochastic-gradient variational inference for models declared in TOML.
 //!
-//! [`vi_model`] reads a model; [`fit`] fits it in the settings of its `[inference]` and returns a [`vi_run::Record`]: status, ELBO and its
+//! [`vi_model`] reads a model; [`fit()`] fits it in the settings of its `[inference]` and returns a [`vi_run::Record`]: status, ELBO and its
 //! parts, verdict, and the posterior of every variable outside the rows' plate by name.
 //!
 //! ```
