@@ -100,7 +100,8 @@ fn sufficient_statistics_give_the_density_of_every_cell() {
     let missing = |r: usize, c: usize| (r * 3 + c) % 11 == 4;
     type Cell<'a> = &'a dyn Fn(usize, usize) -> f64;
     let binary: Cell = &|r, c| f64::from(u8::from(number(r, c) > 0.4));
-    let cases: [(&str, Cell, &[(&str, &str)], &str); 9] = [
+    type Case<'a> = (&'a str, Cell<'a>, &'a [(&'a str, &'a str)], &'a str);
+    let cases: [Case; 9] = [
         ("bernoulli", binary, &[("p", "beta")], "probability = \"p[z]\""),
         ("bernoulli", binary, &[("p", "normal")], "logit = \"p[z]\""),
         ("binomial", &count, &[("p", "beta")], "trials = 7\nprobability = \"p[z]\""),
