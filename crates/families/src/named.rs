@@ -48,7 +48,9 @@ mod tests {
 
     #[test]
     fn every_density_integrates_to_one() {
-        let cases: [(&str, &[(&str, f64)], f64, f64); 8] = [
+        /// A family, its parameters, and where its mass lies.
+        type Case = (&'static str, &'static [(&'static str, f64)], f64, f64);
+        let cases: [Case; 8] = [
             ("normal", &[("mean", 1.0), ("variance", 0.25)], -6.0, 8.0),
             ("gamma", &[("shape", 2.5), ("rate", 3.0)], -1.0, 12.0),
             ("inverse-gamma", &[("shape", 9.0), ("scale", 4.0)], -1.0, 30.0),
