@@ -203,6 +203,21 @@ fn vectors_matrices_and_joint_variables() {
 }
 
 #[test]
+fn densities_without_bound_are_finite_far_out() {
+    // Their limits at the ends of the support are infinite; with the Jacobian the log density falls on both sides.
+    for prior in ["beta\"\nalpha = 0.5\nbeta = 0.5", "gamma\"\nshape = 0.1\nrate = 1.0"] {
+        let model = model(&format!("[variables.p]\ndistribution = \"{prior}\n"));
+        let theta = [-2000.0, -800.0, -720.0, -40.0, -2.0, 2.0];
+        let out = evaluate(&model, &theta, theta.len());
+        assert!(out.values.iter().chain(&out.gradients).all(|x| x.is_finite()), "{prior} {out:?}");
+        assert!(out.values[..5].is_sorted(), "{prior} {:?}", out.values);
+    }
+    let model = model("[variables.p]\ndistribution = \"beta\"\nalpha = 0.5\nbeta = 0.5\n");
+    let out = evaluate(&model, &[1000.0, 60.0, 30.0, 5.0], 4);
+    assert!(out.values.is_sorted() && out.gradients.iter().all(|x| x.is_finite()), "{out:?}");
+}
+
+#[test]
 fn a_normal_with_a_normal_mean() {
     let model = model(
         "[data.values]\ny = [1.0, 2.0]\n[plates]\nrow = \"rows\"\n[variables.mu]\ndistribution = \"normal\"\nmean = 0.5\nsd = 2.0

@@ -47,6 +47,16 @@ pub enum ScalarTransformKind {
     Interval,
 }
 
+/// e^θ, never 0: a density that grows without bound towards 0 is not infinite where θ leaves the range of the numbers.
+fn positive(theta: f64) -> f64 {
+    theta.exp().clamp(f64::MIN_POSITIVE, f64::INFINITY)
+}
+
+/// logistic θ, never 0 or 1, for the same reason.
+fn share(theta: f64) -> f64 {
+    logistic(theta).clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON / 2.0)
+}
+
 /// x = T(θ), elementwise.
 #[derive(Debug)]
 pub struct ScalarTransform {
@@ -92,9 +102,9 @@ impl Operation for ScalarTransform {
                     let t = x[ox + i];
                     let (l, u) = (lower[ol + i * sl], upper[ou + i * su]);
                     let (value, jacobian) = match self.kind {
-                        ScalarTransformKind::Lower => (l + t.exp(), t),
-                        ScalarTransformKind::Upper => (u - t.exp(), t),
-                        _ => (l + (u - l) * logistic(t), (u - l).ln() - log1p_exp(t) - log1p_exp(-t)),
+                        ScalarTransformKind::Lower => (l + positive(t), t),
+                        ScalarTransformKind::Upper => (u - positive(t), t),
+                        _ => (l + (u - l) * share(t), (u - l).ln() - log1p_exp(t) - log1p_exp(-t)),
                     };
                     x[ox + i] = value;
                     if let Some(term) = counted {
