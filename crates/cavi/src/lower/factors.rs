@@ -462,12 +462,25 @@ impl Lowering {
         let rows = self.graph.rows;
         let axes: Vec<_> = scope.axes.iter().copied().filter(|a| Some(*a) != rows).collect();
         let plates = axes.iter().map(|a| self.graph.axis(*a).size).collect();
+        self.push_auxiliary(child, what, family, self.graph.is_local(child), plates, axes)
+    }
+
+    /// A factor with elements of its own, beside the variables of the model.
+    pub(super) fn push_auxiliary(
+        &mut self,
+        child: VariableId,
+        what: &str,
+        family: Family,
+        local: bool,
+        plates: Vec<usize>,
+        plate_axes: Vec<AxisId>,
+    ) -> FactorId {
         self.program.factors.push(Factor {
             name: format!("{}.{what}", self.graph.variable(child).name),
             family,
-            local: self.graph.is_local(child),
+            local,
             plates,
-            plate_axes: axes,
+            plate_axes,
             point: false,
             members: vec![Member { variable: None, coordinates: 0..1, flattened: vec![], dimension: 1 }],
             owner: child.0,

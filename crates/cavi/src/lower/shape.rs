@@ -10,7 +10,7 @@ use super::expression::AtomKind;
 use super::{Lowering, Scope};
 use crate::error::CaviError;
 use crate::factor::Family;
-use crate::program::{AxisIndex, Factor, FactorId, Member, Operand, ROWS, Source, Step, Transform};
+use crate::program::{AxisIndex, FactorId, Operand, ROWS, Source, Step, Transform};
 
 /// A shape a as operands of a and of log Γ(a).
 #[derive(Debug, Clone)]
@@ -123,22 +123,7 @@ impl Lowering {
             None => 1,
         };
         let plates = index[usize::from(local)..].iter().map(size).collect();
-        self.program.factors.push(Factor {
-            name: format!("{}.total", self.graph.variable(child).name),
-            family: Family::LogGammaTangent,
-            local,
-            plates,
-            plate_axes: vec![],
-            point: false,
-            members: vec![Member { variable: None, coordinates: 0..1, flattened: vec![], dimension: 1 }],
-            owner: child.0,
-            coupled: false,
-            symmetric: false,
-            conditional_on: vec![],
-            shift: vec![],
-            initial: None,
-        });
-        self.program.factors.len() - 1
+        self.push_auxiliary(child, "total", Family::LogGammaTangent, local, plates, vec![])
     }
 }
 
