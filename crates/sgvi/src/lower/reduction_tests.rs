@@ -101,7 +101,7 @@ fn sufficient_statistics_give_the_density_of_every_cell() {
     type Cell<'a> = &'a dyn Fn(usize, usize) -> f64;
     let binary: Cell = &|r, c| f64::from(u8::from(number(r, c) > 0.4));
     type Case<'a> = (&'a str, Cell<'a>, &'a [(&'a str, &'a str)], &'a str);
-    let cases: [Case; 9] = [
+    let cases: [Case; 10] = [
         ("bernoulli", binary, &[("p", "beta")], "probability = \"p[z]\""),
         ("bernoulli", binary, &[("p", "normal")], "logit = \"p[z]\""),
         ("binomial", &count, &[("p", "beta")], "trials = 7\nprobability = \"p[z]\""),
@@ -111,6 +111,7 @@ fn sufficient_statistics_give_the_density_of_every_cell() {
         ("exponential", &number, &[("p", "gamma")], "rate = \"p[z]\""),
         ("gamma", &number, &[("p", "gamma"), ("q", "gamma")], "shape = \"p[z]\"\nrate = \"q[z]\""),
         ("beta", &number, &[("p", "gamma"), ("q", "gamma")], "alpha = \"p[z]\"\nbeta = \"q[z]\""),
+        ("inverse-gamma", &number, &[("p", "gamma"), ("q", "gamma")], "shape = \"p[z]\"\nscale = \"q[z]\""),
     ];
     for with_missing in [false, true] {
         for (distribution, cell, parameters, slots) in &cases {

@@ -1,6 +1,6 @@
 //! Densities of data given parameters that see no rows, as sufficient statistics times natural parameters: what is summed over is
 //! summed in the statistics, once, or contracted with them in a matrix product, and a logarithm is taken for a parameter, not for a
-//! cell of the data.
+//! cell of the data (exponential families: Bishop 2006, equation 2.194).
 
 use std::ops::Range;
 use std::sync::Arc;
