@@ -250,3 +250,77 @@ observed = "y"
     }
     close("elbo", &[elbo], &[total.ln()], 1e-12);
 }
+
+#[test]
+fn the_axes_of_coefficients_may_have_names_of_their_own() {
+    // All rows alike, chosen by a column, by a category; known and learned; alone and in a product.
+    let elbo = |transition: &str, leading: &str, known: bool, [to, from, dimension]: [&str; 3]| {
+        let (axes, plates, values) = match leading {
+            "" => (format!("\"{to}\", \"{from}\""), format!("\"{to}\""), "[[0.8, 0.3], [-0.2, 0.7]]"),
+            _ => (
+                format!("\"{leading}\", \"{to}\", \"{from}\""),
+                format!("\"{leading}\", \"{to}\""),
+                "[[[0.8, 0.3], [-0.2, 0.7]], [[0.1, -0.5], [0.4, 0.2]]]",
+            ),
+        };
+        let matrix = if known {
+            format!("[data.values.A]\naxes = [{axes}]\nvalues = {values}\n")
+        } else {
+            format!(
+                "[variables.A]\nplates = [{plates}]\ndistribution = \"normal\"\ndimension = \"{from}\"\nmean = 0.0\n\
+                 precision = 1.0\n"
+            )
+        };
+        let text = format!(
+            r#"
+[data.values]
+y = [[1.26, -0.71], [0.48, -1.63], [0.31, -1.52], [0.0, -1.63], [-0.13, -1.51], [-0.55, -1.11], [-1.24, -0.7]]
+day = ["a", "b", "b", "a", "b", "b", "a"]
+share = {{ axes = ["regime"], values = [0.5, 0.5] }}
+[plates]
+t = "rows"
+kind = {{ levels = "day" }}
+regime = 2
+coordinate = 2
+other = 2
+third = 2
+{matrix}
+[variables.z]
+plates = ["t"]
+distribution = "categorical"
+probabilities = "share"
+[variables.x]
+plates = ["t"]
+distribution = "gaussian-markov-chain"
+dimension = {dimension}
+initial_mean = 0.0
+initial_precision = 1.0
+transition = "{transition}"
+innovation_precision = 10.0
+[variables.seen]
+plates = ["t"]
+distribution = "normal"
+dimension = {dimension}
+mean = "x"
+precision = 25.0
+observed = "y"
+[inference]
+tolerance = 1e-13
+"#
+        );
+        fit(&text).0
+    };
+    for (transition, leading) in [("A", ""), ("0.5 * A", ""), ("A[day]", "kind"), ("A[z]", "regime")] {
+        for known in [true, false] {
+            let one_name = elbo(transition, leading, known, ["coordinate", "coordinate", "\"coordinate\""]);
+            for names in [
+                ["coordinate", "other", "\"coordinate\""],
+                ["other", "coordinate", "\"coordinate\""],
+                ["other", "third", "\"coordinate\""],
+                ["other", "third", "2"],
+            ] {
+                close(transition, &[elbo(transition, leading, known, names)], &[one_name], 1e-12);
+            }
+        }
+    }
+}

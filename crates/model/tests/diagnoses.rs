@@ -483,6 +483,31 @@ fn chains() {
 }
 
 #[test]
+fn coefficients_of_a_gaussian_chain() {
+    let refused_as = |values: &str, transition: &str, code: &str, words: &[&str]| {
+        let text = format!(
+            "[data.values]\ny = [[1.0, 2.0], [2.0, 1.0]]\n{values}\n[plates]\nt = \"rows\"\nto = 2\nfrom = 2\nthird = 3\n\
+             [variables.x]\nplates = [\"t\"]\ndistribution = \"gaussian-markov-chain\"\ndimension = \"to\"\n\
+             initial_mean = 0.0\ninitial_precision = 1.0\ntransition = \"{transition}\"\ninnovation_precision = 1.0\n\
+             [variables.v]\nplates = [\"t\"]\ndistribution = \"normal\"\ndimension = \"to\"\nmean = \"x\"\nsd = 1.0\n\
+             observed = \"y\"\n"
+        );
+        let error = refusal(&text);
+        assert_eq!(error.diagnostics[0].code, code, "{error}");
+        words.iter().for_each(|word| assert!(error.to_string().contains(word), "{error}"));
+    };
+    let wide = "A = { axes = [\"to\", \"third\"], values = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]] }";
+    refused_as(wide, "A", "surplus-axis", &["`third`"]);
+    let row = "A = { axes = [\"from\"], values = [1.0, 0.0] }";
+    refused_as(row, "A", "surplus-axis", &["`from`"]);
+    let diagonal = "A = { axes = [\"to\"], values = [1.0, 0.0] }";
+    refused_as(diagonal, "A", "not-a-matrix", &["`to`"]);
+    let turned = "A = { axes = [\"to\", \"from\"], values = [[1.0, 0.0], [0.5, 1.0]] }\n\
+                  s = { axes = [\"from\"], values = [1.0, 2.0] }";
+    refused_as(turned, "s * A", "turned-coefficients", &["`from`, `to`", "one order"]);
+}
+
+#[test]
 fn missing_covariates() {
     let text = "[data.values]\nx = [1.0, nan]\ny = [1.0, 2.0]\n[plates]\nrow = \"rows\"\n[variables.b]\ndistribution = \"flat\"\n\
                 [variables.v]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"b * x\"\nsd = 1.0\nobserved = \"y\"\n";

@@ -19,6 +19,9 @@ pub(super) enum Shape {
     Spread,
     /// A matrix.
     Matrix,
+    /// Rows of coefficients: a matrix whose two axes, new coordinate first, have as many elements as the dimension and
+    /// may have other names.
+    Coefficients,
     /// One number per element of the range.
     Range,
     /// One row of numbers over the range per element of the range.
@@ -38,7 +41,7 @@ pub(super) fn shape(distribution: &str, key: &str) -> Shape {
         ("markov-chain", "transition") => Shape::Transition,
         ("gaussian-markov-chain", "initial_mean" | "offset") => Shape::Vector,
         ("gaussian-markov-chain", "initial_precision" | "innovation_precision") => Shape::Spread,
-        ("gaussian-markov-chain", "transition") => Shape::Matrix,
+        ("gaussian-markov-chain", "transition") => Shape::Coefficients,
         _ => Shape::Scalar,
     }
 }
@@ -51,7 +54,10 @@ impl Resolver<'_> {
             let syntax = self.parse(value, text)?;
             let node = self.expression(&syntax, context)?;
             let node = self.single_element(node, shape, context);
-            let node = if shape == Shape::Matrix { self.multiple_of_identity(node, context) } else { node };
+            let node = match shape {
+                Shape::Matrix | Shape::Coefficients => self.multiple_of_identity(node, shape, context),
+                _ => node,
+            };
             self.contained(node, shape, entry, context)?;
             return Ok(node);
         }
@@ -61,11 +67,12 @@ impl Resolver<'_> {
                     .at(value.span.clone(), "must be finite");
                 return Err(self.report(mistake));
             }
-            if shape == Shape::Matrix && context.dimension.is_some() {
+            let matrix = matches!(shape, Shape::Matrix | Shape::Coefficients);
+            if matrix && context.dimension.is_some() {
                 let number = self.number(x, value.span.clone());
-                return Ok(self.multiple_of_identity(number, context));
+                return Ok(self.multiple_of_identity(number, shape, context));
             }
-            if shape == Shape::Matrix || shape == Shape::Transition {
+            if matrix || shape == Shape::Transition {
                 let mistake = Diagnostic::new(
                     "not-a-matrix",
                     format!("{} is one number, but must be a matrix", context.user),
@@ -112,7 +119,7 @@ impl Resolver<'_> {
             Shape::Scalar => context.plates.clone(),
             Shape::Spread if !matrix => context.plates.iter().copied().chain(dimension).collect(),
             Shape::Vector => context.plates.iter().copied().chain(dimension).collect(),
-            Shape::Spread | Shape::Matrix => {
+            Shape::Spread | Shape::Matrix | Shape::Coefficients => {
                 context.plates.iter().copied().chain(dimension.flat_map(|d| [d, d])).collect()
             }
             Shape::Range => context.plates.iter().copied().chain(context.range).collect(),
@@ -121,7 +128,7 @@ impl Resolver<'_> {
             }
         };
         let full_rank = match shape {
-            Shape::Matrix | Shape::Transition => 2,
+            Shape::Matrix | Shape::Coefficients | Shape::Transition => 2,
             Shape::Range => 1,
             _ => 0,
         };
@@ -150,9 +157,10 @@ impl Resolver<'_> {
     }
 
     /// Where one number is written for a matrix over the dimension: that multiple of the identity.
-    fn multiple_of_identity(&mut self, node: NodeId, context: &Context) -> NodeId {
+    fn multiple_of_identity(&mut self, node: NodeId, shape: Shape, context: &Context) -> NodeId {
         let Some(dimension) = context.dimension else { return node };
-        if self.axes_of(node).contains(&dimension) {
+        let other_names = shape == Shape::Coefficients && !self.beside_plates(node, context).is_empty();
+        if other_names || self.axes_of(node).contains(&dimension) {
             return node;
         }
         let d = self.axes[dimension.0].size;
@@ -177,7 +185,8 @@ impl Resolver<'_> {
     fn single_element(&mut self, node: NodeId, shape: Shape, context: &Context) -> NodeId {
         let wanted = match shape {
             Shape::Scalar => None,
-            Shape::Vector | Shape::Spread | Shape::Matrix => context.dimension,
+            Shape::Coefficients if self.beside_plates(node, context).len() == 2 => return node,
+            Shape::Vector | Shape::Spread | Shape::Matrix | Shape::Coefficients => context.dimension,
             Shape::Range | Shape::Transition => return node,
         };
         let surplus = self.axes_of(node).iter().zip(self.roles_of(node)).find_map(|(axis, role)| {
@@ -204,6 +213,50 @@ impl Resolver<'_> {
         self.push(kind, axes, roles, span)
     }
 
+    /// Axes that are none of the variable's plates, in their order.
+    fn beside_plates(&self, node: NodeId, context: &Context) -> Vec<AxisId> {
+        let mut plates = context.plates.clone();
+        let mut rest = self.axes_of(node).to_vec();
+        rest.retain(|axis| match plates.iter().position(|p| p == axis) {
+            Some(position) => {
+                plates.remove(position);
+                false
+            }
+            None => true,
+        });
+        rest
+    }
+
+    /// Whether an operand of an expression has two axes of different names in this order.
+    fn has_order(&self, node: NodeId, first: AxisId, second: AxisId) -> bool {
+        let own = self.axes_of(node);
+        let position = |axis: AxisId| own.iter().position(|a| *a == axis);
+        let here = first != second && position(first).zip(position(second)).is_some_and(|(a, b)| a < b);
+        here || match &self.nodes[node.0].kind {
+            NodeKind::Negate(a) | NodeKind::Function(_, a) => self.has_order(*a, first, second),
+            NodeKind::Binary(_, a, b) | NodeKind::Dot { left: a, right: b, .. } => {
+                self.has_order(*a, first, second) || self.has_order(*b, first, second)
+            }
+            NodeKind::Index { base, .. } => self.has_order(*base, first, second),
+            _ => false,
+        }
+    }
+
+    fn turned_coefficients(&mut self, [to, from]: [AxisId; 2], entry: &Entry, context: &Context) -> Reported {
+        let (to, from) = (self.axis_name(to).to_string(), self.axis_name(from).to_string());
+        let mistake = Diagnostic::new(
+            "turned-coefficients",
+            format!(
+                "{} has the axes `{to}`, `{from}`, but a part of it has them in the order `{from}`, `{to}`: the first is that of \
+                 the new state, the second that of the old",
+                context.user
+            ),
+        )
+        .at(entry.value.span.clone(), format!("`{to}` before `{from}`, and the other way round inside"))
+        .help("let all matrices of the expression have their axes in one order, and write them before vectors");
+        self.report(mistake)
+    }
+
     /// Checks that an expression has no axis that its variable lacks.
     pub(super) fn contained(
         &mut self,
@@ -213,10 +266,23 @@ impl Resolver<'_> {
         context: &Context,
     ) -> Result<(), Reported> {
         let mut free: Vec<AxisId> = context.plates.clone();
+        if shape == Shape::Coefficients {
+            // Their axes are told apart by their order, not by their names.
+            let size = context.dimension.map(|d| self.axes[d.0].size);
+            let rest = self.beside_plates(node, context);
+            if let [to, from] = rest[..]
+                && [to, from].iter().all(|axis| Some(self.axes[axis.0].size) == size)
+            {
+                if self.has_order(node, from, to) {
+                    return Err(self.turned_coefficients([to, from], entry, context));
+                }
+                return Ok(());
+            }
+        }
         let copies = match shape {
             Shape::Scalar | Shape::Range | Shape::Transition => 0,
             Shape::Vector => 1,
-            Shape::Spread | Shape::Matrix => 2,
+            Shape::Spread | Shape::Matrix | Shape::Coefficients => 2,
         };
         free.extend(std::iter::repeat_n(context.dimension, copies).flatten());
         match shape {
@@ -243,7 +309,7 @@ impl Resolver<'_> {
         if let Some(axis) = (surplus.len() > to_find).then(|| surplus[0]) {
             return Err(self.surplus_axis(axis, entry, context));
         }
-        if shape == Shape::Matrix {
+        if matches!(shape, Shape::Matrix | Shape::Coefficients) {
             let dimension = context.dimension;
             let count = axes.iter().filter(|a| Some(**a) == dimension).count();
             if count < 2 {
