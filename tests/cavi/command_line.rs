@@ -63,6 +63,12 @@ fn a_run_leaves_every_file() {
     ] {
         assert!(out.join(file).is_file(), "{file} is missing");
     }
+    let report = std::fs::read_to_string(out.join("report.html")).unwrap();
+    for part in ["<td>cluster[0, waiting]</td>", "p0-clip", "concentration = 0.001", "Old Faithful: a Gaussian mixture"]
+    {
+        assert!(report.contains(part), "the report lacks {part}");
+    }
+    assert_eq!(report.matches("<svg").count(), report.matches("</svg>").count());
     let elbo = std::fs::read_to_string(out.join("elbo.csv")).unwrap();
     assert!(elbo.starts_with("restart,iteration,seconds,elbo\n1,1,"), "{elbo}");
     let rows = std::fs::read_to_string(out.join("local/z.csv")).unwrap();

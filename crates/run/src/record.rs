@@ -237,6 +237,16 @@ impl Record {
         self.extra.insert("advice".to_owned(), advice);
     }
 
+    /// What [`Record::advise`] was told, in that order.
+    #[must_use]
+    pub fn advice(&self) -> Vec<&str> {
+        match self.extra.get("advice") {
+            Some(Value::String(text)) => vec![text],
+            Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// What `summary.json` holds.
     #[must_use]
     pub fn summary(&self) -> Summary {

@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use vi_run::cli::{OutputOptions, conclude};
+use vi_run::cli::{ModelText, OutputOptions, conclude};
 use vi_run::executor::{Algorithm, Executor, Progress, RelativeGain, Restart};
 use vi_run::output::{LocalColumns, LocalFormat, RunDirectory};
 use vi_run::{NestedArray, PosteriorEntry, Record};
@@ -38,6 +38,10 @@ impl Algorithm for Bivariate {
 fn without_times(text: &str) -> String {
     let line = |line: &str| match line.split_once("\"seconds\": ") {
         Some((before, _)) => format!("{before}\"seconds\": TIME,"),
+        None if line.contains("<time>") => {
+            let (before, after) = (line.split("<time>").next(), line.split("</time>").last());
+            format!("{}TIME{}", before.unwrap(), after.unwrap())
+        }
         None => {
             let cells: Vec<&str> = line.split(',').collect();
             match cells[..] {
@@ -79,7 +83,12 @@ fn run(path: &Path, options: &OutputOptions) -> u8 {
     let mut local = directory.local_writer("z", LocalFormat::Csv, LocalColumns::Scalar).unwrap();
     local.write_moments(&[0.5, -0.25], &[1.0, 1e-7]).unwrap();
     local.finish().unwrap();
-    conclude(&record, &mut directory, options).unwrap()
+    let model = ModelText {
+        title: Some("A < bivariate & normal"),
+        description: None,
+        text: "title = \"A < bivariate & normal\"\n",
+    };
+    conclude(&record, &model, &mut directory, options).unwrap()
 }
 
 #[test]
@@ -88,7 +97,7 @@ fn a_run_leaves_the_expected_files() {
     let options = OutputOptions { quiet: true, ..OutputOptions::default() };
     assert_eq!(run(&path, &options), 0);
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-    for name in ["summary.json", "elbo.csv", "posterior.json", "elbo.svg", "local/z.csv", ".vi-run"] {
+    for name in ["summary.json", "elbo.csv", "posterior.json", "elbo.svg", "local/z.csv", "report.html", ".vi-run"] {
         let written = without_times(&fs::read_to_string(path.join(name)).unwrap());
         let expected = golden.join(name.replace('/', "-").trim_start_matches('.'));
         if std::env::var_os("UPDATE_GOLDEN").is_some() {

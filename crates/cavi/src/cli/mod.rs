@@ -69,6 +69,7 @@ const RUN_EXAMPLES: &str = "\
 What is left in DIR:
   summary.json    status, ELBO and its terms, restarts, seed
   posterior.json  the posterior of every variable that is not in the rows' plate
+  report.html     all of it as one page for a browser, with the pictures and the model
   elbo.csv        the ELBO after each iteration of each restart (elbo.svg, elbo.png: the curve)
   local/NAME.csv  the row-level posterior of each --save NAME
   state.json      what `cavi predict` needs
@@ -132,4 +133,13 @@ fn schema() -> Result<u8, CommandError> {
 /// A model file, read and checked.
 pub(crate) fn load(file: &Path) -> Result<vi_model::graph::Graph, CommandError> {
     Ok(vi_model::load(file)?)
+}
+
+/// What the report of a run says of its model.
+fn model_text(graph: &vi_model::graph::Graph) -> vi_run::cli::ModelText<'_> {
+    vi_run::cli::ModelText {
+        title: graph.title.as_deref(),
+        description: graph.description.as_deref(),
+        text: &graph.source.text,
+    }
 }

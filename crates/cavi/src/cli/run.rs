@@ -121,7 +121,7 @@ pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
         }
         Err(failure) => record.set_failure(&failure),
     }
-    Ok(conclude(&record, &mut directory, &arguments.output)?)
+    Ok(conclude(&record, &super::model_text(&graph), &mut directory, &arguments.output)?)
 }
 
 /// Options of the command line override the file.

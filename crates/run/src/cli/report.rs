@@ -77,14 +77,9 @@ fn elbo_lines(record: &Record, style: Style) -> String {
     text + &advice_lines(record, style)
 }
 
-/// What to try, where the engine says so under the extra key `advice`: a text or a list of texts.
+/// What to try, where the engine says so.
 fn advice_lines(record: &Record, style: Style) -> String {
-    let texts: Vec<&str> = match record.extra.get("advice") {
-        Some(serde_json::Value::String(text)) => vec![text],
-        Some(serde_json::Value::Array(list)) => list.iter().filter_map(serde_json::Value::as_str).collect(),
-        _ => Vec::new(),
-    };
-    texts.into_iter().map(|text| format!("  {} {text}\n", style.help("→"))).collect()
+    record.advice().into_iter().map(|text| format!("  {} {text}\n", style.help("→"))).collect()
 }
 
 fn width(text: &str) -> usize {
@@ -123,6 +118,16 @@ fn index_text(shape: &[usize], labels: &[Option<&[String]>], mut flat: usize) ->
     if indices.is_empty() { String::new() } else { format!("[{}]", indices.join(", ")) }
 }
 
+/// The names of the elements of each axis of an entry's mean, where they have names.
+fn labels_of(entry: &PosteriorEntry) -> Vec<Option<&[String]>> {
+    entry.axes().map(|axis| axis.and_then(|axis| entry.labels.get(axis)).map(Vec::as_slice)).collect()
+}
+
+/// The name of one element of an entry's mean, which has `shape`: `beta[bmi]`.
+pub(super) fn element_name(name: &str, entry: &PosteriorEntry, shape: &[usize], element: usize) -> String {
+    format!("{name}{}", index_text(shape, &labels_of(entry), element))
+}
+
 /// `mean ± sd`, the mean to the sd's precision; in brackets the sd by linear response.
 fn cell(mean: f64, sd: Option<f64>) -> String {
     if sd.is_some_and(f64::is_infinite) {
@@ -143,8 +148,7 @@ fn cell(mean: f64, sd: Option<f64>) -> String {
 fn lines_of(name: &str, entry: &PosteriorEntry) -> (Vec<Line>, usize) {
     let Some(mean) = &entry.mean else { return (Vec::new(), 0) };
     let shape = mean.shape();
-    let labels: Vec<Option<&[String]>> =
-        entry.axes().map(|axis| axis.and_then(|axis| entry.labels.get(axis)).map(Vec::as_slice)).collect();
+    let labels = labels_of(entry);
     let across = match shape.split_last() {
         Some((&last, outer)) if shape.len() > entry.plates.len() && (2..=MOST_CELLS).contains(&last) => {
             let names_a_vector = outer.is_empty() && labels.last().is_some_and(Option::is_some);

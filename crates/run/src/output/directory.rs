@@ -82,6 +82,11 @@ impl RunDirectory {
         &self.path
     }
 
+    /// The files that this run wrote, relative to the directory, in alphabetical order.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        self.files.iter().map(String::as_str)
+    }
+
     /// The path of a file of this run, which is from now on removed when another run takes over the directory. Its
     /// folder is made.
     ///
@@ -138,7 +143,15 @@ impl RunDirectory {
     /// # Errors
     /// When it cannot be read.
     pub fn summary_text(&self) -> Result<String, OutputError> {
-        let path = self.path.join("summary.json");
+        self.text("summary.json")
+    }
+
+    /// The text of one of this run's files.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn text(&self, relative: &str) -> Result<String, OutputError> {
+        let path = self.path.join(relative);
         fs::read_to_string(&path).map_err(|source| OutputError::Read { path, source })
     }
 

@@ -53,6 +53,7 @@ const RUN_EXAMPLES: &str = "\
 What is left in DIR:
   summary.json         status, ELBO and its terms, verdict, restarts, seed
   posterior.json       the posterior of every variable that is not in the rows' plate
+  report.html          all of it as one page for a browser, with the pictures and the model
   elbo.csv             the ELBO after each iteration of each restart (elbo.svg, elbo.png: the curve)
   local/NAME.csv       the row-level posterior of each --save NAME
   approximation.json   what `sgvi sample` and `sgvi predict` need
@@ -205,4 +206,13 @@ fn apply(arguments: &RunArguments, extra: Vec<(&str, toml::Value)>, graph: &mut 
     overrides.extend(arguments.max_iterations.map(|n| ("max_iterations", integer(n))));
     overrides.extend(arguments.tolerance.map(|t| ("tolerance", toml::Value::Float(t))));
     graph.inference.apply_overrides(overrides).map_err(|error| refuse_model(&error))
+}
+
+/// What the report of a run says of its model.
+fn model_text(graph: &Graph) -> vi_run::cli::ModelText<'_> {
+    vi_run::cli::ModelText {
+        title: graph.title.as_deref(),
+        description: graph.description.as_deref(),
+        text: &graph.source.text,
+    }
 }

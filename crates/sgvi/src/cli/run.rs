@@ -10,7 +10,7 @@ use vi_run::record::{REFUSED, Record};
 
 use super::networks;
 use super::pictures::write_pictures;
-use super::{Outcome, apply, load, print_failure, refuse};
+use super::{Outcome, apply, load, model_text, print_failure, refuse};
 use crate::amortized;
 use crate::amortized::compile::is_amortized;
 use crate::error::SgviError;
@@ -149,7 +149,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         if !shared.output.no_plot {
             write_pictures(&graph, &record, &mut directory).map_err(output)?;
         }
-        conclude(&record, &mut directory, &shared.output).map_err(output)
+        conclude(&record, &model_text(&graph), &mut directory, &shared.output).map_err(output)
     };
     match shared.threads {
         None => work(),
@@ -225,7 +225,7 @@ fn run_amortized(graph: &Graph, name: &str, arguments: &Arguments, interruption:
             if !shared.output.no_plot {
                 write_pictures(graph, &fit.record, &mut directory).map_err(output)?;
             }
-            conclude(&fit.record, &mut directory, &shared.output).map_err(output)
+            conclude(&fit.record, &model_text(graph), &mut directory, &shared.output).map_err(output)
         }
         Err(failure) => match &failure.cause {
             FailureCause::Algorithm(error @ (SgviError::Unsupported { .. } | SgviError::Data(_))) => {
@@ -238,7 +238,7 @@ fn run_amortized(graph: &Graph, name: &str, arguments: &Arguments, interruption:
             _ => {
                 let record = amortized::fit::record_of_failure(graph, name, &failure);
                 let mut directory = RunDirectory::create(&folder).map_err(output)?;
-                conclude(&record, &mut directory, &shared.output).map_err(output)
+                conclude(&record, &model_text(graph), &mut directory, &shared.output).map_err(output)
             }
         },
     }
