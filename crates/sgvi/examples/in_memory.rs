@@ -1,8 +1,7 @@
 //! Trains a variational auto-encoder on a matrix in memory, without a model file: encodes rows, draws new ones, evaluates.
 #![allow(clippy::print_stdout)]
 
-use sgvi::amortized::fit::{FitOptions, fit};
-use sgvi::amortized::generate::{Code, decode, encode, evaluate_rows};
+use sgvi::Code;
 use vi_model::{ModelBuilder, VariableBuilder};
 
 /// Numbers in a row.
@@ -52,19 +51,22 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .inference("max_iterations", 2000)
         .build()?;
 
-    let fitted = fit(&graph, "waves", FitOptions::default())?;
-    let record = &fitted.record;
+    let fit = sgvi::fit(&graph)?;
+    let record = fit.record();
     println!("{} after {} steps, ELBO {:.1}", record.status.word(), record.iterations, record.elbo);
 
+    let networks = fit.networks().ok_or("the run failed")?;
     let rows: Vec<u32> = (0..3).collect();
-    let encoding = encode(&fitted.model, &fitted.parameters, 0, &rows);
+    let encoding = networks.encode("z", &rows)?;
     for (means, sds) in encoding.means.chunks(2).zip(encoding.sds.chunks(2)) {
         println!("z = {means:.2?} ± {sds:.2?}");
     }
-    for wave in decode(&fitted.model, &fitted.parameters, &rows, Code::Prior, 7)[0].means.chunks(WIDTH) {
-        println!("a new wave: {wave:.2?}");
+    for (name, decoded) in networks.decode(&rows, Code::Prior, 7)? {
+        for wave in decoded.means.chunks(WIDTH) {
+            println!("a new {name}: {wave:.2?}");
+        }
     }
-    let evaluation = evaluate_rows(&fitted.model, &fitted.parameters, &rows, 1000, 7);
+    let evaluation = networks.evaluate(&rows, 1000, 7)?;
     println!("log p(x) of three rows: {:.2} nats each, ELBO {:.2}", evaluation.log_evidence, evaluation.elbo);
     Ok(())
 }

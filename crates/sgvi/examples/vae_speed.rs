@@ -5,19 +5,45 @@
 //! few pixels are zero.
 #![allow(clippy::print_stdout)]
 
-use sgvi::amortized::Bound;
-use sgvi::amortized::model::AmortizedModel;
-use sgvi::amortized::trainer::{StepPlan, Trainer};
-use sgvi::network::noise::StepNoise;
-use sgvi::network::optimizer::Optimizer;
-use std::time::Instant;
+use sgvi::{FitOptions, fit_with};
+use std::cell::Cell;
 use vi_model::{ModelBuilder, VariableBuilder};
+use vi_run::executor::{Iteration, Observer};
 
 /// Pixels of an image.
 const PIXELS: usize = 784;
 
 /// Images in the data.
 const ROWS: usize = 2048;
+
+/// Steps before the clock starts.
+const WARM_UP: usize = 50;
+
+/// Seconds since the run began after the warm-up and after the last timed step, and the ELBO over all rows there.
+#[derive(Default)]
+struct Clock {
+    warm: Cell<f64>,
+    done: Cell<f64>,
+    elbo: Cell<f64>,
+}
+
+/// Reads the clock at step `last`.
+struct Reader<'a> {
+    clock: &'a Clock,
+    last: usize,
+}
+
+impl Observer for Reader<'_> {
+    fn iteration(&mut self, iteration: &Iteration<'_>) {
+        if iteration.iteration == WARM_UP {
+            self.clock.warm.set(iteration.seconds);
+        }
+        if iteration.iteration == self.last {
+            self.clock.done.set(iteration.seconds);
+            self.clock.elbo.set(iteration.progress.elbo);
+        }
+    }
+}
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -45,37 +71,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "x",
             VariableBuilder::new("bernoulli").plates(["image", "pixel"]).set("logit", "decoder(z)").observed("pixels"),
         )
+        .inference("batch_size", batch)
+        .inference("learning_rate", 0.001)
+        .inference("schedule_learning_rate", "constant")
+        // The last step of a run also evaluates all rows: it comes after the timed ones, and no window ends the run before it.
+        .inference("max_iterations", WARM_UP + steps + 1)
+        .inference("window", WARM_UP + steps + 1)
         .build()?;
-    let model = AmortizedModel::new(&graph)?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-    pool.install(|| {
-        let mut trainer = Trainer::new(&model.program, model.program.initialize(0), batch, 1);
-        let optimizer = Optimizer::named("adam").unwrap_or(Optimizer::Momentum { momentum: 0.9, weight_decay: 0.0 });
-        let order: Vec<u32> = (0..(steps + 50) * batch).map(|i| (i * 7 % ROWS) as u32).collect();
-        let mut elbo = 0.0;
-        let mut run = |range: std::ops::Range<usize>| {
-            for step in range {
-                let plan = StepPlan {
-                    bound: Bound::Analytic { beta: 1.0 },
-                    optimizer,
-                    size: optimizer.step_size(1e-3, step as u64 + 1),
-                    clip: None,
-                };
-                let rows = &order[step * batch..(step + 1) * batch];
-                let totals = trainer.step(&model, rows, &StepNoise::new(0, step as u64), plan);
-                elbo = totals.bound / totals.rows;
-            }
-        };
-        run(0..50);
-        let clock = Instant::now();
-        run(50..50 + steps);
-        let seconds = clock.elapsed().as_secs_f64();
-        println!(
-            "batch {batch}, {threads} threads: {:.1} steps/s, {:.0} rows/s, ELBO per row {elbo:.2}",
-            steps as f64 / seconds,
-            (steps * batch) as f64 / seconds
-        );
-    });
+    let (seconds, elbo) = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?.install(|| {
+        let clock = Clock::default();
+        let reader = Reader { clock: &clock, last: WARM_UP + steps };
+        fit_with(&graph, FitOptions { observers: vec![Box::new(reader)], ..FitOptions::default() })
+            .map(|_| (clock.done.get() - clock.warm.get(), clock.elbo.get()))
+    })?;
+    println!(
+        "batch {batch}, {threads} threads: {:.1} steps/s, {:.0} rows/s, ELBO per row {:.2}",
+        steps as f64 / seconds,
+        (steps * batch) as f64 / seconds,
+        elbo / ROWS as f64
+    );
     Ok(())
 }
 

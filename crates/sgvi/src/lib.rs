@@ -1,7 +1,8 @@
 //! Stochastic-gradient variational inference for models declared in TOML.
 //!
-//! [`vi_model`] reads a model; [`fit()`] fits it in the settings of its `[inference]` and returns a [`vi_run::Record`]: status, ELBO and its
-//! parts, verdict, and the posterior of every variable outside the rows' plate by name.
+//! [`vi_model`] reads a model; [`fit()`] fits it in the settings of its `[inference]`. The [`Fit`] holds the record of the run (status,
+//! ELBO and its parts, verdict, the posterior of every variable outside the rows' plate by name) and predicts new rows. The data may stand
+//! in the model, in a file beside it, or in memory (see [`vi_model::ModelBuilder`]).
 //!
 //! ```
 //! let model = r#"
@@ -23,51 +24,42 @@
 //!     observed = "heads"
 //! "#;
 //! let graph = vi_model::load_str(model, "coin.toml", "".as_ref())?;
-//! let record = sgvi::fit(&graph)?;
+//! let fit = sgvi::fit(&graph)?;
+//! let record = fit.record();
 //! assert_eq!(record.extra["verdict"], "good");
 //! let mean = record.posterior["fairness"].mean.as_ref().map_or(f64::NAN, |mean| mean.values()[0]);
 //! assert!((mean - 8.0 / 12.0).abs() < 0.01);
+//! // Two new tosses, of which one is not known.
+//! let cells = vi_model::data::Cells::Numbers(vec![1.0, f64::NAN]);
+//! let new = vi_model::data::Data::from_columns(vec![("heads".to_owned(), cells)])?;
+//! let prediction = fit.predict(&new, &sgvi::PredictOptions::default())?;
+//! assert!((prediction.variables[0].means[1] - 8.0 / 12.0).abs() < 0.05);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Underneath, a model without networks goes through [`lower`] (its log joint as a [`tape`] over unconstrained coordinates, discrete
-//! variables summed out) and [`fit::run`] (search, assessment, posterior; [`fit::run::FitOptions`] takes observers and checkpoints); one
-//! with networks through [`mod@amortized`]. [`mod@predict`] serves new rows.
+//! A model with networks (a variational auto-encoder and its relatives) is fitted by the same call; [`Fit::networks`] then encodes,
+//! decodes and evaluates rows: `examples/in_memory.rs` trains one on a matrix.
+//!
+//! Underneath, a model without networks is lowered to its log joint, a tape over unconstrained coordinates with discrete variables
+//! summed out, on which a Gaussian is fitted by a deterministic search or by stochastic steps; one with networks runs layers in 32-bit
+//! numbers and shares the tape for all that no layer computes.
 // Loops over several aligned arrays read best with an index.
 #![allow(clippy::needless_range_loop)]
 
-pub mod amortized;
+mod amortized;
 #[cfg(feature = "cli")]
 pub mod cli;
-pub mod density;
-pub mod error;
-pub mod fit;
-pub mod lower;
-pub mod network;
-pub mod predict;
-pub mod tape;
+mod density;
+mod error;
+mod fit;
+mod fitted;
+mod lower;
+mod network;
+mod predict;
+mod tape;
 
-use vi_model::graph::Graph;
-use vi_run::executor::FailureCause;
-use vi_run::record::Record;
-
+pub use amortized::generate::{Code, Decoded, Encoding, Evaluation};
+pub use amortized::networks::{Networks, NetworksError};
 pub use error::SgviError;
-
-/// Fits a model, with networks or without, as its `[inference]` says; the record is named after the model's source.
-///
-/// # Errors
-/// [`SgviError`] where this engine cannot treat the model or its data. A failure while running is a record with the status `failed`
-/// and its reason under the extra key `failure`.
-pub fn fit(graph: &Graph) -> Result<Record, SgviError> {
-    let name = &*graph.source.name;
-    if !amortized::compile::is_amortized(graph) {
-        return Ok(fit::run::fit(graph, name, fit::run::FitOptions::default())?.record);
-    }
-    match amortized::fit::fit(graph, name, amortized::fit::FitOptions::default()) {
-        Ok(fit) => Ok(fit.record),
-        Err(failure) => match failure.cause {
-            FailureCause::Algorithm(error @ (SgviError::Unsupported { .. } | SgviError::Data(_))) => Err(error),
-            _ => Ok(amortized::fit::record_of_failure(graph, name, &failure)),
-        },
-    }
-}
+pub use fitted::{Fit, FitOptions, fit, fit_with};
+pub use predict::{PredictError, PredictOptions, Prediction, RowExpression, RowPrediction};

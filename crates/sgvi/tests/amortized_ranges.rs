@@ -3,8 +3,7 @@
 
 use std::path::Path;
 
-use sgvi::amortized::fit::{AmortizedFit, FitOptions, fit};
-use sgvi::amortized::generate::{Code, decode, encode, evaluate_rows};
+use sgvi::{Code, Fit};
 use vi_families::special::ln_gamma;
 
 const COUNTS: [f64; 24] = [
@@ -12,9 +11,9 @@ const COUNTS: [f64; 24] = [
     2.0,
 ];
 
-fn run(text: &str) -> AmortizedFit {
+fn run(text: &str) -> Fit {
     let graph = vi_model::load_str(text, "test.toml", Path::new(".")).unwrap_or_else(|e| panic!("{e}"));
-    fit(&graph, "test.toml", FitOptions::default()).unwrap()
+    sgvi::fit(&graph).unwrap()
 }
 
 fn rows() -> Vec<u32> {
@@ -37,6 +36,7 @@ fn rates_of_counts() {
 [variables.n]\nplates = [\"row\"]\ndistribution = \"poisson\"\nrate = \"rate\"\nobserved = \"x\"\n",
         header()
     ));
+    let networks = fit.networks().unwrap();
     let best = |x: f64| {
         let (mean, variance) = ((a + x) / (b + 1.0), 1.0 / (a + x));
         let m: f64 = f64::ln(mean) - 0.5 * variance;
@@ -48,18 +48,18 @@ fn rates_of_counts() {
     let wanted: f64 = COUNTS.iter().map(|&x| best(x)).sum();
     let exact: f64 = COUNTS.iter().map(|&x| evidence(x)).sum();
     assert!(wanted < exact);
-    let elbo = fit.record.elbo;
+    let elbo = fit.record().elbo;
     assert!((elbo - wanted).abs() < 0.2, "{elbo} instead of {wanted}");
-    let estimate = evaluate_rows(&fit.model, &fit.parameters, &rows(), 40_000, 3).log_evidence * COUNTS.len() as f64;
+    let estimate = networks.evaluate(&rows(), 40_000, 3).unwrap().log_evidence * COUNTS.len() as f64;
     assert!((estimate - exact).abs() < 0.05, "{estimate} instead of {exact}");
     // On the variable's own scale.
-    let encoding = encode(&fit.model, &fit.parameters, 0, &rows()).on_own_scale(&fit.model.program.latents[0]);
+    let encoding = networks.encode("rate", &rows()).unwrap();
     for (x, mean) in COUNTS.iter().zip(&encoding.means) {
         assert!((mean - (a + x) / (b + 1.0)).abs() < 0.25, "{x}: {mean}");
     }
     // Draws of the whole model have the mean and the variance of the negative binomial.
     let many: Vec<u32> = (0..40_000).map(|i| i % COUNTS.len() as u32).collect();
-    let draws = &decode(&fit.model, &fit.parameters, &many, Code::Prior, 1)[0].draws;
+    let draws = &networks.decode(&many, Code::Prior, 1).unwrap()[0].1.draws;
     let mean = draws.iter().map(|x| f64::from(*x)).sum::<f64>() / draws.len() as f64;
     let variance = draws.iter().map(|x| (f64::from(*x) - mean).powi(2)).sum::<f64>() / draws.len() as f64;
     assert!((mean - a / b).abs() < 0.08 && (variance - a / b * (1.0 + 1.0 / b)).abs() < 0.6, "{mean} {variance}");
@@ -73,17 +73,18 @@ fn shares() {
 [variables.n]\nplates = [\"row\"]\ndistribution = \"binomial\"\ntrials = 10\nprobability = \"p\"\nobserved = \"x\"\n",
         header()
     ));
+    let networks = fit.networks().unwrap();
     let ln_beta = |a: f64, b: f64| ln_gamma(a) + ln_gamma(b) - ln_gamma(a + b);
     let evidence = |x: f64| {
         let choose = ln_gamma(11.0) - ln_gamma(x + 1.0) - ln_gamma(11.0 - x);
         choose + ln_beta(2.0 + x, 13.0 - x) - ln_beta(2.0, 3.0)
     };
     let exact: f64 = COUNTS.iter().map(|&x| evidence(x)).sum();
-    let estimate = evaluate_rows(&fit.model, &fit.parameters, &rows(), 40_000, 3).log_evidence * COUNTS.len() as f64;
+    let estimate = networks.evaluate(&rows(), 40_000, 3).unwrap().log_evidence * COUNTS.len() as f64;
     assert!((estimate - exact).abs() < 0.05, "{estimate} instead of {exact}");
-    let (elbo, error) = (fit.record.elbo, fit.record.extra["elbo_standard_error"].as_f64().unwrap());
+    let (elbo, error) = (fit.record().elbo, fit.record().extra["elbo_standard_error"].as_f64().unwrap());
     assert!(error < 0.5 && elbo < exact + 4.0 * error && elbo > exact - 0.5, "{elbo} ± {error}, {exact}");
-    let encoding = encode(&fit.model, &fit.parameters, 0, &rows()).on_own_scale(&fit.model.program.latents[0]);
+    let encoding = networks.encode("p", &rows()).unwrap();
     for (x, mean) in COUNTS.iter().zip(&encoding.means) {
         assert!((mean - (2.0 + x) / 15.0).abs() < 0.02, "{x}: {mean}");
     }

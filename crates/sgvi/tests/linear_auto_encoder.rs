@@ -2,8 +2,8 @@
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 use nalgebra::{Cholesky, DMatrix, DVector, SymmetricEigen};
-use sgvi::amortized::fit::{AmortizedFit, FitOptions, fit};
 use std::path::Path;
+use vi_run::Record;
 
 const ROWS: usize = 60;
 const WIDTH: usize = 7;
@@ -42,9 +42,9 @@ fn log_density(c: &DMatrix<f64>, s: &DMatrix<f64>) -> f64 {
     -0.5 * (WIDTH as f64 * LN_2_PI + log_determinant + factor.solve(s).trace())
 }
 
-fn run(text: &str) -> AmortizedFit {
+fn run(text: &str) -> Record {
     let graph = vi_model::load_str(text, "test.toml", Path::new(".")).unwrap();
-    fit(&graph, "test.toml", FitOptions::default()).unwrap()
+    sgvi::fit(&graph).unwrap().into_record()
 }
 
 /// Tipping & Bishop 1999, equation 8: −½(d ln 2π + Σ_{i≤q} ln λ_i + (d − q) ln σ² + d) with σ² the mean of the others.
@@ -70,11 +70,11 @@ fn networks_reach_the_maximum_likelihood() {
                  sd = \"noise\"\nobserved = \"x\"\n",
                 array(&data)
             );
-            let fit = run(&text);
-            let elbo = fit.record.elbo / ROWS as f64;
+            let record = run(&text);
+            let elbo = record.elbo / ROWS as f64;
             assert!((elbo - best).abs() < 2e-3, "{directions} {covariance}: {elbo} against {best}");
-            assert_eq!(fit.record.extra["elbo_standard_error"], 0.0);
-            let noise = fit.record.posterior["noise"].mean.as_ref().unwrap().values()[0];
+            assert_eq!(record.extra["elbo_standard_error"], 0.0);
+            let noise = record.posterior["noise"].mean.as_ref().unwrap().values()[0];
             assert!((noise - variance.sqrt()).abs() < 0.005 * noise, "{noise} against {}", variance.sqrt());
         }
     }
@@ -102,7 +102,7 @@ fn the_scale_and_the_origin_of_the_data_do_no_harm() {
              sd = \"noise\"\nobserved = \"x\"\n",
             array(&data.map(|x| origin + scale * x))
         );
-        let elbo = run(&text).record.elbo / ROWS as f64 + WIDTH as f64 * f64::ln(scale);
+        let elbo = run(&text).elbo / ROWS as f64 + WIDTH as f64 * f64::ln(scale);
         assert!((elbo - best).abs() < 0.02, "{scale} {origin}: {elbo} against {best}");
     }
 }
@@ -122,7 +122,7 @@ fn units_do_not_keep_networks_from_training() {
              sd = \"noise\"\nobserved = \"x\"\n[inference]\nmax_iterations = 3000\n",
             array(&data().map(|x| scale * x))
         );
-        elbos.push(run(&text).record.elbo / ROWS as f64 + WIDTH as f64 * f64::ln(scale));
+        elbos.push(run(&text).elbo / ROWS as f64 + WIDTH as f64 * f64::ln(scale));
     }
     assert!(elbos.iter().all(|elbo| *elbo > elbos[0] - 0.5), "{elbos:?}");
 }
@@ -153,7 +153,7 @@ fn rotated_loadings_need_a_full_covariance() {
             array(&data),
             array(&loadings)
         );
-        let elbo = run(&text).record.elbo / ROWS as f64;
+        let elbo = run(&text).elbo / ROWS as f64;
         assert!((elbo - best).abs() < 2e-4, "{covariance}: {elbo} against {best}");
     }
 }
@@ -207,11 +207,11 @@ fn bayesian_offsets_have_the_best_factor() {
             array(&data),
             array(&loadings)
         );
-        let fit = run(&text);
-        let error = fit.record.extra["elbo_standard_error"].as_f64().unwrap();
-        let elbo = fit.record.elbo;
+        let record = run(&text);
+        let error = record.extra["elbo_standard_error"].as_f64().unwrap();
+        let elbo = record.elbo;
         assert!(elbo < best + 5.0 * error && elbo > best - 0.4, "{family}: {elbo} ± {error} against {best}");
-        let posterior = &fit.record.posterior;
+        let posterior = &record.posterior;
         let (offset, double) = (&posterior["offset"], &posterior["double"]);
         let exact_sd = 1.0 / (ROWS as f64 / (sd * sd) + prior_sd.powi(-2)).sqrt();
         for pixel in 0..WIDTH {

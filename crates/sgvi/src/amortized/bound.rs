@@ -9,7 +9,7 @@ use crate::network::vectorize::vectorized;
 
 /// Which lower bound of log p(x).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Bound {
+pub(crate) enum Bound {
     /// E_q[log p(x | z)] − β·KL(q ‖ p), with the divergence in closed form.
     Analytic {
         /// Weight of the divergence.
@@ -37,7 +37,7 @@ pub enum Bound {
 impl Bound {
     /// Where draws come from when this bound is evaluated.
     #[must_use]
-    pub fn drawing(self) -> Drawing {
+    pub(crate) fn drawing(self) -> Drawing {
         match self {
             Self::ClosedForm { .. } => Drawing::RowMean,
             _ => Drawing::Posterior,
@@ -46,7 +46,7 @@ impl Bound {
 
     /// The weight of the divergence.
     #[must_use]
-    pub fn beta(self) -> f64 {
+    pub(crate) fn beta(self) -> f64 {
         match self {
             Self::Analytic { beta } | Self::ClosedForm { beta } | Self::MonteCarlo { beta, .. } => f64::from(beta),
             Self::ImportanceWeighted { .. } => 1.0,
@@ -55,14 +55,14 @@ impl Bound {
 
     /// The evidence lower bound of a program, in closed form where it has one.
     #[must_use]
-    pub fn elbo(program: &Program) -> Self {
+    pub(crate) fn elbo(program: &Program) -> Self {
         if program.closed_form { Self::ClosedForm { beta: 1.0 } } else { Self::Analytic { beta: 1.0 } }
     }
 }
 
 /// Sums over the rows of one or several parts; weights count.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Totals {
+pub(crate) struct Totals {
     /// The bound.
     pub bound: f64,
     /// E_q[log p(x | …)] of each observed variable.
@@ -86,7 +86,7 @@ pub struct Totals {
 impl Totals {
     /// Totals of nothing.
     #[must_use]
-    pub fn zero(program: &Program) -> Self {
+    pub(crate) fn zero(program: &Program) -> Self {
         Self {
             log_likelihoods: vec![0.0; program.observed.len()],
             divergences: vec![0.0; program.latents.len()],
@@ -97,14 +97,14 @@ impl Totals {
 
     /// Standard error of the bound of rows of weight `weight`, estimated from these ones.
     #[must_use]
-    pub fn standard_error(&self, weight: f64) -> f64 {
+    pub(crate) fn standard_error(&self, weight: f64) -> f64 {
         let mean = self.bound / self.rows;
         let variance = (self.squares / self.rows - mean * mean).max(0.0);
         weight * (variance / self.rows).sqrt()
     }
 
     /// Multiplies every sum.
-    pub fn scale(&mut self, factor: f64) {
+    pub(crate) fn scale(&mut self, factor: f64) {
         let Self { bound, log_likelihood, divergence, squares, draw_variance, rows, .. } = self;
         for sum in [bound, log_likelihood, divergence, squares, draw_variance, rows] {
             *sum *= factor;
@@ -114,7 +114,7 @@ impl Totals {
     }
 
     /// Adds another part's.
-    pub fn merge(&mut self, other: &Self) {
+    pub(crate) fn merge(&mut self, other: &Self) {
         self.bound += other.bound;
         self.squares += other.squares;
         self.draw_variance += other.draw_variance;
@@ -136,7 +136,7 @@ impl Totals {
 impl Part {
     /// Evaluates the bound after [`Part::forward`]. With `scale` the adjoints of scale × Σ weight·bound are left for
     /// [`Part::backward`].
-    pub fn bound(&mut self, pass: &Pass<'_>, bound: Bound, scale: Option<f32>) -> Totals {
+    pub(crate) fn bound(&mut self, pass: &Pass<'_>, bound: Bound, scale: Option<f32>) -> Totals {
         let program = pass.program;
         if scale.is_some() {
             self.clear_adjoints(program);
@@ -171,7 +171,7 @@ impl Part {
 
     /// log p(x | z) + log p(z) − log q(z | x) of a draw, after the terms were evaluated by Monte Carlo.
     #[must_use]
-    pub fn log_weight(&self, sample: usize) -> f64 {
+    pub(crate) fn log_weight(&self, sample: usize) -> f64 {
         let likelihood: f64 = self.log_likelihoods.iter().chain(&self.row_terms).map(|values| values[sample]).sum();
         let divergence: f64 = self.divergences.iter().map(|values| values[sample]).sum();
         likelihood - divergence

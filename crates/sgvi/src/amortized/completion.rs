@@ -23,7 +23,7 @@ pub(super) struct Completed {
 
 /// How an unknown discrete variable of the rows is filled in.
 #[derive(Debug)]
-pub struct Completion {
+pub(crate) struct Completion {
     /// The log joint; the derivative by the probe is the variable's posterior given the amortised ones.
     joint: Joint,
     probe: Probe,

@@ -4,13 +4,14 @@ use super::model::AmortizedModel;
 use super::settings::Settings;
 use super::training::{Term, Training};
 use crate::error::SgviError;
+use crate::fitted::FitOptions;
 use vi_model::graph::Graph;
-use vi_run::executor::{Checkpoints, Executor, Failure, Interruption, Observer, RelativeGain};
+use vi_run::executor::{Executor, Failure, RelativeGain};
 use vi_run::record::Record;
 
 /// A fitted amortised model.
 #[derive(Debug, Clone)]
-pub struct AmortizedFit {
+pub(crate) struct AmortizedFit {
     /// The program and its data.
     pub model: AmortizedModel,
     /// How it was trained.
@@ -25,20 +26,10 @@ pub struct AmortizedFit {
     pub record: Record,
 }
 
-/// What a run may be given besides its model.
-#[derive(Default)]
-pub struct FitOptions<'a> {
-    /// Told of every step.
-    pub observers: Vec<Box<dyn Observer + 'a>>,
-    /// Ends the run early.
-    pub interruption: Interruption,
-    /// Where to save the state of the run, and whether to go on from there.
-    pub checkpoints: Option<Checkpoints>,
-}
-
 /// The record of a run that failed while running.
-pub fn record_of_failure(graph: &Graph, model_name: &str, failure: &Failure<SgviError>) -> Record {
-    let mut record = Record::new("sgvi", model_name, env!("CARGO_PKG_VERSION"), graph.inference.seed.unwrap_or(0));
+pub(crate) fn record_of_failure(graph: &Graph, failure: &Failure<SgviError>) -> Record {
+    let mut record =
+        Record::new("sgvi", &graph.source.name, env!("CARGO_PKG_VERSION"), graph.inference.seed.unwrap_or(0));
     record.set_failure(failure);
     record.extra.insert("elbo_standard_error".to_owned(), serde_json::Value::Null);
     record.extra.insert("khat".to_owned(), serde_json::Value::Null);
@@ -48,12 +39,10 @@ pub fn record_of_failure(graph: &Graph, model_name: &str, failure: &Failure<Sgvi
 
 /// Trains an amortised model as its `[inference]` section says.
 ///
-/// `model_name` is the model file as it is reported.
-///
 /// # Errors
 /// A refusal before the first step ([`SgviError::Unsupported`]), data that cannot be read, or a run that ends in numbers
 /// that are not finite.
-pub fn fit(graph: &Graph, model_name: &str, options: FitOptions<'_>) -> Result<AmortizedFit, Failure<SgviError>> {
+pub(crate) fn fit(graph: &Graph, options: FitOptions<'_>) -> Result<AmortizedFit, Failure<SgviError>> {
     let refused = |error: SgviError| Failure {
         cause: vi_run::executor::FailureCause::Algorithm(error),
         restarts: Vec::new(),
@@ -73,7 +62,7 @@ pub fn fit(graph: &Graph, model_name: &str, options: FitOptions<'_>) -> Result<A
         Some(checkpoints) => executor.run_with_checkpoints(checkpoints, start)?,
         None => executor.run(start)?,
     };
-    let mut record = Record::new("sgvi", model_name, env!("CARGO_PKG_VERSION"), settings.seed);
+    let mut record = Record::new("sgvi", &graph.source.name, env!("CARGO_PKG_VERSION"), settings.seed);
     record.set_outcome(&fitted.outcome);
     let training = fitted.algorithm;
     super::report::fill(&mut record, graph, &model, &training);
@@ -84,7 +73,7 @@ pub fn fit(graph: &Graph, model_name: &str, options: FitOptions<'_>) -> Result<A
 
 /// What a checkpoint must share with the run that goes on with it: settings, number of rows, and the model's text.
 #[must_use]
-pub fn fingerprint(graph: &Graph) -> u64 {
+pub(crate) fn fingerprint(graph: &Graph) -> u64 {
     let settings = super::compile::compile(graph).and_then(|program| Settings::new(graph, &program));
     let text = format!("{:?} {} {}", settings.ok(), graph.data.num_rows(), graph.source.text);
     vi_run::executor::fingerprint(text.as_bytes())

@@ -47,7 +47,7 @@ impl Encoding {
 ///
 /// A variable whose network reads the draws of another one gets its factor at that one's mean.
 #[must_use]
-pub fn encode(model: &AmortizedModel, parameters: &[f32], latent: usize, rows: &[u32]) -> Encoding {
+pub(crate) fn encode(model: &AmortizedModel, parameters: &[f32], latent: usize, rows: &[u32]) -> Encoding {
     let program = &model.program;
     let variable = &program.latents[latent];
     let d = variable.width;
@@ -99,7 +99,7 @@ pub struct Decoded {
 
 /// Why draws from the prior are not to be had, if they are not: of an amortised variable or of an observed one.
 #[must_use]
-pub fn refusal(program: &Program) -> Option<&str> {
+pub(crate) fn refusal(program: &Program) -> Option<&str> {
     let priors = program.prior_generators.iter().map(|(_, generator)| generator);
     priors.chain(&program.generator).find_map(|generator| generator.as_ref().err().map(String::as_str))
 }
@@ -109,7 +109,13 @@ pub fn refusal(program: &Program) -> Option<&str> {
 /// given the row's data and its code, or by draws from its prior where the code is given. Where it depends on several of them it is
 /// not a number unless the code is given or from the prior.
 #[must_use]
-pub fn decode(model: &AmortizedModel, parameters: &[f32], rows: &[u32], code: Code<'_>, seed: u64) -> Vec<Decoded> {
+pub(crate) fn decode(
+    model: &AmortizedModel,
+    parameters: &[f32],
+    rows: &[u32],
+    code: Code<'_>,
+    seed: u64,
+) -> Vec<Decoded> {
     let program = &model.program;
     let mut targets: Vec<SlotId> = program.observed.iter().flat_map(|o| o.parameters.iter().copied()).collect();
     let generator = program.generator.as_ref().and_then(|generator| generator.as_ref().ok());
@@ -318,7 +324,7 @@ pub struct Evaluation {
 
 /// Evaluates a fitted model on some rows with `samples` importance samples per row.
 #[must_use]
-pub fn evaluate_rows(
+pub(crate) fn evaluate_rows(
     model: &AmortizedModel,
     parameters: &[f32],
     rows: &[u32],

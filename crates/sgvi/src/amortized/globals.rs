@@ -27,7 +27,7 @@ fn start_sd(num_rows: usize) -> f64 {
 
 /// A point variable.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Point {
+pub(crate) struct Point {
     /// Its name.
     pub name: String,
     /// Which.
@@ -42,7 +42,7 @@ pub struct Point {
 
 /// q(θ) = Normal(μ, Σ) over the coordinates of all variables that are neither amortised nor points.
 #[derive(Debug, Clone)]
-pub struct GlobalFactor {
+pub(crate) struct GlobalFactor {
     /// Where its parameters lie: the means, then the spread as [`Chart`] has it.
     pub view: ViewId,
     /// The parameters' meaning; its origin is the standard normal.
@@ -52,14 +52,14 @@ pub struct GlobalFactor {
 impl GlobalFactor {
     /// The place of a coordinate's mean among the factor's parameters.
     #[must_use]
-    pub fn place_of_mean(&self, coordinate: usize) -> Option<usize> {
+    pub(crate) fn place_of_mean(&self, coordinate: usize) -> Option<usize> {
         self.chart.origin.free.binary_search(&coordinate).ok()
     }
 }
 
 /// All variables outside the rows' plate.
 #[derive(Debug, Clone)]
-pub struct Globals {
+pub(crate) struct Globals {
     /// Values, densities and read-outs by θ.
     pub joint: Arc<Joint>,
     /// Point variables.
@@ -72,7 +72,7 @@ pub struct Globals {
 
 /// A draw of θ with what its derivatives need.
 #[derive(Debug, Clone, Default)]
-pub struct GlobalDraw {
+pub(crate) struct GlobalDraw {
     /// θ.
     pub theta: Vec<f64>,
     noise: Vec<f64>,
@@ -167,7 +167,7 @@ impl Globals {
 
     /// The approximation over all coordinates; points have no spread.
     #[must_use]
-    pub fn gaussian(&self, layout: &Layout, parameters: &[f32]) -> Gaussian {
+    pub(crate) fn gaussian(&self, layout: &Layout, parameters: &[f32]) -> Gaussian {
         let x = self.chart_parameters(layout, parameters);
         match &self.factor {
             Some(factor) => factor.chart.gaussian(&x),
@@ -177,7 +177,7 @@ impl Globals {
 
     /// Draws θ, or takes its mean where `noise` is absent.
     #[must_use]
-    pub fn draw(&self, layout: &Layout, parameters: &[f32], noise: Option<&StepNoise>) -> GlobalDraw {
+    pub(crate) fn draw(&self, layout: &Layout, parameters: &[f32], noise: Option<&StepNoise>) -> GlobalDraw {
         let q = self.gaussian(layout, parameters);
         let mut draw = GlobalDraw::default();
         match noise {
@@ -198,7 +198,7 @@ impl Globals {
     ///
     /// log q(g) = log q(θ) − ln|dg/dθ|; the entropy of q(θ) is in closed form.
     #[must_use]
-    pub fn terms(&self, layout: &Layout, parameters: &[f32], draw: &GlobalDraw) -> Vec<f64> {
+    pub(crate) fn terms(&self, layout: &Layout, parameters: &[f32], draw: &GlobalDraw) -> Vec<f64> {
         let mut terms = self.joint.prior_terms(&draw.theta, None);
         let q = self.gaussian(layout, parameters);
         let owner = &self.joint.model().owner;
@@ -249,31 +249,31 @@ const LN_TWO_PI: f64 = 1.837_877_066_409_345_3;
 impl Program {
     /// A draw of the variables outside the rows' plate, or their means in unconstrained space.
     #[must_use]
-    pub fn draw_globals(&self, parameters: &[f32], noise: Option<&StepNoise>) -> GlobalDraw {
+    pub(crate) fn draw_globals(&self, parameters: &[f32], noise: Option<&StepNoise>) -> GlobalDraw {
         self.globals.as_ref().map_or_else(GlobalDraw::default, |g| g.draw(&self.layout, parameters, noise))
     }
 
     /// The terms of the variables outside the rows' plate at a draw, by index in the graph.
     #[must_use]
-    pub fn global_terms(&self, parameters: &[f32], draw: &GlobalDraw) -> Vec<f64> {
+    pub(crate) fn global_terms(&self, parameters: &[f32], draw: &GlobalDraw) -> Vec<f64> {
         self.globals.as_ref().map_or_else(Vec::new, |g| g.terms(&self.layout, parameters, draw))
     }
 
     /// Whether some variable outside the rows' plate is drawn.
     #[must_use]
-    pub fn has_factor(&self) -> bool {
+    pub(crate) fn has_factor(&self) -> bool {
         self.globals.as_ref().is_some_and(|g| g.factor.is_some())
     }
 
     /// The point variables.
     #[must_use]
-    pub fn points(&self) -> &[Point] {
+    pub(crate) fn points(&self) -> &[Point] {
         self.globals.as_ref().map_or(&[], |g| &g.points)
     }
 
     /// The log densities of rows that the log joint evaluates.
     #[must_use]
-    pub fn row_terms(&self) -> &[super::joint::RowTerm] {
+    pub(crate) fn row_terms(&self) -> &[super::joint::RowTerm] {
         self.globals.as_ref().map_or(&[], |g| &g.joint.row_terms)
     }
 }

@@ -9,7 +9,7 @@ use vi_model::graph::VariableId;
 
 /// A slot of the row program that a tape reads.
 #[derive(Debug, Clone, Copy)]
-pub struct Port {
+pub(crate) struct Port {
     /// The slot.
     pub slot: SlotId,
     /// The buffer that takes its values.
@@ -20,7 +20,7 @@ pub struct Port {
 
 /// A compiled program that reads values of the row program, over rows in any order.
 #[derive(Debug)]
-pub struct Tape {
+pub(crate) struct Tape {
     program: Arc<Program>,
     /// Values of the row program that it reads.
     pub ports: Vec<Port>,
@@ -43,7 +43,7 @@ impl Tape {
 
 /// A log density of rows that the log joint evaluates.
 #[derive(Debug, Clone)]
-pub struct RowTerm {
+pub(crate) struct RowTerm {
     /// The variable to whose term it belongs.
     pub name: String,
     /// Whether it belongs to the prior of amortised variables.
@@ -53,7 +53,7 @@ pub struct RowTerm {
 
 /// The log joint of everything but the densities that the row program evaluates itself.
 #[derive(Debug)]
-pub struct Joint {
+pub(crate) struct Joint {
     model: Model,
     /// The log joint.
     pub tape: Tape,
@@ -76,7 +76,7 @@ impl Joint {
 
     /// Coordinates, read-outs, and the program.
     #[must_use]
-    pub fn model(&self) -> &Model {
+    pub(crate) fn model(&self) -> &Model {
         &self.model
     }
 
@@ -113,7 +113,7 @@ impl Joint {
 
 /// Draws of variables of the rows, given what the row program computes.
 #[derive(Debug)]
-pub struct Generator {
+pub(crate) struct Generator {
     /// The draws, and the densities' arguments.
     pub tape: Tape,
     /// For each variable, by index in the graph, its draw, its mean given everything before it, and its probabilities.

@@ -6,33 +6,34 @@
 //! and networks' outputs through ports ([`joint`]). One reverse sweep goes through both.
 
 mod bound;
-pub mod compile;
-pub mod completion;
+pub(crate) mod compile;
+pub(crate) mod completion;
 mod curvature;
 mod elementwise;
-pub mod fit;
-pub mod generate;
-pub mod globals;
-pub mod joint;
+pub(crate) mod fit;
+pub(crate) mod generate;
+pub(crate) mod globals;
+pub(crate) mod joint;
 mod likelihood;
+#[cfg(test)]
+mod log_joint_tests;
 mod metric;
-pub mod model;
-pub mod part;
+pub(crate) mod model;
+pub(crate) mod networks;
+pub(crate) mod part;
 mod pass;
 mod posterior;
-pub mod program;
+pub(crate) mod program;
 mod report;
-pub mod responsibility;
+pub(crate) mod responsibility;
 mod scaling;
 mod search;
-pub mod settings;
+pub(crate) mod settings;
 mod spread;
 mod team;
-pub mod trainer;
-pub mod training;
-pub mod weights;
-
-pub use bound::{Bound, Totals};
+pub(crate) mod trainer;
+pub(crate) mod training;
+pub(crate) mod weights;
 
 #[cfg(test)]
 mod small_models;

@@ -14,7 +14,7 @@ const CHUNK: usize = 4096;
 
 /// A row program and the rows that it runs over.
 #[derive(Debug, Clone)]
-pub struct AmortizedModel {
+pub(crate) struct AmortizedModel {
     /// What is computed for every row.
     pub program: Program,
     /// Data, by index of the source.
@@ -31,7 +31,7 @@ impl AmortizedModel {
     /// # Errors
     /// [`SgviError::Unsupported`] where the model has no place for a variable, [`SgviError::Data`] where the data cannot be
     /// read.
-    pub fn new(graph: &Graph) -> Result<Self, SgviError> {
+    pub(crate) fn new(graph: &Graph) -> Result<Self, SgviError> {
         let program = compile(graph)?;
         let num_rows = graph.data.num_rows();
         let mut sources = Vec::with_capacity(program.sources.len());
@@ -74,7 +74,7 @@ impl AmortizedModel {
 
     /// Σ of the rows' counts.
     #[must_use]
-    pub fn total_weight(&self) -> f64 {
+    pub(crate) fn total_weight(&self) -> f64 {
         self.weights.iter().map(|&w| f64::from(w)).sum()
     }
 }

@@ -9,11 +9,11 @@ use crate::network::layer::Scratch;
 use crate::network::noise::LayerNoise;
 use rand_distr::{Distribution, StandardNormal};
 
-pub use super::pass::{Drawing, Pass, Source};
+pub(crate) use super::pass::{Drawing, Pass, Source};
 
 /// Buffers of one part of a batch.
 #[derive(Debug)]
-pub struct Part {
+pub(crate) struct Part {
     /// Numbers of the data rows in this part.
     pub rows: Vec<u32>,
     /// How many times each of them occurs.
@@ -55,7 +55,7 @@ pub struct Part {
 impl Part {
     /// Buffers for at most `rows` rows with `draws` draws each.
     #[must_use]
-    pub fn new(program: &Program, rows: usize, draws: usize, with_adjoints: bool) -> Self {
+    pub(crate) fn new(program: &Program, rows: usize, draws: usize, with_adjoints: bool) -> Self {
         let count = |level| match level {
             Level::Global => 1,
             Level::Row => rows,
@@ -110,7 +110,7 @@ impl Part {
 
     /// Number of values at a level.
     #[must_use]
-    pub fn count(&self, level: Level) -> usize {
+    pub(crate) fn count(&self, level: Level) -> usize {
         match level {
             Level::Global => 1,
             Level::Row => self.rows.len(),
@@ -126,13 +126,13 @@ impl Part {
 
     /// The values of a slot.
     #[must_use]
-    pub fn value(&self, program: &Program, slot: SlotId) -> &[f32] {
+    pub(crate) fn value(&self, program: &Program, slot: SlotId) -> &[f32] {
         let s = &program.slots[slot];
         &self.values[slot][..self.count(s.level) * s.width]
     }
 
     /// Computes every slot from the parameters, the data and the noise.
-    pub fn forward(&mut self, pass: &Pass<'_>) {
+    pub(crate) fn forward(&mut self, pass: &Pass<'_>) {
         if let Some(globals) = &pass.program.globals {
             self.joint.globals(&globals.joint.tape, &pass.globals.theta);
         }
@@ -366,7 +366,7 @@ impl Part {
     }
 
     /// Carries the adjoints that the terms left back to the layers, and to the variables outside the rows' plate.
-    pub fn backward(&mut self, pass: &Pass<'_>) {
+    pub(crate) fn backward(&mut self, pass: &Pass<'_>) {
         for operation in pass.program.operations.iter().rev() {
             if pass.runs(operation) && pass.program.slots[operation.output()].differentiable {
                 self.backward_one(pass, operation);

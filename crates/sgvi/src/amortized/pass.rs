@@ -7,7 +7,7 @@ use crate::network::noise::StepNoise;
 
 /// A table of data, one value per row of the file.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Source {
+pub(crate) struct Source {
     /// Numbers per row.
     pub width: usize,
     /// `[num_rows, width]`
@@ -16,7 +16,7 @@ pub struct Source {
 
 /// Where the draws of latent variables come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drawing {
+pub(crate) enum Drawing {
     /// The amortised factor.
     Posterior,
     /// The mean of the amortised factor.
@@ -43,7 +43,7 @@ impl Drawing {
 
 /// What a sweep over a part reads.
 #[derive(Debug, Clone, Copy)]
-pub struct Pass<'a> {
+pub(crate) struct Pass<'a> {
     /// The program.
     pub program: &'a Program,
     /// All parameters.

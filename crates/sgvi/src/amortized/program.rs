@@ -24,11 +24,11 @@ pub enum Level {
 }
 
 /// Index of a buffer in [`Program::slots`].
-pub type SlotId = usize;
+pub(crate) type SlotId = usize;
 
 /// A buffer of `[count of its level, width]` numbers, written by exactly one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Slot {
+pub(crate) struct Slot {
     /// How often the value exists.
     pub level: Level,
     /// Numbers per value.
@@ -41,7 +41,7 @@ pub struct Slot {
 
 /// Functions of one number.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Unary {
+pub(crate) enum Unary {
     /// scale·x + shift
     Affine {
         /// Factor.
@@ -68,7 +68,7 @@ pub enum Unary {
 /// Functions of two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Binary {
+pub(crate) enum Binary {
     Add,
     Subtract,
     Multiply,
@@ -77,7 +77,7 @@ pub enum Binary {
 
 /// One operation; it reads slots with smaller numbers than the one it writes.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// Copies the rows of the batch from a data source.
     Data {
         /// Index of the source.
@@ -204,7 +204,7 @@ pub enum Operation {
 impl Operation {
     /// The slot that it writes.
     #[must_use]
-    pub fn output(&self) -> SlotId {
+    pub(crate) fn output(&self) -> SlotId {
         match *self {
             Self::Data { output, .. }
             | Self::Global { output, .. }
@@ -224,7 +224,7 @@ impl Operation {
 
     /// The slots that it reads; for a draw those of posterior and prior.
     #[must_use]
-    pub fn inputs(&self, latents: &[Latent]) -> Vec<SlotId> {
+    pub(crate) fn inputs(&self, latents: &[Latent]) -> Vec<SlotId> {
         match self {
             Self::Data { .. } | Self::Global { .. } | Self::Constant { .. } => Vec::new(),
             Self::Repeat { input, .. }
@@ -295,7 +295,7 @@ impl Latent {
 
 /// The density of an observed variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Likelihood {
+pub(crate) enum Likelihood {
     /// x·l − softplus(l); parameters: l.
     BernoulliLogit,
     /// Parameters: mean, sd.
@@ -311,7 +311,7 @@ pub enum Likelihood {
 
 /// An observed variable: its log density joins the objective.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Observed {
+pub(crate) struct Observed {
     /// Its name.
     pub name: String,
     /// Its density.
@@ -327,7 +327,7 @@ pub struct Observed {
 /// E_q\[log N(x; m(z), s)\] = log N(x; m(E\[z\]), s) − ½ Σ_p Var_q(m_p(z)) / s_p², the same for the divergence of an amortised
 /// variable whose prior's mean it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Spread {
+pub(crate) struct Spread {
     /// The slot of J, at [`Level::Basis`], one row per coordinate.
     pub jacobian: SlotId,
     /// The slot of s, of the width of J or of width 1.
@@ -338,7 +338,7 @@ pub struct Spread {
 
 /// The term that a [`Spread`] belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
+pub(crate) enum Owner {
     /// An observed variable, by index.
     Observed(usize),
     /// The divergence of an amortised variable, by index.
@@ -347,7 +347,7 @@ pub enum Owner {
 
 /// An observed variable as it can be generated.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
+pub(crate) struct Output {
     /// Its name.
     pub name: String,
     /// Which.
@@ -362,7 +362,7 @@ pub struct Output {
 
 /// A compiled amortised model.
 #[derive(Debug, Clone, Default)]
-pub struct Program {
+pub(crate) struct Program {
     /// Buffers.
     pub slots: Vec<Slot>,
     /// Operations, in the order of their outputs.
@@ -402,7 +402,7 @@ pub struct Program {
 
 /// What a data source holds for every row.
 #[derive(Debug, Clone, PartialEq)]
-pub enum DataNode {
+pub(crate) enum DataNode {
     /// An expression of data alone, with these axes besides the rows.
     Expression(vi_model::graph::NodeId, Vec<vi_model::graph::AxisId>),
     /// Positions of a column's values along an axis.
@@ -416,13 +416,13 @@ pub enum DataNode {
 impl Program {
     /// Whether a reconstruction has an output: all that it depends on is known, or averaged over.
     #[must_use]
-    pub fn is_reconstructed(&self, output: usize) -> bool {
+    pub(crate) fn is_reconstructed(&self, output: usize) -> bool {
         !self.outputs[output].needs_discrete || self.completion.is_some()
     }
 
     /// All parameters at their starts.
     #[must_use]
-    pub fn initialize(&self, seed: u64) -> Vec<f32> {
+    pub(crate) fn initialize(&self, seed: u64) -> Vec<f32> {
         let mut parameters = self.layout.initialize(seed);
         for (view, values) in &self.starts {
             parameters[self.layout.views()[*view].range.clone()].copy_from_slice(values);
@@ -432,7 +432,7 @@ impl Program {
 
     /// The single learned sds of observed normals: each one's view, and how many numbers of a row it serves.
     #[must_use]
-    pub fn optimal_sds(&self) -> Vec<(ViewId, usize)> {
+    pub(crate) fn optimal_sds(&self) -> Vec<(ViewId, usize)> {
         let readers = self.readers();
         self.observed
             .iter()
@@ -450,7 +450,7 @@ impl Program {
     }
 
     /// Marks which slots reach a parameter and which have one reader.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         for operation in &self.operations {
             let differentiable = match operation {
                 Operation::Global { .. } | Operation::Linear { .. } => true,
@@ -473,7 +473,7 @@ impl Program {
 
     /// How many coordinates all amortised variables have together.
     #[must_use]
-    pub fn num_coordinates(&self) -> usize {
+    pub(crate) fn num_coordinates(&self) -> usize {
         self.latents.iter().map(|latent| latent.width).sum()
     }
 
@@ -504,7 +504,7 @@ impl Program {
 
     /// Which operations are needed for `targets`, where the draws of latent variables read the posterior or not.
     #[must_use]
-    pub fn needed(&self, targets: &[SlotId], with_posterior: bool) -> Vec<bool> {
+    pub(crate) fn needed(&self, targets: &[SlotId], with_posterior: bool) -> Vec<bool> {
         let mut slots = vec![false; self.slots.len()];
         for &target in targets {
             slots[target] = true;

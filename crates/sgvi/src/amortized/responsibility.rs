@@ -20,7 +20,7 @@ const ROW_DRAWS: usize = 4;
 ///
 /// # Errors
 /// As [`AmortizedModel::new`].
-pub fn responsibilities(
+pub(crate) fn responsibilities(
     graph: &Graph,
     model: &AmortizedModel,
     parameters: &[f32],

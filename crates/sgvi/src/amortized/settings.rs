@@ -12,7 +12,7 @@ use vi_run::seed::derive_seed;
 
 /// How the learning rate falls from step to step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Schedule {
+pub(crate) enum Schedule {
     /// Constant until the stop rule holds or 70 % of the steps are done, then linearly to a hundredth.
     CoolDown,
     /// Never falls.
@@ -27,7 +27,7 @@ pub enum Schedule {
 
 /// What is maximised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Objective {
+pub(crate) enum Objective {
     /// The ELBO with the divergence in closed form.
     Analytic,
     /// The ELBO with every expectation in closed form.
@@ -42,7 +42,7 @@ pub enum Objective {
 
 /// When steps count as converged: two windows whose means differ by no more than tolerance × |ELBO|, or their standard error.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StopRule {
+pub(crate) struct StopRule {
     /// Steps per window.
     pub window: usize,
     /// Relative gain that counts as none.
@@ -51,7 +51,7 @@ pub struct StopRule {
 
 /// Everything that determines a training run besides model and data.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Seed of everything random.
     pub seed: u64,
     /// Number of starts; the best ELBO is kept.
@@ -99,7 +99,7 @@ impl Settings {
     ///
     /// # Errors
     /// [`SgviError::Unsupported`] for an option that amortised models do not have.
-    pub fn new(graph: &Graph, program: &Program) -> Result<Self, SgviError> {
+    pub(crate) fn new(graph: &Graph, program: &Program) -> Result<Self, SgviError> {
         let inference = &graph.inference;
         let num_rows = graph.data.num_rows().max(1);
         let refuse = |key: &str, reason: &str, help: &str| SgviError::Unsupported {
@@ -208,13 +208,13 @@ impl Settings {
 
     /// The weight of the divergence at a step (counted from 1).
     #[must_use]
-    pub fn beta_at(&self, step: u64) -> f64 {
+    pub(crate) fn beta_at(&self, step: u64) -> f64 {
         if self.beta_warmup == 0 { self.beta } else { self.beta * (step as f64 / self.beta_warmup as f64).min(1.0) }
     }
 
     /// The bound to maximise at a step.
     #[must_use]
-    pub fn bound_at(&self, step: u64) -> Bound {
+    pub(crate) fn bound_at(&self, step: u64) -> Bound {
         let beta = self.beta_at(step) as f32;
         match self.objective {
             Objective::Analytic => Bound::Analytic { beta },
@@ -227,14 +227,14 @@ impl Settings {
 
     /// Steps of the cool-down at the end of the run.
     #[must_use]
-    pub fn cool_down_steps(&self) -> u64 {
+    pub(crate) fn cool_down_steps(&self) -> u64 {
         (self.max_iterations as u64 * 3 / 10).max(1)
     }
 
     /// The factor on the learning rate at a step (counted from 1); `cool_down` is where the cool-down began and how long
     /// it lasts, once it has.
     #[must_use]
-    pub fn learning_rate_at(&self, step: u64, cool_down: Option<(u64, u64)>) -> f64 {
+    pub(crate) fn learning_rate_at(&self, step: u64, cool_down: Option<(u64, u64)>) -> f64 {
         let progress = step as f64 / self.max_iterations.max(1) as f64;
         let factor = match self.schedule {
             Schedule::Constant => 1.0,
@@ -255,7 +255,7 @@ const HELD_OUT_STREAM: u64 = 2;
 
 /// The rows to train on and those held out, which are the same ones in every restart.
 #[must_use]
-pub fn split_rows(num_rows: usize, settings: &Settings) -> (Vec<u32>, Vec<u32>) {
+pub(crate) fn split_rows(num_rows: usize, settings: &Settings) -> (Vec<u32>, Vec<u32>) {
     let mut rows: Vec<u32> = (0..num_rows as u32).collect();
     let count = (settings.held_out * num_rows as f64).round() as usize;
     if count > 0 {

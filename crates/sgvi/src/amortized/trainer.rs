@@ -30,7 +30,7 @@ const LARGEST_TASK: usize = 4;
 
 /// Rows in a part, which the number of threads does not change.
 #[must_use]
-pub fn rows_per_part(draws: usize) -> usize {
+pub(crate) fn rows_per_part(draws: usize) -> usize {
     (256 / draws.max(1)).clamp(4, 64)
 }
 
@@ -62,7 +62,7 @@ struct LayerUse {
 
 /// Parameters, optimiser state and memory of a training run.
 #[derive(Debug)]
-pub struct Trainer {
+pub(crate) struct Trainer {
     /// All parameters.
     pub parameters: Vec<f32>,
     /// First moments of the optimiser.
@@ -82,7 +82,7 @@ pub struct Trainer {
 
 /// What a step maximises and how.
 #[derive(Debug, Clone, Copy)]
-pub struct StepPlan {
+pub(crate) struct StepPlan {
     /// The bound.
     pub bound: Bound,
     /// The optimiser.
@@ -105,7 +105,7 @@ struct Slices<'a> {
 impl Trainer {
     /// Memory for batches of at most `batch` rows with `draws` draws each.
     #[must_use]
-    pub fn new(program: &Program, parameters: Vec<f32>, batch: usize, draws: usize) -> Self {
+    pub(crate) fn new(program: &Program, parameters: Vec<f32>, batch: usize, draws: usize) -> Self {
         let rows_per_part = rows_per_part(draws);
         let num_parts = batch.div_ceil(rows_per_part).min(PARTS_IN_FLIGHT);
         let length = parameters.len();
@@ -124,7 +124,7 @@ impl Trainer {
 
     /// One step on the rows of a batch; nothing is changed where the bound is not finite. Returns the sums of the bound
     /// before the step.
-    pub fn step(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, plan: StepPlan) -> Totals {
+    pub(crate) fn step(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, plan: StepPlan) -> Totals {
         with_team(self.most_threads(), |team| self.step_of_team(team, model, rows, noise, plan))
     }
 
@@ -161,7 +161,13 @@ impl Trainer {
 
     /// The bound of a batch and, in [`Trainer::gradient`], the gradient of its mean over rows plus that of the log prior
     /// of the points per row of the data.
-    pub fn accumulate(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, bound: Bound) -> Totals {
+    pub(crate) fn accumulate(
+        &mut self,
+        model: &AmortizedModel,
+        rows: &[u32],
+        noise: &StepNoise,
+        bound: Bound,
+    ) -> Totals {
         with_team(self.most_threads(), |team| self.sweep(team, model, rows, noise, bound, None))
     }
 
@@ -303,7 +309,7 @@ impl Trainer {
 
 impl Part {
     /// Takes over rows of the data.
-    pub fn assign(&mut self, model: &AmortizedModel, rows: &[u32]) {
+    pub(crate) fn assign(&mut self, model: &AmortizedModel, rows: &[u32]) {
         self.rows.clear();
         self.rows.extend_from_slice(rows);
         self.weights.clear();
@@ -371,7 +377,7 @@ fn tasks(program: &Program, size: usize) -> Vec<Task> {
 
 /// The sums of a bound over rows, with parts in parallel; nothing is learned.
 #[must_use]
-pub fn evaluate(
+pub(crate) fn evaluate(
     model: &AmortizedModel,
     parameters: &[f32],
     rows: &[u32],
@@ -389,7 +395,7 @@ pub fn evaluate(
 
 /// Runs the program forward over rows and collects what `read` takes from every part, in the order of the rows.
 #[allow(clippy::too_many_arguments)]
-pub fn for_parts<T: Send>(
+pub(crate) fn for_parts<T: Send>(
     model: &AmortizedModel,
     parameters: &[f32],
     rows: &[u32],

@@ -30,7 +30,7 @@ enum Stream {
 
 /// One evaluation during training, per row.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Term {
+pub(crate) struct Term {
     /// The step after which it was made.
     pub step: u64,
     /// Mean ELBO of the steps since the last one.
@@ -57,7 +57,7 @@ struct Snapshot {
 
 /// A training run.
 #[derive(Debug)]
-pub struct Training<'a> {
+pub(crate) struct Training<'a> {
     model: &'a AmortizedModel,
     settings: &'a Settings,
     trainer: Trainer,
@@ -100,7 +100,7 @@ pub struct Training<'a> {
 impl<'a> Training<'a> {
     /// A run at its start.
     #[must_use]
-    pub fn new(model: &'a AmortizedModel, settings: &'a Settings, seed: u64) -> Self {
+    pub(crate) fn new(model: &'a AmortizedModel, settings: &'a Settings, seed: u64) -> Self {
         let stream = |stream: Stream| derive_seed(seed, stream as u64);
         let mut parameters = model.program.initialize(stream(Stream::Parameters));
         let (rows, held_out) = split_rows(model.num_rows, settings);
@@ -154,43 +154,43 @@ impl<'a> Training<'a> {
 
     /// All parameters.
     #[must_use]
-    pub fn parameters(&self) -> &[f32] {
+    pub(crate) fn parameters(&self) -> &[f32] {
         &self.trainer.parameters
     }
 
     /// The evaluations made during training.
     #[must_use]
-    pub fn terms(&self) -> &[Term] {
+    pub(crate) fn terms(&self) -> &[Term] {
         &self.terms
     }
 
     /// Sums over the training rows at the end of the run.
     #[must_use]
-    pub fn final_totals(&self) -> Option<&Totals> {
+    pub(crate) fn final_totals(&self) -> Option<&Totals> {
         self.final_totals.as_ref()
     }
 
     /// The term of each variable outside the rows' plate at the end of the run, in nats, by index in the graph.
     #[must_use]
-    pub fn final_global_terms(&self) -> &[f64] {
+    pub(crate) fn final_global_terms(&self) -> &[f64] {
         &self.final_global_terms
     }
 
     /// Sums over the held-out rows at the end of the run.
     #[must_use]
-    pub fn held_out_totals(&self) -> Option<&Totals> {
+    pub(crate) fn held_out_totals(&self) -> Option<&Totals> {
         self.held_out_totals.as_ref()
     }
 
     /// The rows that were held out.
     #[must_use]
-    pub fn held_out_rows(&self) -> &[u32] {
+    pub(crate) fn held_out_rows(&self) -> &[u32] {
         &self.held_out
     }
 
     /// How often the run stepped back because something was not finite.
     #[must_use]
-    pub fn recoveries(&self) -> u64 {
+    pub(crate) fn recoveries(&self) -> u64 {
         self.recoveries
     }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 /// Why a file of weights does not fit a model.
 #[derive(Debug, thiserror::Error)]
-pub enum WeightsError {
+pub(crate) enum WeightsError {
     /// Not a safetensors file.
     #[error("this is not a safetensors file: {reason}")]
     Format {
@@ -31,7 +31,7 @@ pub enum WeightsError {
 /// `[kernel·kernel·channels in, channels out]`, a transposed one's `[channels in, kernel·kernel·channels out]`, channels
 /// last; `NAME.unconstrained` is a point variable before its transformation.
 #[must_use]
-pub fn to_bytes(layout: &Layout, parameters: &[f32]) -> Vec<u8> {
+pub(crate) fn to_bytes(layout: &Layout, parameters: &[f32]) -> Vec<u8> {
     let mut header = Map::new();
     let about = "dense layers compute x @ weight + bias, weight [input, output]";
     header.insert("__metadata__".to_owned(), json!({ "layout": about }));
@@ -58,7 +58,7 @@ pub fn to_bytes(layout: &Layout, parameters: &[f32]) -> Vec<u8> {
 ///
 /// # Errors
 /// [`WeightsError`] where the file is damaged, or lacks an array of the model.
-pub fn from_bytes(layout: &Layout, bytes: &[u8]) -> Result<Vec<f32>, WeightsError> {
+pub(crate) fn from_bytes(layout: &Layout, bytes: &[u8]) -> Result<Vec<f32>, WeightsError> {
     let format = |reason| WeightsError::Format { reason };
     let (length, rest) = bytes.split_first_chunk::<8>().ok_or(format("it has no length of a header"))?;
     let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| format("its header is too long"))?;

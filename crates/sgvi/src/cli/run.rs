@@ -6,7 +6,7 @@ use vi_model::graph::Graph;
 use vi_run::cli::{ProgressLine, RunArguments, conclude, interrupt_on_ctrl_c};
 use vi_run::executor::{Checkpoints, FailureCause, Interruption};
 use vi_run::output::{OutputError, RunDirectory};
-use vi_run::record::{REFUSED, Record};
+use vi_run::record::REFUSED;
 
 use super::networks;
 use super::pictures::write_pictures;
@@ -16,6 +16,7 @@ use crate::amortized::compile::is_amortized;
 use crate::error::SgviError;
 use crate::fit;
 use crate::fit::gaussian::Gaussian;
+use crate::fitted::FitOptions;
 
 /// The arguments of `sgvi run`.
 #[derive(Debug, Clone, Args)]
@@ -100,9 +101,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     };
     let work = || -> Outcome {
         let interruption = interrupt_on_ctrl_c(quiet).unwrap_or_default();
-        let name = shared.file.display().to_string();
         if is_amortized(&graph) {
-            return run_amortized(&graph, &name, arguments, interruption, quiet);
+            return run_amortized(&graph, arguments, interruption, quiet);
         }
         let folder = shared.output_folder();
         RunDirectory::open(&folder).map_err(output)?;
@@ -111,7 +111,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             print_failure(&format!("there is no checkpoint at {}: only an interrupted run leaves one", path.display()));
             return Err(REFUSED);
         }
-        let options = fit::run::FitOptions {
+        let options = FitOptions {
             saved: shared.output.save.clone(),
             observers: vec![Box::new(ProgressLine::new(quiet))],
             interruption,
@@ -123,33 +123,31 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
                 resume: arguments.resume,
             }),
         };
-        let (mut record, fitted) = fit_graph(&graph, &name, options)?;
+        let mut fitted = fit::run::fit(&graph, options).map_err(|error| refuse(&error, &graph))?;
         if let Some(remark) = graph.unobserved_remark() {
-            record.advise(remark);
+            fitted.record.advise(remark);
         }
         let mut directory = RunDirectory::create(&folder).map_err(output)?;
-        if !record.extra.contains_key("interrupted") {
+        if !fitted.record.extra.contains_key("interrupted") {
             // The run is whole: nothing is left to go on with.
             let _ = std::fs::remove_file(&path);
         }
-        if let Some(fitted) = &fitted {
-            // A model without continuous unknowns has an approximation without coordinates.
-            let none = (fitted.model.program.dimension == 0).then(Gaussian::none);
-            if let Some(q) = fitted.gaussian.as_ref().or(none.as_ref()) {
-                let path = std::path::absolute(&shared.file).unwrap_or_else(|_| shared.file.clone());
-                let json = fit::approximation::to_json(&path.display().to_string(), q).to_string();
-                directory.write(fit::approximation::FILE, json.as_bytes()).map_err(output)?;
-            }
-            fit::save::save(&graph, fitted, &mut directory, &shared.output.save, shared.output.save_format.into())
-                .map_err(|error| match error {
-                    fit::save::SaveError::Refused(error) => refuse(&error, &graph),
-                    fit::save::SaveError::Output(error) => output(error),
-                })?;
+        // A model without continuous unknowns has an approximation without coordinates.
+        let none = (fitted.model.program.dimension == 0).then(Gaussian::none);
+        if let Some(q) = fitted.gaussian.as_ref().or(none.as_ref()) {
+            let path = std::path::absolute(&shared.file).unwrap_or_else(|_| shared.file.clone());
+            let json = fit::approximation::to_json(&path.display().to_string(), q).to_string();
+            directory.write(fit::approximation::FILE, json.as_bytes()).map_err(output)?;
         }
+        fit::save::save(&graph, &fitted, &mut directory, &shared.output.save, shared.output.save_format.into())
+            .map_err(|error| match error {
+                fit::save::SaveError::Refused(error) => refuse(&error, &graph),
+                fit::save::SaveError::Output(error) => output(error),
+            })?;
         if !shared.output.no_plot {
-            write_pictures(&graph, &record, &mut directory).map_err(output)?;
+            write_pictures(&graph, &fitted.record, &mut directory).map_err(output)?;
         }
-        conclude(&record, &model_text(&graph), &mut directory, &shared.output).map_err(output)
+        conclude(&fitted.record, &model_text(&graph), &mut directory, &shared.output).map_err(output)
     };
     match shared.threads {
         None => work(),
@@ -163,21 +161,6 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
 }
 
-/// Fits by the compiled log joint.
-fn fit_graph(
-    graph: &Graph,
-    name: &str,
-    options: fit::run::FitOptions<'_>,
-) -> Result<(Record, Option<fit::run::Fitted>), u8> {
-    match fit::run::fit(graph, name, options) {
-        Ok(mut fitted) => {
-            let record = std::mem::replace(&mut fitted.record, Record::new("sgvi", name, "", 0));
-            Ok((record, Some(fitted)))
-        }
-        Err(error) => Err(refuse(&error, graph)),
-    }
-}
-
 /// `checkpoint_every` of the model file.
 fn checkpoint_steps(graph: &Graph) -> Option<usize> {
     let steps = graph.inference.options.get("checkpoint_every")?.as_integer()?;
@@ -185,7 +168,7 @@ fn checkpoint_steps(graph: &Graph) -> Option<usize> {
 }
 
 /// Fits a model with networks; its state is saved every half a minute and on Ctrl-C, for `--resume`.
-fn run_amortized(graph: &Graph, name: &str, arguments: &Arguments, interruption: Interruption, quiet: bool) -> Outcome {
+fn run_amortized(graph: &Graph, arguments: &Arguments, interruption: Interruption, quiet: bool) -> Outcome {
     let shared = &arguments.shared;
     let output = |error: OutputError| {
         print_failure(&error.to_string());
@@ -200,7 +183,8 @@ fn run_amortized(graph: &Graph, name: &str, arguments: &Arguments, interruption:
         print_failure(&format!("there is no checkpoint at {}: only an interrupted run leaves one", path.display()));
         return Err(REFUSED);
     }
-    let options = amortized::fit::FitOptions {
+    let options = FitOptions {
+        saved: Vec::new(),
         observers: vec![Box::new(ProgressLine::new(quiet))],
         interruption,
         checkpoints: Some(Checkpoints {
@@ -211,7 +195,7 @@ fn run_amortized(graph: &Graph, name: &str, arguments: &Arguments, interruption:
             resume: arguments.resume,
         }),
     };
-    match amortized::fit::fit(graph, name, options) {
+    match amortized::fit::fit(graph, options) {
         Ok(fit) => {
             let mut directory = RunDirectory::create(&folder).map_err(output)?;
             networks::save(graph, &fit, &mut directory, &shared.output).map_err(|error| match error {
@@ -236,7 +220,7 @@ fn run_amortized(graph: &Graph, name: &str, arguments: &Arguments, interruption:
                 Err(REFUSED)
             }
             _ => {
-                let record = amortized::fit::record_of_failure(graph, name, &failure);
+                let record = amortized::fit::record_of_failure(graph, &failure);
                 let mut directory = RunDirectory::create(&folder).map_err(output)?;
                 conclude(&record, &model_text(graph), &mut directory, &shared.output).map_err(output)
             }

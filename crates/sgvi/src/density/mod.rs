@@ -9,7 +9,7 @@ mod vectorized;
 /// A log density (or log mass) of up to five arguments; the first is the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
-pub enum Kernel {
+pub(crate) enum Kernel {
     /// x, mean, sd
     NormalSd,
     /// x, mean, precision
@@ -69,11 +69,11 @@ pub enum Kernel {
 }
 
 /// A log density and its partial derivatives.
-pub type Partials = (f64, [f64; 5]);
+pub(crate) type Partials = (f64, [f64; 5]);
 
 impl Kernel {
     /// The log density at `a` and its derivatives; `wanted` tells which of the costly ones are needed.
-    pub fn at(self, a: &[f64; 5], wanted: &[bool; 5]) -> Partials {
+    pub(crate) fn at(self, a: &[f64; 5], wanted: &[bool; 5]) -> Partials {
         match self {
             Self::NormalSd => real::normal_sd(a),
             Self::NormalPrecision => real::normal_precision(a),

@@ -20,7 +20,7 @@ const NEAR: (f64, f64) = (10.0, 100.0);
 
 /// The start, or a better point where the start is far off; `guess` are scales of the coordinates, of which those that are
 /// `held` stay where they are.
-pub fn approach(evaluator: &Evaluator, start: Vec<f64>, guess: &[f64], held: &[bool]) -> Vec<f64> {
+pub(crate) fn approach(evaluator: &Evaluator, start: Vec<f64>, guess: &[f64], held: &[bool]) -> Vec<f64> {
     let n = start.len();
     if n == 0 || n > MAX_DENSE {
         return start;

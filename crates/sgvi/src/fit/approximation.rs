@@ -11,11 +11,11 @@ use crate::lower::Model;
 use crate::tape::{Evaluation, Evaluator};
 
 /// Name of the file in a run's folder.
-pub const FILE: &str = "approximation.json";
+pub(crate) const FILE: &str = "approximation.json";
 
 /// Why an approximation cannot be read back.
 #[derive(Debug, thiserror::Error)]
-pub enum ApproximationError {
+pub(crate) enum ApproximationError {
     /// The file lacks something.
     #[error("approximation.json: `{key}` is missing or has another form than this program writes; run the model again")]
     Form {
@@ -35,7 +35,7 @@ pub enum ApproximationError {
 }
 
 /// The approximation as JSON; `model` is the path of the model file.
-pub fn to_json(model: &str, q: &Gaussian) -> Value {
+pub(crate) fn to_json(model: &str, q: &Gaussian) -> Value {
     let root = match &q.root {
         Root::Diagonal(sd) => json!({ "kind": "diagonal", "sd": sd }),
         Root::Cholesky(l) => json!({ "kind": "cholesky", "columns": l.as_slice() }),
@@ -54,7 +54,7 @@ pub fn to_json(model: &str, q: &Gaussian) -> Value {
 ///
 /// # Errors
 /// [`ApproximationError::Form`] naming what is missing.
-pub fn from_json(value: &Value) -> Result<(String, Gaussian), ApproximationError> {
+pub(crate) fn from_json(value: &Value) -> Result<(String, Gaussian), ApproximationError> {
     let numbers = |value: &Value, key: &'static str| -> Result<Vec<f64>, ApproximationError> {
         let list = value.get(key).and_then(Value::as_array).ok_or(ApproximationError::Form { key })?;
         list.iter().map(|x| x.as_f64().ok_or(ApproximationError::Form { key })).collect()
@@ -110,7 +110,7 @@ fn categories(list: &Value, dimension: usize) -> Option<std::sync::Arc<[Category
 ///
 /// # Errors
 /// [`ApproximationError::Changed`] where the model no longer fits.
-pub fn cmdstan_csv(
+pub(crate) fn cmdstan_csv(
     graph: &Graph,
     model: &Model,
     q: &Gaussian,

@@ -10,11 +10,11 @@ use crate::lower::Model;
 use crate::tape::{Evaluation, Evaluator};
 
 /// Draws of the final assessment.
-pub const DRAWS: usize = 40_000;
+pub(crate) const DRAWS: usize = 40_000;
 
 /// The judgement of an approximation.
 #[derive(Debug, Clone)]
-pub struct Assessment {
+pub(crate) struct Assessment {
     /// ELBO in nats over all rows.
     pub elbo: f64,
     /// Its standard error.
@@ -34,7 +34,7 @@ pub struct Assessment {
 }
 
 /// Evaluates over fresh draws.
-pub fn assess(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64, draws: usize) -> Assessment {
+pub(crate) fn assess(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64, draws: usize) -> Assessment {
     let (n, w, k) = (q.mean.len(), q.noise_dimension(), q.free.len());
     let noise = noise::independent(seed, draws, w);
     let num_terms = model.program.terms.len();
@@ -112,7 +112,7 @@ fn variance_of(values: &[f64]) -> f64 {
 }
 
 /// The mean of log p − log q over draws of one seed.
-pub fn elbo(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64, draws: usize) -> f64 {
+pub(crate) fn elbo(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64, draws: usize) -> f64 {
     let w = q.noise_dimension();
     let noise = noise::independent(seed, draws, w);
     let batch = (4_000_000 / (q.mean.len() + w).max(1)).clamp(16, 4096);
@@ -134,7 +134,7 @@ pub fn elbo(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64, draws
 
 impl Assessment {
     /// `good`, `usable` or `bad`: k̂ below 0.5 (or nearly constant weights), below 0.7, or above.
-    pub fn verdict(&self) -> &'static str {
+    pub(crate) fn verdict(&self) -> &'static str {
         if self.log_weight_sd < 0.05 || self.smoothed.khat < 0.5 {
             "good"
         } else if self.smoothed.khat < 0.7 {
@@ -145,7 +145,7 @@ impl Assessment {
     }
 
     /// k̂ where it is a number.
-    pub fn khat(&self) -> Option<f64> {
+    pub(crate) fn khat(&self) -> Option<f64> {
         Some(self.smoothed.khat).filter(|k| k.is_finite())
     }
 }

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// The values of one element of a discrete variable: where its logits stand among the coordinates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Category {
+pub(crate) struct Category {
     /// Its first coordinate.
     pub offset: usize,
     /// Number of values.
@@ -21,12 +21,12 @@ pub struct Category {
 
 impl Category {
     /// Its coordinates.
-    pub fn range(&self) -> std::ops::Range<usize> {
+    pub(crate) fn range(&self) -> std::ops::Range<usize> {
         self.offset..self.offset + self.size
     }
 
     /// Probabilities from the logits among all coordinates: rₖ = exp λₖ / Σⱼ exp λⱼ.
-    pub fn probabilities(&self, logits: &[f64], out: &mut [f64]) {
+    pub(crate) fn probabilities(&self, logits: &[f64], out: &mut [f64]) {
         if let Some(known) = self.known {
             out.iter_mut().enumerate().for_each(|(k, p)| *p = f64::from(u8::from(k == known)));
             return;
@@ -40,7 +40,7 @@ impl Category {
 }
 
 /// Replaces every element's logits by its probabilities.
-pub fn place_probabilities(categories: &[Category], coordinates: &mut [f64]) {
+pub(crate) fn place_probabilities(categories: &[Category], coordinates: &mut [f64]) {
     for category in categories {
         let logits: Vec<f64> = coordinates[category.range()].to_vec();
         let own = Category { offset: 0, ..*category };
@@ -49,13 +49,13 @@ pub fn place_probabilities(categories: &[Category], coordinates: &mut [f64]) {
 }
 
 /// −Σₖ rₖ log rₖ.
-pub fn entropy(probabilities: &[f64]) -> f64 {
+pub(crate) fn entropy(probabilities: &[f64]) -> f64 {
     probabilities.iter().filter(|p| **p > 0.0).map(|p| -p * p.ln()).sum()
 }
 
 /// Draws a value for every element of every draw: `theta` `[draws, dimension]` holds probabilities, which become indicators of
 /// the value drawn. Returns −log q(z) by element, `[draws, elements]`.
-pub fn draw_values(categories: &[Category], theta: &mut [f64], dimension: usize, seed: u64) -> Vec<f64> {
+pub(crate) fn draw_values(categories: &[Category], theta: &mut [f64], dimension: usize, seed: u64) -> Vec<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut surprise = Vec::with_capacity(categories.len() * theta.len() / dimension.max(1));
     for theta in theta.chunks_mut(dimension.max(1)) {
@@ -81,7 +81,7 @@ pub fn draw_values(categories: &[Category], theta: &mut [f64], dimension: usize,
 
 /// The natural gradient of the logits, ∂F/∂rₖ − log rₖ without its mean under q: the step λ → λ + it is that of coordinate
 /// ascent. `slopes` are ∂F/∂r of all coordinates; what is returned stands in their places.
-pub fn natural_gradient(categories: &[Category], coordinates: &[f64], slopes: &[f64]) -> Vec<f64> {
+pub(crate) fn natural_gradient(categories: &[Category], coordinates: &[f64], slopes: &[f64]) -> Vec<f64> {
     let mut out = vec![0.0; slopes.len()];
     let mut r = Vec::new();
     for category in categories.iter().filter(|c| c.known.is_none()) {
@@ -97,7 +97,7 @@ pub fn natural_gradient(categories: &[Category], coordinates: &[f64], slopes: &[
 }
 
 /// The gradient of the ELBO with respect to the logits, entropy included: rₖ times the natural gradient.
-pub fn gradient(categories: &[Category], coordinates: &[f64], slopes: &[f64]) -> Vec<f64> {
+pub(crate) fn gradient(categories: &[Category], coordinates: &[f64], slopes: &[f64]) -> Vec<f64> {
     let mut out = natural_gradient(categories, coordinates, slopes);
     let mut r = Vec::new();
     for category in categories {

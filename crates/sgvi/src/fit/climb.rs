@@ -12,7 +12,7 @@ use crate::tape::Evaluator;
 
 /// The deterministic search or the stochastic steps.
 #[derive(Debug)]
-pub enum Way<'a> {
+pub(crate) enum Way<'a> {
     /// Fixed draws.
     Search(Box<Search<'a>>),
     /// Fresh draws.
@@ -21,7 +21,7 @@ pub enum Way<'a> {
 
 /// Draws that are the same for all restarts, so that differences between their ELBOs are hardly those of the draws.
 #[derive(Debug, Clone, Copy)]
-pub struct CommonDraws<'a> {
+pub(crate) struct CommonDraws<'a> {
     /// The model.
     pub model: &'a Model,
     /// Its log joint.
@@ -32,7 +32,7 @@ pub struct CommonDraws<'a> {
 
 /// One restart.
 #[derive(Debug)]
-pub struct Climb<'a> {
+pub(crate) struct Climb<'a> {
     /// How it climbs.
     pub way: Way<'a>,
     /// What the end is judged by where there are several restarts.
@@ -46,7 +46,7 @@ const LOWEST: f64 = -1e300;
 
 impl Climb<'_> {
     /// The approximation reached.
-    pub fn gaussian(&self) -> Gaussian {
+    pub(crate) fn gaussian(&self) -> Gaussian {
         match &self.way {
             Way::Search(search) => search.gaussian(),
             Way::Stochastic(stochastic) => stochastic.gaussian(),

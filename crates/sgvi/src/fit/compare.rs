@@ -19,7 +19,7 @@ use crate::tape::Evaluator;
 
 /// One estimator at one place.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub(crate) struct Row {
     /// `start`, `midway` or `optimum`.
     pub place: &'static str,
     /// The estimator's name.
@@ -34,7 +34,7 @@ pub struct Row {
 
 /// The estimators that are compared, the reparameterised first; the last field tells whether each coordinate's gradient uses
 /// only the terms that its variable touches (under mean field).
-pub const ESTIMATORS: [(&str, GradientEstimator, ControlVariate, bool); 7] = [
+pub(crate) const ESTIMATORS: [(&str, GradientEstimator, ControlVariate, bool); 7] = [
     ("reparameterization", GradientEstimator::Reparameterization, ControlVariate::None, false),
     ("sticking-the-landing", GradientEstimator::StickingTheLanding, ControlVariate::None, false),
     ("score, own terms, leave-one-out", GradientEstimator::ScoreFunction, ControlVariate::LeaveOneOut, true),
@@ -49,7 +49,7 @@ pub const ESTIMATORS: [(&str, GradientEstimator, ControlVariate, bool); 7] = [
 ///
 /// # Errors
 /// Models that this engine cannot treat, and failures of the search.
-pub fn compare(graph: &Graph, draws: usize, repetitions: usize) -> Result<Vec<Row>, SgviError> {
+pub(crate) fn compare(graph: &Graph, draws: usize, repetitions: usize) -> Result<Vec<Row>, SgviError> {
     let repeated = repeated(graph)?;
     let graph = repeated.as_ref().map_or(graph, |r| &r.graph);
     let model = Model::new(graph)?;

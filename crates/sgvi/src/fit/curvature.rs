@@ -9,11 +9,11 @@ use crate::lower::Model;
 use crate::tape::{Evaluation, Evaluator};
 
 /// Largest number of coordinates for which the whole matrix is made.
-pub const MAX_DENSE: usize = 256;
+pub(crate) const MAX_DENSE: usize = 256;
 
 /// −∂²/∂θᵢ² log p at one point, one for each coordinate (exact differences for few coordinates, probes for many); NaN for
 /// those that are `held`.
-pub fn diagonal(evaluator: &Evaluator, at: &[f64], scale: &[f64], held: &[bool]) -> Vec<f64> {
+pub(crate) fn diagonal(evaluator: &Evaluator, at: &[f64], scale: &[f64], held: &[bool]) -> Vec<f64> {
     let n = at.len();
     let scale: Vec<f64> = scale.iter().zip(held).map(|(s, held)| if *held { 0.0 } else { *s }).collect();
     let mut out = Evaluation::default();
@@ -59,14 +59,14 @@ pub fn diagonal(evaluator: &Evaluator, at: &[f64], scale: &[f64], held: &[bool])
 }
 
 /// Whether the whole curvature around q is worth its cost.
-pub fn is_affordable(q: &Gaussian) -> bool {
+pub(crate) fn is_affordable(q: &Gaussian) -> bool {
     let weights: usize = q.categories.iter().map(|c| c.size).sum();
     let n = q.mean.len();
     n > 0 && n - weights <= MAX_DENSE && n <= 4 * MAX_DENSE
 }
 
 /// −E_q[∇∇ log p] with coordinates in units of `scale`, over a few draws of q; one for the weights of discrete variables.
-pub fn expected(evaluator: &Evaluator, q: &Gaussian, scale: &[f64], seed: u64) -> DMatrix<f64> {
+pub(crate) fn expected(evaluator: &Evaluator, q: &Gaussian, scale: &[f64], seed: u64) -> DMatrix<f64> {
     let n = q.mean.len();
     let draws = 8;
     let noise = super::noise::matched(seed, draws, q.noise_dimension());
@@ -100,7 +100,7 @@ pub fn expected(evaluator: &Evaluator, q: &Gaussian, scale: &[f64], seed: u64) -
 
 /// What the curvature says of the posterior around q, in units of `scale`.
 #[derive(Debug)]
-pub struct Whitening {
+pub(crate) struct Whitening {
     /// A positive definite version of the expected curvature.
     pub curvature: DMatrix<f64>,
 }
@@ -110,7 +110,7 @@ impl Whitening {
     ///
     /// # Errors
     /// [`SgviError::Improper`] where it does not.
-    pub fn new(
+    pub(crate) fn new(
         model: &Model,
         evaluator: &Evaluator,
         q: &Gaussian,
@@ -141,7 +141,7 @@ impl Whitening {
     }
 
     /// Cholesky factor of the inverse curvature over some coordinates, back in their own units.
-    pub fn root(&self, which: &[usize], scale: &[f64]) -> Option<DMatrix<f64>> {
+    pub(crate) fn root(&self, which: &[usize], scale: &[f64]) -> Option<DMatrix<f64>> {
         let k = which.len();
         let h = DMatrix::from_fn(k, k, |i, j| self.curvature[(which[i], which[j])]);
         let covariance = Cholesky::new(h)?.inverse();
@@ -151,7 +151,7 @@ impl Whitening {
 }
 
 /// Whether the log joint stays level for ever in at least one sense of a direction.
-pub fn is_flat(evaluator: &Evaluator, at: &[f64], direction: &[f64]) -> bool {
+pub(crate) fn is_flat(evaluator: &Evaluator, at: &[f64], direction: &[f64]) -> bool {
     let mut theta = at.to_vec();
     for sign in [1.0, -1.0] {
         for t in [1e2, 1e3, 1e4] {
@@ -167,7 +167,7 @@ pub fn is_flat(evaluator: &Evaluator, at: &[f64], direction: &[f64]) -> bool {
 }
 
 /// The error that names the variables of a direction.
-pub fn improper(model: &Model, direction: &[f64], scale: &[f64]) -> SgviError {
+pub(crate) fn improper(model: &Model, direction: &[f64], scale: &[f64]) -> SgviError {
     let relative: Vec<f64> = direction.iter().zip(scale).map(|(d, s)| (d / s).abs()).collect();
     let largest = relative.iter().fold(0.0f64, |a, b| a.max(*b));
     let mut names: Vec<String> = Vec::new();
@@ -181,7 +181,7 @@ pub fn improper(model: &Model, direction: &[f64], scale: &[f64]) -> SgviError {
 }
 
 /// The vector of scales of all coordinates from a Gaussian's marginal sds (point coordinates keep `fallback`).
-pub fn scales(q: &Gaussian, fallback: &[f64]) -> Vec<f64> {
+pub(crate) fn scales(q: &Gaussian, fallback: &[f64]) -> Vec<f64> {
     let mut scale = fallback.to_vec();
     for (&c, v) in q.free.iter().zip(q.variances()) {
         scale[c] = v.sqrt().max(1e-300);
@@ -196,7 +196,7 @@ pub fn scales(q: &Gaussian, fallback: &[f64]) -> Vec<f64> {
 
 /// Gives spreads that have vanished the width that the curvature at the mean has. While the mean is far from an optimum a line search
 /// may throw away any amount of entropy for what the mean gains; in units of such a spread every direction would look flat.
-pub fn revive(evaluator: &Evaluator, q: &mut Gaussian, usual: &[f64]) {
+pub(crate) fn revive(evaluator: &Evaluator, q: &mut Gaussian, usual: &[f64]) {
     const VANISHED: f64 = 1e-6;
     let center = q.center().into_owned();
     let (Root::Diagonal(sd) | Root::LowRank { sd, .. }) = &mut q.root else { return };
@@ -213,7 +213,7 @@ pub fn revive(evaluator: &Evaluator, q: &mut Gaussian, usual: &[f64]) {
 }
 
 /// P a for a dense or diagonal scale is the chart's business; this makes the dense one.
-pub fn dense_scale(whitening: &Whitening, scale: &[f64]) -> Option<DMatrix<f64>> {
+pub(crate) fn dense_scale(whitening: &Whitening, scale: &[f64]) -> Option<DMatrix<f64>> {
     let all: Vec<usize> = (0..scale.len()).collect();
     whitening.root(&all, scale)
 }

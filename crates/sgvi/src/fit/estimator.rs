@@ -17,7 +17,7 @@ const MOST_NUMBERS: usize = 1 << 20;
 
 /// Which estimator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Estimator {
+pub(crate) struct Estimator {
     /// The kind.
     pub gradient: GradientEstimator,
     /// The control variate of the score function.
@@ -26,7 +26,7 @@ pub struct Estimator {
 
 /// Rows of a batch and how often each counts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// The rows.
     pub rows: std::ops::Range<usize>,
     /// How many batches it stands for.
@@ -35,7 +35,7 @@ pub struct Batch {
 
 /// Buffers of one estimate.
 #[derive(Debug, Default)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     pub(super) theta: Vec<f64>,
     pub(super) evaluation: Evaluation,
     /// log p − log q of each draw of the last estimate, or its expectation over discrete variables.
@@ -53,7 +53,7 @@ pub struct Scratch {
 impl Estimator {
     /// The gradient of the ELBO with respect to x, from `draws` standard normals.
     #[allow(clippy::too_many_arguments)]
-    pub fn gradient(
+    pub(crate) fn gradient(
         &self,
         evaluator: &Evaluator,
         chart: &Chart,

@@ -22,7 +22,7 @@ const BLOCK: usize = 8;
 
 /// Moments of an expression, in the order of its cells.
 #[derive(Debug, Clone)]
-pub struct Expected {
+pub(crate) struct Expected {
     /// Its axes as reported, with the stride of each.
     pub axes: Vec<(AxisId, usize)>,
     /// Number of cells of a row (of all where it has no rows).
@@ -36,7 +36,7 @@ pub struct Expected {
 }
 
 /// The expressions that read discrete variables which were summed out or keep factors of their own.
-pub fn mixed<'a>(graph: &'a Graph, model: &'a Model) -> impl Iterator<Item = &'a NamedExpression> {
+pub(crate) fn mixed<'a>(graph: &'a Graph, model: &'a Model) -> impl Iterator<Item = &'a NamedExpression> {
     let plain = |e: &NamedExpression| model.outputs.iter().any(|o| o.name == e.name);
     let fixed = |node| graph.is_data(node) || graph.uses_network(node);
     graph.expressions.iter().filter(move |e| !plain(e) && !fixed(e.node))
@@ -79,7 +79,7 @@ fn averages(
 ///
 /// # Errors
 /// Expressions that tie together what was summed out one by one, beyond what can be enumerated.
-pub fn expected(
+pub(crate) fn expected(
     graph: &Graph,
     model: &Model,
     q: Option<&Gaussian>,
@@ -126,7 +126,7 @@ pub fn expected(
 }
 
 /// Adds the entries of expressions outside the rows' plate that read discrete variables; those that cannot be had, with the reason.
-pub fn add_entries(
+pub(crate) fn add_entries(
     graph: &Graph,
     model: &Model,
     q: Option<&Gaussian>,

@@ -12,7 +12,7 @@ const LN_TWO_PI: f64 = 1.837_877_066_409_345_3;
 
 /// The square root of the covariance over the free coordinates.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Root {
+pub(crate) enum Root {
     /// Standard deviations.
     Diagonal(Vec<f64>),
     /// Lower triangular L with Σ = L Lᵀ.
@@ -29,7 +29,7 @@ pub enum Root {
 /// A Gaussian over all coordinates; point coordinates have no spread. Discrete variables that are not summed out have
 /// independent categorical factors beside it, whose logits stand among the means.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Gaussian {
+pub(crate) struct Gaussian {
     /// Mean of all coordinates; for categorical factors their logits.
     pub mean: Vec<f64>,
     /// The coordinates that have a spread, in order.
@@ -42,12 +42,12 @@ pub struct Gaussian {
 
 impl Gaussian {
     /// The approximation over no coordinates.
-    pub fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { mean: Vec::new(), free: Vec::new(), root: Root::Diagonal(Vec::new()), categories: Arc::new([]) }
     }
 
     /// Number of standard normals that a draw takes.
-    pub fn noise_dimension(&self) -> usize {
+    pub(crate) fn noise_dimension(&self) -> usize {
         match &self.root {
             Root::LowRank { sd, u } => sd.len() + u.ncols(),
             _ => self.free.len(),
@@ -55,7 +55,7 @@ impl Gaussian {
     }
 
     /// θ at ε = 0: the mean, for categorical factors their probabilities.
-    pub fn center(&self) -> Cow<'_, [f64]> {
+    pub(crate) fn center(&self) -> Cow<'_, [f64]> {
         if self.categories.is_empty() {
             return Cow::Borrowed(&self.mean);
         }
@@ -66,19 +66,19 @@ impl Gaussian {
 
     /// Draws a value for every element of every categorical factor: its probabilities in `theta` `[draws, dimension]` become
     /// indicators of that value. Returns −log q(z) by element, `[draws, elements]`.
-    pub fn draw_values(&self, theta: &mut [f64], seed: u64) -> Vec<f64> {
+    pub(crate) fn draw_values(&self, theta: &mut [f64], seed: u64) -> Vec<f64> {
         categories::draw_values(&self.categories, theta, self.mean.len(), seed)
     }
 
     /// Whether a coordinate belongs to a categorical factor.
-    pub fn is_weight(&self) -> Vec<bool> {
+    pub(crate) fn is_weight(&self) -> Vec<bool> {
         let mut is_weight = vec![false; self.mean.len()];
         self.categories.iter().for_each(|c| is_weight[c.range()].fill(true));
         is_weight
     }
 
     /// Writes θ = mean + root · ε for every draw; `noise` is `[draws, noise_dimension]`.
-    pub fn transform(&self, noise: &[f64], theta: &mut Vec<f64>) {
+    pub(crate) fn transform(&self, noise: &[f64], theta: &mut Vec<f64>) {
         let (n, w) = (self.mean.len(), self.noise_dimension());
         let draws = noise.len().checked_div(w).unwrap_or(theta.len() / n.max(1));
         theta.clear();
@@ -128,19 +128,19 @@ impl Gaussian {
     }
 
     /// Draws as many points as there are rows of noise, point-only models included.
-    pub fn points(&self, noise: &[f64], draws: usize) -> Vec<f64> {
+    pub(crate) fn points(&self, noise: &[f64], draws: usize) -> Vec<f64> {
         let mut theta = vec![0.0; draws * self.mean.len()];
         self.transform(noise, &mut theta);
         theta
     }
 
     /// ½ log|Σ| + n/2 · (1 + ln 2π), and the entropies of the categorical factors.
-    pub fn entropy(&self) -> f64 {
+    pub(crate) fn entropy(&self) -> f64 {
         self.half_log_determinant() + 0.5 * self.free.len() as f64 * (1.0 + LN_TWO_PI) + self.discrete_entropy()
     }
 
     /// The entropies of the categorical factors.
-    pub fn discrete_entropy(&self) -> f64 {
+    pub(crate) fn discrete_entropy(&self) -> f64 {
         let center = self.center();
         self.categories.iter().map(|c| categories::entropy(&center[c.range()])).sum()
     }
@@ -156,7 +156,7 @@ impl Gaussian {
     }
 
     /// For every draw, −log q of the Gaussian split over the free coordinates: `[draws, free]`.
-    pub fn surprise(&self, noise: &[f64], draws: usize) -> Vec<f64> {
+    pub(crate) fn surprise(&self, noise: &[f64], draws: usize) -> Vec<f64> {
         let (k, w) = (self.free.len(), self.noise_dimension());
         let mut out = Vec::with_capacity(draws * k);
         match &self.root {
@@ -191,7 +191,7 @@ impl Gaussian {
     }
 
     /// Σ⁻¹ z over the free coordinates.
-    pub fn solve(&self, z: &DVector<f64>) -> DVector<f64> {
+    pub(crate) fn solve(&self, z: &DVector<f64>) -> DVector<f64> {
         match &self.root {
             Root::Diagonal(sd) => DVector::from_fn(z.len(), |i, _| z[i] / (sd[i] * sd[i])),
             Root::Cholesky(l) => {
@@ -209,7 +209,7 @@ impl Gaussian {
     }
 
     /// Marginal variances of the free coordinates.
-    pub fn variances(&self) -> Vec<f64> {
+    pub(crate) fn variances(&self) -> Vec<f64> {
         match &self.root {
             Root::Diagonal(sd) => sd.iter().map(|s| s * s).collect(),
             Root::Cholesky(l) => (0..l.nrows()).map(|i| l.row(i).norm_squared()).collect(),
@@ -218,7 +218,7 @@ impl Gaussian {
     }
 
     /// Covariance of two free coordinates.
-    pub fn covariance(&self, i: usize, j: usize) -> f64 {
+    pub(crate) fn covariance(&self, i: usize, j: usize) -> f64 {
         match &self.root {
             Root::Diagonal(sd) => {
                 if i == j {

@@ -6,7 +6,7 @@ use vi_run::executor::{CheckpointError, Decoder, Encoder};
 
 /// The state of a minimisation.
 #[derive(Debug)]
-pub struct Lbfgs {
+pub(crate) struct Lbfgs {
     /// Current point.
     pub x: Vec<f64>,
     /// Value at it.
@@ -21,7 +21,7 @@ pub struct Lbfgs {
 
 /// What one step did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// The value fell.
     Moved,
     /// No point with a lower value was found along the direction.
@@ -36,12 +36,12 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
 
 impl Lbfgs {
     /// Starts at `x`, where the objective gave `value` and `gradient`.
-    pub fn new(x: Vec<f64>, value: f64, gradient: Vec<f64>) -> Self {
+    pub(crate) fn new(x: Vec<f64>, value: f64, gradient: Vec<f64>) -> Self {
         Self { x, value, gradient, expected_gain: f64::INFINITY, memory: VecDeque::new(), steps: 0 }
     }
 
     /// Writes the whole state.
-    pub fn save(&self, encoder: &mut Encoder) {
+    pub(crate) fn save(&self, encoder: &mut Encoder) {
         encoder.f64_slice(&self.x);
         encoder.f64(self.value);
         encoder.f64_slice(&self.gradient);
@@ -59,7 +59,7 @@ impl Lbfgs {
     ///
     /// # Errors
     /// When the bytes are not of such a state.
-    pub fn load(decoder: &mut Decoder<'_>) -> Result<Self, CheckpointError> {
+    pub(crate) fn load(decoder: &mut Decoder<'_>) -> Result<Self, CheckpointError> {
         let mut search = Self::new(decoder.f64_vec()?, decoder.f64()?, decoder.f64_vec()?);
         search.expected_gain = decoder.f64()?;
         search.steps = decoder.usize()?;
@@ -90,7 +90,7 @@ impl Lbfgs {
     }
 
     /// One step; `objective` returns the value and writes the gradient. Values that are not finite count as infinite.
-    pub fn step(&mut self, mut objective: impl FnMut(&[f64], &mut Vec<f64>) -> f64) -> Step {
+    pub(crate) fn step(&mut self, mut objective: impl FnMut(&[f64], &mut Vec<f64>) -> f64) -> Step {
         let mut direction = self.direction();
         let mut slope = dot(&direction, &self.gradient);
         if slope.is_nan() || slope >= 0.0 {

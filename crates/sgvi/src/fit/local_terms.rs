@@ -24,7 +24,7 @@ struct Own {
 /// average: without them the gradient has the same mean and less variance. Of a term over rows only those rows count that
 /// have, or look up, the coordinate's element.
 #[derive(Debug)]
-pub struct LocalTerms {
+pub(crate) struct LocalTerms {
     own: Vec<Own>,
     by_cell: Option<(Evaluator, Vec<Value>)>,
     num_rows: usize,
@@ -62,7 +62,7 @@ impl LocalTerms {
     ///
     /// # Errors
     /// As [`Model::new`].
-    pub fn new(graph: &Graph, model: &Model) -> Result<Self, SgviError> {
+    pub(crate) fn new(graph: &Graph, model: &Model) -> Result<Self, SgviError> {
         let touched = Touched::new(graph, model);
         let mut own: Vec<Own> =
             model.owner.iter().map(|v| Own { terms: touched.terms[*v].clone(), ..Own::default() }).collect();
@@ -116,13 +116,13 @@ impl LocalTerms {
 
     /// Elements of categorical factors whose values may be changed all at once, since no two of them stand in one cell: their
     /// number of values, and the first coordinate of each.
-    pub fn apart(&self) -> &[(usize, Vec<usize>)] {
+    pub(crate) fn apart(&self) -> &[(usize, Vec<usize>)] {
         &self.apart
     }
 
     /// log p − log q of the parts that depend on each of some coordinates, `[draws, coordinates]`; `terms` are the log joint's,
     /// `[draws, num_terms]`, and `surprise` is −log q by those coordinates.
-    pub fn log_weights(
+    pub(crate) fn log_weights(
         &self,
         theta: &[f64],
         coordinates: &[usize],

@@ -1,31 +1,35 @@
 //! Fitting: Gaussian families, deterministic and stochastic search, assessment, the posterior on its own scale.
 
-pub mod approach;
-pub mod approximation;
-pub mod assess;
-pub mod categories;
-pub mod climb;
-pub mod compare;
-pub mod curvature;
-pub mod estimator;
-pub mod expected;
+pub(crate) mod approach;
+pub(crate) mod approximation;
+pub(crate) mod assess;
+pub(crate) mod categories;
+#[cfg(test)]
+mod chains_tests;
+pub(crate) mod climb;
+pub(crate) mod compare;
+pub(crate) mod curvature;
+pub(crate) mod estimator;
+pub(crate) mod expected;
 #[cfg(test)]
 mod factored_tests;
-pub mod gaussian;
-pub mod lbfgs;
-pub mod local_terms;
-pub mod noise;
-pub mod objective;
-pub mod pareto;
-pub mod posterior;
-pub mod range;
-pub mod repeat;
-pub mod responsibility;
-pub mod run;
-pub mod saddle;
-pub mod save;
-pub mod search;
-pub mod steps;
-pub mod stochastic;
+pub(crate) mod gaussian;
+pub(crate) mod lbfgs;
+pub(crate) mod local_terms;
+#[cfg(test)]
+mod mixed_tests;
+pub(crate) mod noise;
+pub(crate) mod objective;
+pub(crate) mod pareto;
+pub(crate) mod posterior;
+pub(crate) mod range;
+pub(crate) mod repeat;
+pub(crate) mod responsibility;
+pub(crate) mod run;
+pub(crate) mod saddle;
+pub(crate) mod save;
+pub(crate) mod search;
+pub(crate) mod steps;
+pub(crate) mod stochastic;
 #[cfg(test)]
 mod tests;

@@ -5,13 +5,13 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 /// `[draws, dimension]` independent standard normals.
-pub fn independent(seed: u64, draws: usize, dimension: usize) -> Vec<f64> {
+pub(crate) fn independent(seed: u64, draws: usize, dimension: usize) -> Vec<f64> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..draws * dimension).map(|_| StandardNormal.sample(&mut rng)).collect()
 }
 
 /// Whether every other draw is the opposite of the one before it.
-pub fn is_paired(noise: &[f64], draws: usize, dimension: usize) -> bool {
+pub(crate) fn is_paired(noise: &[f64], draws: usize, dimension: usize) -> bool {
     let opposite = |pair: &[f64]| {
         let (a, b) = pair.split_at(dimension);
         a.iter().zip(b).all(|(a, b)| *a == -*b)
@@ -21,7 +21,7 @@ pub fn is_paired(noise: &[f64], draws: usize, dimension: usize) -> bool {
 
 /// `[draws, dimension]` standard normals in antithetic pairs, so that odd sample moments vanish, with sample covariance
 /// exactly the identity where there are enough draws, with unit sample variances otherwise. `draws` must be even.
-pub fn matched(seed: u64, draws: usize, dimension: usize) -> Vec<f64> {
+pub(crate) fn matched(seed: u64, draws: usize, dimension: usize) -> Vec<f64> {
     let half = draws / 2;
     let mut first = independent(seed, half, dimension);
     if half >= 2 * dimension && dimension > 0 {

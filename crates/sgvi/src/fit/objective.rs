@@ -14,7 +14,7 @@ use crate::tape::{Evaluation, Evaluator};
 
 /// How the mean's coordinates are scaled.
 #[derive(Debug, Clone)]
-pub enum MeanScale {
+pub(crate) enum MeanScale {
     /// One scale for each coordinate.
     Diagonal(Vec<f64>),
     /// A lower triangular matrix P: mean = m₀ + P a.
@@ -24,7 +24,7 @@ pub enum MeanScale {
 /// Parameters x = (a, b, c) relative to a Gaussian: mean = m₀ + P a; the diagonal of the root is multiplied by exp b; c are
 /// the off-diagonal elements (full rank: of C in L = L₀ C; low rank: of U in units of the diagonal).
 #[derive(Debug, Clone)]
-pub struct Chart {
+pub(crate) struct Chart {
     /// The Gaussian at x = 0 (for full rank and low rank at C = I and U as given).
     pub origin: Gaussian,
     /// P.
@@ -35,7 +35,7 @@ pub struct Chart {
 
 impl Chart {
     /// Number of parameters.
-    pub fn dimension(&self) -> usize {
+    pub(crate) fn dimension(&self) -> usize {
         let k = self.origin.free.len();
         self.origin.mean.len()
             + match &self.origin.root {
@@ -46,7 +46,7 @@ impl Chart {
     }
 
     /// The point that is the origin.
-    pub fn start(&self) -> Vec<f64> {
+    pub(crate) fn start(&self) -> Vec<f64> {
         let mut x = vec![0.0; self.dimension()];
         if let Root::LowRank { sd, u } = &self.origin.root {
             let (n, k) = (self.origin.mean.len(), sd.len());
@@ -60,7 +60,7 @@ impl Chart {
     }
 
     /// The Gaussian at x.
-    pub fn gaussian(&self, x: &[f64]) -> Gaussian {
+    pub(crate) fn gaussian(&self, x: &[f64]) -> Gaussian {
         let n = self.origin.mean.len();
         let (a, rest) = x.split_at(n);
         let mut mean = self.origin.mean.clone();
@@ -88,7 +88,7 @@ impl Chart {
 
     /// Gradient with respect to x from the gradient of the ELBO's Monte Carlo part: `g_mean` = E[∇], `g_root` = E[∇ εᵀ]
     /// (diagonal, lower triangle, or `[k, 1 + rank]` for low rank); with `entropy` the entropy's part is added.
-    pub fn pull_back(&self, x: &[f64], g_mean: &[f64], g_root: &DMatrix<f64>, entropy: bool) -> Vec<f64> {
+    pub(crate) fn pull_back(&self, x: &[f64], g_mean: &[f64], g_root: &DMatrix<f64>, entropy: bool) -> Vec<f64> {
         let on = f64::from(u8::from(entropy));
         let n = self.origin.mean.len();
         let k = self.origin.free.len();
@@ -132,7 +132,7 @@ impl Chart {
 impl Chart {
     /// Replaces the part of a gradient that belongs to the logits of categorical factors by that of the ELBO, entropy
     /// included; `g_mean` = E\[∇ log p\] has their derivatives with respect to the weights.
-    pub fn with_categories(&self, x: &[f64], g_mean: &[f64], gradient: &mut [f64]) {
+    pub(crate) fn with_categories(&self, x: &[f64], g_mean: &[f64], gradient: &mut [f64]) {
         let categories = &self.origin.categories;
         if categories.is_empty() {
             return;
@@ -176,7 +176,7 @@ fn lower(x: &[f64], k: usize) -> DMatrix<f64> {
 }
 
 /// Zeros in the form of E[∇ log p · εᵀ].
-pub fn no_moments(q: &Gaussian) -> DMatrix<f64> {
+pub(crate) fn no_moments(q: &Gaussian) -> DMatrix<f64> {
     let k = q.free.len();
     match &q.root {
         Root::Diagonal(_) => DMatrix::zeros(k, 1),
@@ -186,7 +186,7 @@ pub fn no_moments(q: &Gaussian) -> DMatrix<f64> {
 }
 
 /// E[∇ log p] and E[∇ log p · εᵀ] in the form that [`Chart::pull_back`] takes.
-pub fn moments(q: &Gaussian, gradients: &[f64], noise: &[f64], draws: usize) -> (Vec<f64>, DMatrix<f64>) {
+pub(crate) fn moments(q: &Gaussian, gradients: &[f64], noise: &[f64], draws: usize) -> (Vec<f64>, DMatrix<f64>) {
     let (n, k, w) = (q.mean.len(), q.free.len(), q.noise_dimension());
     let scale = 1.0 / draws as f64;
     let mut mean = vec![0.0; n];
@@ -233,7 +233,7 @@ pub fn moments(q: &Gaussian, gradients: &[f64], noise: &[f64], draws: usize) -> 
 
 /// The ELBO with fixed standard normals.
 #[derive(Debug)]
-pub struct Objective<'a> {
+pub(crate) struct Objective<'a> {
     /// The log joint.
     pub evaluator: &'a Evaluator,
     /// Standard normals `[draws, noise dimension]`.
@@ -252,7 +252,7 @@ pub struct Objective<'a> {
 
 impl<'a> Objective<'a> {
     /// With given standard normals.
-    pub fn new(evaluator: &'a Evaluator, noise: Vec<f64>, draws: usize) -> Self {
+    pub(crate) fn new(evaluator: &'a Evaluator, noise: Vec<f64>, draws: usize) -> Self {
         let paired = noise::is_paired(&noise, draws, noise.len() / draws.max(1));
         Self {
             evaluator,
@@ -267,7 +267,7 @@ impl<'a> Objective<'a> {
     }
 
     /// Minus the ELBO at x and its gradient.
-    pub fn negative_elbo(&mut self, chart: &Chart, x: &[f64], gradient: &mut Vec<f64>) -> f64 {
+    pub(crate) fn negative_elbo(&mut self, chart: &Chart, x: &[f64], gradient: &mut Vec<f64>) -> f64 {
         let q = chart.gaussian(x);
         self.theta.resize(self.draws * q.mean.len(), 0.0);
         q.transform(&self.noise, &mut self.theta);
@@ -302,7 +302,7 @@ impl<'a> Objective<'a> {
 }
 
 /// The root of a family with given standard deviations.
-pub fn diagonal_root(family: VariationalFamily, sd: &[f64], rank: usize) -> Root {
+pub(crate) fn diagonal_root(family: VariationalFamily, sd: &[f64], rank: usize) -> Root {
     match family {
         VariationalFamily::MeanField => Root::Diagonal(sd.to_vec()),
         VariationalFamily::FullRank => Root::Cholesky(DMatrix::from_diagonal(&DVector::from_column_slice(sd))),

@@ -2,7 +2,7 @@
 
 /// Smoothed importance weights and their tail's shape.
 #[derive(Debug, Clone)]
-pub struct Smoothed {
+pub(crate) struct Smoothed {
     /// Shape k̂ of the generalised Pareto distribution fitted to the largest weights.
     pub khat: f64,
     /// Normalised smoothed weights, in the order of the draws.
@@ -15,7 +15,7 @@ pub struct Smoothed {
 
 /// Fits a generalised Pareto distribution to sorted exceedances (Zhang & Stephens 2009, with the weak prior of PSIS);
 /// returns shape and scale.
-pub fn fit(x: &[f64]) -> (f64, f64) {
+pub(crate) fn fit(x: &[f64]) -> (f64, f64) {
     let n = x.len();
     let last = x[n - 1];
     let quarter = x[((n as f64 / 4.0 + 0.5).floor() as usize).max(1) - 1];
@@ -46,7 +46,7 @@ pub fn fit(x: &[f64]) -> (f64, f64) {
 }
 
 /// Smooths the largest of the weights exp(log_weights).
-pub fn smooth(log_weights: &[f64]) -> Smoothed {
+pub(crate) fn smooth(log_weights: &[f64]) -> Smoothed {
     let s = log_weights.len();
     let top = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut weights: Vec<f64> = log_weights.iter().map(|l| (l - top).exp()).collect();

@@ -50,7 +50,7 @@ fn slice<'a>(evaluator: &'a Evaluator, frame: &'a Frame, value: &Value, draw: us
 
 /// Entries for every variable and expression outside the rows' plate; means by importance sampling where there was an
 /// assessment.
-pub fn entries(
+pub(crate) fn entries(
     graph: &Graph,
     model: &Model,
     q: &Gaussian,
@@ -143,7 +143,7 @@ fn dimension(graph: &Graph, axis: AxisId) -> Dimension {
 }
 
 /// Marginal mean and variance of coordinate `c`.
-pub fn marginal(q: &Gaussian, variances: &[f64], c: usize) -> (f64, f64) {
+pub(crate) fn marginal(q: &Gaussian, variances: &[f64], c: usize) -> (f64, f64) {
     (q.mean[c], q.free.binary_search(&c).map_or(0.0, |i| variances[i]))
 }
 

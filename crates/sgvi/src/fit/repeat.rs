@@ -26,7 +26,7 @@ enum Need {
 ///
 /// # Errors
 /// Chains along rows that are counted, and counts that are not whole where rows must be repeated.
-pub fn repeated(graph: &Graph) -> Result<Option<RepeatedRows>, SgviError> {
+pub(crate) fn repeated(graph: &Graph) -> Result<Option<RepeatedRows>, SgviError> {
     if graph.counts.is_none() || is_amortized(graph) {
         return Ok(None);
     }
@@ -83,7 +83,7 @@ fn is_used(graph: &Graph, v: VariableId) -> bool {
 }
 
 /// Values of the rows as they occur, `[repeated rows, width]`, as those of the data rows' first copies: NaN where a row occurs no times.
-pub fn first_copies(repeated: Option<&RepeatedRows>, values: Vec<f64>, width: usize) -> Vec<f64> {
+pub(crate) fn first_copies(repeated: Option<&RepeatedRows>, values: Vec<f64>, width: usize) -> Vec<f64> {
     let Some(repeated) = repeated else { return values };
     let row = |copy: &Option<usize>| match copy {
         Some(copy) => values[copy * width..(copy + 1) * width].to_vec(),

@@ -15,7 +15,7 @@ const DRAWS: usize = 200;
 
 /// The posterior of one discrete variable.
 #[derive(Debug, Clone)]
-pub struct Responsibilities {
+pub(crate) struct Responsibilities {
     /// Which.
     pub variable: VariableId,
     /// Whether it is in the rows' plate.
@@ -32,7 +32,11 @@ pub struct Responsibilities {
 ///
 /// # Errors
 /// As [`Model::new`].
-pub fn responsibilities(graph: &Graph, q: Option<&Gaussian>, seed: u64) -> Result<Vec<Responsibilities>, SgviError> {
+pub(crate) fn responsibilities(
+    graph: &Graph,
+    q: Option<&Gaussian>,
+    seed: u64,
+) -> Result<Vec<Responsibilities>, SgviError> {
     let (program, probes, factored) = Model::probing(graph)?;
     let own = factored.iter().zip(std::iter::repeat(q)).filter_map(|(f, q)| Some(from_factors(graph, f, q?)));
     let own: Vec<Responsibilities> = own.collect();
@@ -102,7 +106,7 @@ pub(crate) fn responsibility(probe: &Probe, probabilities: Vec<f64>) -> Responsi
 
 impl Responsibilities {
     /// Whether the values are positions (otherwise numbers 0, 1, …).
-    pub fn is_categorical(&self, graph: &Graph) -> bool {
+    pub(crate) fn is_categorical(&self, graph: &Graph) -> bool {
         matches!(
             graph.variable(self.variable).distribution,
             Distribution::Categorical { .. } | Distribution::MarkovChain { .. }
@@ -110,12 +114,12 @@ impl Responsibilities {
     }
 
     /// Mean and sd of the indicator of each value: p and √(p (1 − p)).
-    pub fn indicator_moments(&self) -> (Vec<f64>, Vec<f64>) {
+    pub(crate) fn indicator_moments(&self) -> (Vec<f64>, Vec<f64>) {
         self.probabilities.iter().map(|p| (*p, (p * (1.0 - p)).max(0.0).sqrt())).unzip()
     }
 
     /// Mean and sd of each element as a number.
-    pub fn moments(&self) -> (Vec<f64>, Vec<f64>) {
+    pub(crate) fn moments(&self) -> (Vec<f64>, Vec<f64>) {
         self.probabilities
             .chunks(self.size)
             .map(|p| {
@@ -128,7 +132,7 @@ impl Responsibilities {
 }
 
 /// Whether any discrete latent variable is outside the rows' plate, so that its posterior is reported.
-pub fn has_global(graph: &Graph) -> bool {
+pub(crate) fn has_global(graph: &Graph) -> bool {
     graph.variables.iter().enumerate().any(|(i, v)| {
         crate::lower::is_discrete(&v.distribution) && v.observed.is_none() && !graph.is_local(VariableId(i))
     })
@@ -138,7 +142,7 @@ pub fn has_global(graph: &Graph) -> bool {
 ///
 /// # Errors
 /// As [`responsibilities`].
-pub fn add_entries(
+pub(crate) fn add_entries(
     graph: &Graph,
     q: Option<&Gaussian>,
     seed: u64,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use vi_model::graph::Graph;
 use vi_model::inference::{ControlVariate, GradientEstimator, Inference, Initialization, VariationalFamily};
 use vi_model::repeated_rows::RepeatedRows;
-use vi_run::executor::{Checkpoints, Executor, Failure, FailureCause, Interruption, Observer, RelativeGain, Restart};
+use vi_run::executor::{Executor, Failure, FailureCause, RelativeGain, Restart};
 use vi_run::record::{Record, Status, Table, TracePoint};
 use vi_run::seed::derive_seed;
 
@@ -20,18 +20,17 @@ use super::steps::{self, StochasticSettings};
 use super::stochastic::Stochastic;
 use super::{expected, posterior, responsibility};
 use crate::error::SgviError;
+use crate::fitted::FitOptions;
 use crate::lower::{Model, Support};
 use crate::tape::{Evaluation, Evaluator};
 
 /// A fitted model.
 #[derive(Debug)]
-pub struct Fitted {
+pub(crate) struct Fitted {
     /// What is written to the run's folder.
     pub record: Record,
     /// The approximation; `None` where the run failed.
     pub gaussian: Option<Gaussian>,
-    /// Its assessment.
-    pub assessment: Option<Assessment>,
     /// The compiled model.
     pub model: Model,
     /// The model over repeated rows that was compiled, where a weight for each row was not enough.
@@ -39,12 +38,12 @@ pub struct Fitted {
 }
 
 /// Steps at most where the model file does not say.
-pub const MAX_ITERATIONS: usize = 50_000;
+pub(crate) const MAX_ITERATIONS: usize = 50_000;
 /// Relative gain that counts as none where the model file does not say.
-pub const TOLERANCE: f64 = 1e-8;
+pub(crate) const TOLERANCE: f64 = 1e-8;
 
 /// The search's settings for one restart.
-pub fn search_settings(inference: &Inference, restart: Restart) -> SearchSettings {
+pub(crate) fn search_settings(inference: &Inference, restart: Restart) -> SearchSettings {
     SearchSettings {
         family: inference.family.unwrap_or_default(),
         rank: inference.rank.unwrap_or(2),
@@ -60,43 +59,30 @@ pub fn search_settings(inference: &Inference, restart: Restart) -> SearchSetting
     }
 }
 
-/// What a fit may be given besides its model.
-#[derive(Default)]
-pub struct FitOptions<'a> {
-    /// Names whose row-level tables will be asked for.
-    pub saved: Vec<String>,
-    /// Told of every iteration.
-    pub observers: Vec<Box<dyn Observer + 'a>>,
-    /// Ends the run early.
-    pub interruption: Interruption,
-    /// Where to save the state of the run, and whether to go on from there.
-    pub checkpoints: Option<Checkpoints>,
-}
-
 /// A hash of the model's text and its `[inference]` as overridden: a checkpoint belongs to one of them.
-pub fn fingerprint(graph: &Graph) -> u64 {
+pub(crate) fn fingerprint(graph: &Graph) -> u64 {
     let text = format!("{}\n{:?}\n{}", graph.source.text, graph.inference, graph.data.num_rows());
     vi_run::executor::fingerprint(text.as_bytes())
 }
 
-/// Fits a model; `name` is what the record calls it.
+/// Fits a model.
 ///
 /// # Errors
 /// Models that this engine cannot treat. A failure while running is a record with status `failed`.
-pub fn fit(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted, SgviError> {
-    let Some(repeated) = repeated(graph)? else { return fit_rows(graph, name, options) };
-    let fitted = fit_rows(&repeated.graph, name, options)?;
+pub(crate) fn fit(graph: &Graph, options: FitOptions<'_>) -> Result<Fitted, SgviError> {
+    let Some(repeated) = repeated(graph)? else { return fit_rows(graph, options) };
+    let fitted = fit_rows(&repeated.graph, options)?;
     Ok(Fitted { repeated: Some(repeated), ..fitted })
 }
 
 /// As [`fit`], over the rows as they stand.
-fn fit_rows(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted, SgviError> {
+fn fit_rows(graph: &Graph, options: FitOptions<'_>) -> Result<Fitted, SgviError> {
     let inference = &graph.inference;
     let seed = inference.seed.unwrap_or(0);
     let model = Model::new(graph)?;
     check_options(graph, &model)?;
     super::save::check(graph, &model, &options.saved)?;
-    let mut record = Record::new("sgvi", name, env!("CARGO_PKG_VERSION"), seed);
+    let mut record = Record::new("sgvi", &graph.source.name, env!("CARGO_PKG_VERSION"), seed);
     for key in ["elbo_standard_error", "khat"] {
         record.extra.insert(key.to_owned(), Value::Null);
     }
@@ -107,7 +93,7 @@ fn fit_rows(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted
         responsibility::add_entries(graph, None, seed, &mut record.posterior)?;
         let missing = expected::add_entries(graph, &model, None, None, seed, &mut record.posterior);
         name_unreported(&missing, &mut record);
-        return Ok(Fitted { record, gaussian: None, assessment: None, model, repeated: None });
+        return Ok(Fitted { record, gaussian: None, model, repeated: None });
     }
     let max_iterations = inference.max_iterations.unwrap_or(MAX_ITERATIONS);
     let mut executor = Executor::new(seed, max_iterations, RelativeGain::new(0.0))
@@ -141,7 +127,7 @@ fn fit_rows(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted
         Ok(fit) => (fit.algorithm.gaussian(), fit.outcome),
         Err(failure) => {
             failed(&mut record, &failure);
-            return Ok(Fitted { record, gaussian: None, assessment: None, model, repeated: None });
+            return Ok(Fitted { record, gaussian: None, model, repeated: None });
         }
     };
     record.set_outcome(&outcome);
@@ -153,7 +139,7 @@ fn fit_rows(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted
             "failure".to_owned(),
             json!("the ELBO is not finite: draws of the approximation fall where the log joint is not finite; try another family or parametrisation"),
         );
-        return Ok(Fitted { record, gaussian: Some(q), assessment: None, model, repeated: None });
+        return Ok(Fitted { record, gaussian: Some(q), model, repeated: None });
     }
     describe(&mut record, graph, &model, &q, &assessment, seed);
     record.extra.insert("gradient_signal_to_noise".to_owned(), json!(signal_to_noise(&model, &evaluator, &q, seed)));
@@ -164,7 +150,7 @@ fn fit_rows(graph: &Graph, name: &str, options: FitOptions<'_>) -> Result<Fitted
     let seed = derive_seed(seed, 1_000_087);
     let missing = expected::add_entries(graph, &model, Some(&q), Some(&assessment), seed, &mut record.posterior);
     name_unreported(&missing, &mut record);
-    Ok(Fitted { record, gaussian: Some(q), assessment: Some(assessment), model, repeated: None })
+    Ok(Fitted { record, gaussian: Some(q), model, repeated: None })
 }
 
 /// A whole number that is not negative.

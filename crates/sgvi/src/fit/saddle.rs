@@ -18,7 +18,7 @@ const MOST_HALVINGS: usize = 40;
 /// scales of the coordinates; those that are `held` stay where they are.
 ///
 /// y ~ N(a·b, σ²) with a, b ~ N(0, 1) has ∂ log p/∂a = ∂ log p/∂b = 0 at a = b = 0, and so has every product of factors.
-pub fn leave(evaluator: &Evaluator, start: Vec<f64>, guess: &[f64], held: &[bool], seed: u64) -> Vec<f64> {
+pub(crate) fn leave(evaluator: &Evaluator, start: Vec<f64>, guess: &[f64], held: &[bool], seed: u64) -> Vec<f64> {
     let n = start.len();
     let mut out = Evaluation::default();
     evaluator.evaluate(&start, 1, true, &mut out);

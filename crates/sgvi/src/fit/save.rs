@@ -16,7 +16,7 @@ use crate::tape::Evaluator;
 
 /// Why row-level tables were not written.
 #[derive(Debug, thiserror::Error)]
-pub enum SaveError {
+pub(crate) enum SaveError {
     /// The posterior cannot be read out.
     #[error(transparent)]
     Refused(#[from] SgviError),
@@ -48,7 +48,7 @@ fn mixed(graph: &Graph, model: &Model, name: &str) -> Option<NodeId> {
 ///
 /// # Errors
 /// [`SgviError::Unsupported`] naming the first of them and what there is.
-pub fn check(graph: &Graph, model: &Model, names: &[String]) -> Result<(), SgviError> {
+pub(crate) fn check(graph: &Graph, model: &Model, names: &[String]) -> Result<(), SgviError> {
     for name in names {
         if continuous(graph, model, name).is_some() || discrete(graph, name).is_some() {
             continue;
@@ -85,7 +85,7 @@ pub fn check(graph: &Graph, model: &Model, names: &[String]) -> Result<(), SgviE
 ///
 /// # Errors
 /// Files that cannot be written.
-pub fn save(
+pub(crate) fn save(
     graph: &Graph,
     fitted: &Fitted,
     directory: &mut RunDirectory,
@@ -135,7 +135,7 @@ fn columns(scalar: bool, elements: usize) -> LocalColumns {
 ///
 /// # Errors
 /// Files that cannot be written.
-pub fn write_discrete(
+pub(crate) fn write_discrete(
     graph: &Graph,
     r: &Responsibilities,
     name: &str,

@@ -22,7 +22,7 @@ use crate::tape::{Evaluation, Evaluator};
 
 /// What the search is asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SearchSettings {
+pub(crate) struct SearchSettings {
     /// The family of the approximation.
     pub family: VariationalFamily,
     /// Rank of the low-rank family.
@@ -49,7 +49,7 @@ struct Stage {
 
 /// The search; each step is one L-BFGS step.
 #[derive(Debug)]
-pub struct Search<'a> {
+pub(crate) struct Search<'a> {
     model: &'a Model,
     evaluator: &'a Evaluator,
     settings: SearchSettings,
@@ -81,7 +81,7 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     /// [`SgviError::NotFinite`] where the log joint is finite nowhere around the start.
-    pub fn new(model: &'a Model, evaluator: &'a Evaluator, settings: SearchSettings) -> Result<Self, SgviError> {
+    pub(crate) fn new(model: &'a Model, evaluator: &'a Evaluator, settings: SearchSettings) -> Result<Self, SgviError> {
         let n = model.program.dimension;
         let guess: Vec<f64> = model.start_scale.clone();
         let mut mean = start(model, evaluator, &settings)?;
@@ -155,7 +155,7 @@ impl<'a> Search<'a> {
     ///
     /// # Errors
     /// [`SgviError::Improper`] where the posterior is.
-    pub fn whitened(&mut self) -> Result<Chart, SgviError> {
+    pub(crate) fn whitened(&mut self) -> Result<Chart, SgviError> {
         while !self.is_family() {
             self.enter((self.stage + 1).min(self.stages.len() - 1))?;
         }
@@ -169,18 +169,8 @@ impl<'a> Search<'a> {
     }
 
     /// The current approximation.
-    pub fn gaussian(&self) -> Gaussian {
+    pub(crate) fn gaussian(&self) -> Gaussian {
         self.chart.gaussian(&self.lbfgs.x)
-    }
-
-    /// The model it is fitted to.
-    pub fn model(&self) -> &'a Model {
-        self.model
-    }
-
-    /// The evaluator in use.
-    pub fn evaluator(&self) -> &'a Evaluator {
-        self.evaluator
     }
 
     /// Starts the optimiser of the current stage at the chart's origin.

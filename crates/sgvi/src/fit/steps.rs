@@ -8,7 +8,7 @@ use crate::error::SgviError;
 
 /// How steps are made of gradients.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Rule {
+pub(crate) enum Rule {
     /// Natural gradients at the whitened origin, with decreasing steps and averaging: free of a learning rate.
     Natural,
     /// Plain gradients with a learning rate that falls as t^−0.6 where no schedule is named.
@@ -29,7 +29,7 @@ pub enum Rule {
 
 /// How a learning rate falls, by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fall {
+pub(crate) enum Fall {
     /// Not at all.
     Constant,
     /// Half a cosine over all steps, to a hundredth.
@@ -42,7 +42,7 @@ pub enum Fall {
 
 impl Fall {
     /// The share of the first learning rate at step `t` (from 0) of `steps`.
-    pub fn share(self, t: f64, steps: usize) -> f64 {
+    pub(crate) fn share(self, t: f64, steps: usize) -> f64 {
         let done = t / steps.max(1) as f64;
         match self {
             Self::Constant => 1.0,
@@ -55,7 +55,7 @@ impl Fall {
 
 /// Settings of the stochastic steps.
 #[derive(Debug, Clone, PartialEq)]
-pub struct StochasticSettings {
+pub(crate) struct StochasticSettings {
     /// Family, seed and tolerance.
     pub search: SearchSettings,
     /// The gradient's estimator.
@@ -86,7 +86,7 @@ const OF_NETWORKS: [&str; 8] =
 const OF_STEPS: [&str; 4] = ["momentum", "clip", "schedule_learning_rate", "window"];
 
 /// Whether an optimiser's name is one of the search with fixed draws, which is also what runs where none is named.
-pub fn has_fixed_draws(inference: &Inference) -> bool {
+pub(crate) fn has_fixed_draws(inference: &Inference) -> bool {
     inference.optimizer.as_deref().is_some_and(|name| ["dadvi", "lbfgs"].contains(&name.to_ascii_lowercase().as_str()))
 }
 
@@ -95,7 +95,7 @@ pub fn has_fixed_draws(inference: &Inference) -> bool {
 ///
 /// # Errors
 /// An optimiser of another name, and keys that have no meaning for what is asked.
-pub fn settings(
+pub(crate) fn settings(
     inference: &Inference,
     search: SearchSettings,
     max_iterations: usize,

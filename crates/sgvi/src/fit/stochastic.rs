@@ -20,7 +20,7 @@ use crate::tape::Evaluator;
 
 /// The stochastic optimiser; each step draws afresh.
 #[derive(Debug)]
-pub struct Stochastic<'a> {
+pub(crate) struct Stochastic<'a> {
     evaluator: &'a Evaluator,
     settings: StochasticSettings,
     chart: Chart,
@@ -61,7 +61,11 @@ impl<'a> Stochastic<'a> {
     ///
     /// # Errors
     /// As the search's.
-    pub fn new(model: &'a Model, evaluator: &'a Evaluator, settings: StochasticSettings) -> Result<Self, SgviError> {
+    pub(crate) fn new(
+        model: &'a Model,
+        evaluator: &'a Evaluator,
+        settings: StochasticSettings,
+    ) -> Result<Self, SgviError> {
         let mut search = Search::new(model, evaluator, SearchSettings { draws: Some(0), ..settings.search.clone() })?;
         for _ in 0..400 {
             if search.step()?.converged == Some(true) {
@@ -97,13 +101,13 @@ impl<'a> Stochastic<'a> {
     }
 
     /// Gives the score function the terms of each coordinate, so that it leaves out all others.
-    pub fn with_local_terms(mut self, terms: Option<Arc<LocalTerms>>) -> Self {
+    pub(crate) fn with_local_terms(mut self, terms: Option<Arc<LocalTerms>>) -> Self {
         self.scratch.local_terms = terms;
         self
     }
 
     /// The averaged approximation.
-    pub fn gaussian(&self) -> Gaussian {
+    pub(crate) fn gaussian(&self) -> Gaussian {
         self.chart.gaussian(if self.averaged > 0.0 { &self.average } else { &self.x })
     }
 

@@ -13,8 +13,9 @@ use super::gaussian::{Gaussian, Root};
 use super::local_terms::LocalTerms;
 use super::noise;
 use super::objective::{Chart, MeanScale};
-use super::run::{FitOptions, Fitted, fit};
+use super::run::{Fitted, fit};
 use super::search::{Search, SearchSettings};
+use crate::fitted::FitOptions;
 use crate::lower::Model;
 use crate::tape::Evaluator;
 
@@ -23,7 +24,11 @@ fn graph(text: &str) -> Graph {
 }
 
 fn fitted(text: &str) -> Fitted {
-    fit(&graph(text), "test", FitOptions::default()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    fit(&graph(text), FitOptions::default()).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+fn standard_error(fitted: &Fitted) -> f64 {
+    fitted.record.extra["elbo_standard_error"].as_f64().unwrap()
 }
 
 /// Two correlated coefficients with unit noise: precision XᵀX + I/25.
@@ -91,7 +96,7 @@ fn families_on_a_gaussian_posterior() {
     }
     let run = fitted(&format!("{REGRESSION}[inference]\nfamily = \"mean-field\"\n"));
     let gap = 0.5 * ((precision[(0, 0)] * precision[(1, 1)]).ln() - precision.determinant().ln());
-    assert!((run.record.elbo - evidence + gap).abs() < 3.0 * run.assessment.unwrap().standard_error + 1e-4);
+    assert!((run.record.elbo - evidence + gap).abs() < 3.0 * standard_error(&run) + 1e-4);
     let q = run.gaussian.unwrap();
     for i in 0..2 {
         assert!((q.mean[i] - mean[i]).abs() < 1e-3);
@@ -408,7 +413,7 @@ fn keys_of_stochastic_steps_are_read_or_refused() {
         "schedule_learning_rate = \"step\"\noptimizer = \"sgd\"\nwindow = 50\nmax_iterations = 4000",
         "gradient = \"score-function\"\ncontrol_variate = \"none\"\ndraws = 20",
     ] {
-        let run = fit(&with(options), "test", FitOptions::default()).unwrap();
+        let run = fit(&with(options), FitOptions::default()).unwrap();
         let q = run.gaussian.unwrap();
         for i in 0..2 {
             let off = (q.mean[i] - mean[i]) * precision[(i, i)].sqrt();
@@ -423,7 +428,7 @@ fn keys_of_stochastic_steps_are_read_or_refused() {
         "batch_size = 2\noptimizer = \"dadvi\"",
     ] {
         let key = options.split(' ').next().unwrap();
-        let error = fit(&with(options), "test", FitOptions::default()).unwrap_err().to_string();
+        let error = fit(&with(options), FitOptions::default()).unwrap_err().to_string();
         assert!(error.contains(key), "{options}: {error}");
     }
 }

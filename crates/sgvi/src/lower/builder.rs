@@ -335,7 +335,6 @@ impl Builder {
             vector: vector.clone(),
             matrix: matrix.clone(),
             label,
-            second,
             output,
         })
     }

@@ -16,7 +16,7 @@ use crate::tape::{Coordinates, Label, ScalarTransform, ScalarTransformKind, Shap
 
 /// A discrete variable with categorical factors of its own.
 #[derive(Debug, Clone)]
-pub struct Factored {
+pub(crate) struct Factored {
     /// Which.
     pub variable: VariableId,
     /// First coordinate: that of the first value of the first element.
@@ -31,7 +31,7 @@ pub struct Factored {
 
 impl Factored {
     /// Its elements one by one.
-    pub fn categories(&self) -> impl Iterator<Item = Category> + '_ {
+    pub(crate) fn categories(&self) -> impl Iterator<Item = Category> + '_ {
         let (offset, size) = (self.offset, self.size);
         self.known.iter().enumerate().map(move |(e, known)| Category { offset: offset + e * size, size, known: *known })
     }

@@ -14,7 +14,7 @@ use crate::tape::{
 
 /// The support of a variable and so its transform.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Support {
+pub(crate) enum Support {
     /// The whole line.
     Real,
     /// Above a bound.
@@ -47,7 +47,7 @@ pub enum Support {
 
 /// A continuous latent variable and its coordinates.
 #[derive(Debug, Clone)]
-pub struct Latent {
+pub(crate) struct Latent {
     /// Which.
     pub variable: VariableId,
     /// Its support.

@@ -26,7 +26,7 @@ mod start;
 mod statistics;
 #[cfg(test)]
 mod tests;
-pub mod touched;
+pub(crate) mod touched;
 mod truncation;
 
 use std::collections::HashMap;
@@ -41,9 +41,9 @@ use builder::Builder;
 use discrete::Enumerated;
 pub(crate) use discrete::is_discrete;
 pub(crate) use expectation::Expectation;
-pub use factored::Factored;
+pub(crate) use factored::Factored;
 use factored::lowered;
-pub use latents::{Latent, Support};
+pub(crate) use latents::{Latent, Support};
 pub(crate) use ports::{
     GeneratorModel, JointModel, Port, PortSource, gates_within, is_known, is_prior_term, network_axes,
 };
@@ -65,7 +65,7 @@ pub(crate) enum View {
 
 /// A value to be read out at draws of the coordinates.
 #[derive(Debug, Clone)]
-pub struct ReadOut {
+pub(crate) struct ReadOut {
     /// Name of the variable or expression.
     pub name: String,
     /// The variable, or `None` for an expression.
@@ -80,7 +80,7 @@ pub struct ReadOut {
 
 /// A model compiled for gradient-based inference.
 #[derive(Debug)]
-pub struct Model {
+pub(crate) struct Model {
     /// The log joint over the unconstrained coordinates.
     pub program: Arc<Program>,
     /// Values of variables and expressions over the same coordinates.
@@ -118,7 +118,7 @@ struct Factor {
 
 /// A discrete latent variable's place in a probing program: the adjoint of `value` is the posterior of its values.
 #[derive(Debug, Clone)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// The variable.
     pub variable: VariableId,
     /// Zeros over its plates, then its values.
@@ -173,7 +173,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::new`].
-    pub fn probing(graph: &Graph) -> Result<(Program, Vec<Probe>, Vec<Factored>), SgviError> {
+    pub(crate) fn probing(graph: &Graph) -> Result<(Program, Vec<Probe>, Vec<Factored>), SgviError> {
         let (lowering, ()) = lowered(graph, |lowering| {
             lowering.probes = Some(Vec::new());
             lowering.let_all_rows_count();
@@ -191,7 +191,7 @@ impl Model {
     ///
     /// # Errors
     /// What this engine cannot treat, naming the variable; data that cannot be read.
-    pub fn new(graph: &Graph) -> Result<Self, SgviError> {
+    pub(crate) fn new(graph: &Graph) -> Result<Self, SgviError> {
         let (lowering, ()) = lowered(graph, |lowering| {
             lowering.shuffle();
             lowering.add_latents()?;

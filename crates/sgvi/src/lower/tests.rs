@@ -426,7 +426,7 @@ fn indicators_in_sums_and_look_ups() {
     assert!((found - exact - prior).abs() < 1e-12, "{found} {exact}");
     check_gradient(&text);
     let graph = vi_model::load_str(&text, "test.toml", Path::new(".")).unwrap();
-    let fitted = crate::fit::run::fit(&graph, "test", crate::fit::run::FitOptions::default()).unwrap();
+    let fitted = crate::fit::run::fit(&graph, crate::fitted::FitOptions::default()).unwrap();
     assert_eq!(fitted.record.posterior["on"].mean.as_ref().unwrap().values().len(), 2);
     // The same in every row.
     let text = format!("{data}{}{}", indicator("\"row\", \"uv\""), outcome("dot(on * b, uv)"));

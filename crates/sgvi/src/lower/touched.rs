@@ -15,7 +15,7 @@ use crate::tape::{Program, Shape, Value};
 
 /// Terms that are sums over cells, as a program that gives each cell's part.
 #[derive(Debug)]
-pub struct CellTerms {
+pub(crate) struct CellTerms {
     /// The program.
     pub program: Arc<Program>,
     /// For each term its value by cell, where the whole term is a sum of such.
@@ -61,7 +61,7 @@ impl Way {
 /// For each variable the terms in which it stands: its own and its children's; terms from which discrete variables have
 /// been summed out count as one.
 #[derive(Debug)]
-pub struct Touched {
+pub(crate) struct Touched {
     /// The terms of each variable.
     pub terms: Vec<Vec<usize>>,
     /// Those that count as one.
@@ -79,7 +79,7 @@ fn parameters(graph: &Graph, v: usize) -> Vec<NodeId> {
 
 impl Touched {
     /// Of a model.
-    pub fn new(graph: &Graph, model: &Model) -> Self {
+    pub(crate) fn new(graph: &Graph, model: &Model) -> Self {
         let n = graph.variables.len();
         let parents: Vec<Vec<VariableId>> = (0..n)
             .map(|v| parameters(graph, v).into_iter().flat_map(|node| graph.variables_of(node)).collect())
@@ -108,7 +108,7 @@ impl Touched {
     ///
     /// # Errors
     /// Data that cannot be read.
-    pub fn cells(&self, graph: &Graph, v: usize, term: usize) -> Result<Option<Vec<Vec<u32>>>, SgviError> {
+    pub(crate) fn cells(&self, graph: &Graph, v: usize, term: usize) -> Result<Option<Vec<Vec<u32>>>, SgviError> {
         let members = if self.together.contains(&term) { &self.together[..] } else { &[term] };
         let mut found: Vec<Vec<Choice>> = Vec::new();
         let plates = rows_first(graph, v);
@@ -244,7 +244,7 @@ impl CellTerms {
     ///
     /// # Errors
     /// As [`Model::new`].
-    pub fn new(graph: &Graph, model: &Model) -> Result<Option<Self>, SgviError> {
+    pub(crate) fn new(graph: &Graph, model: &Model) -> Result<Option<Self>, SgviError> {
         if !model.program.chunkable || graph.counts.is_some() {
             return Ok(None);
         }

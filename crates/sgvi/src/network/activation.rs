@@ -5,7 +5,7 @@ use super::vectorize::vectorized;
 
 /// An elementwise function between layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Activation {
+pub(crate) enum Activation {
     /// x
     Identity,
     /// max(x, 0)
@@ -26,11 +26,11 @@ pub enum Activation {
 
 impl Activation {
     /// Names that the model language knows, in the order in which they are listed to the user.
-    pub const NAMES: [&'static str; 7] = ["relu", "tanh", "gelu", "silu", "softplus", "elu", "logistic"];
+    pub(crate) const NAMES: [&'static str; 7] = ["relu", "tanh", "gelu", "silu", "softplus", "elu", "logistic"];
 
     /// The activation of that name.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         Some(match name {
             "relu" => Self::Relu,
             "tanh" => Self::Tanh,
@@ -45,7 +45,7 @@ impl Activation {
 
     /// Whether the derivative needs the value before the activation, because the value after it does not determine it.
     #[must_use]
-    pub fn needs_input(self) -> bool {
+    pub(crate) fn needs_input(self) -> bool {
         matches!(self, Self::Gelu | Self::Silu)
     }
 }
@@ -53,7 +53,7 @@ impl Activation {
 /// Adds `bias` (`[width]`) to every row of `values` (`[rows, width]`) and applies the activation in place.
 ///
 /// `before` receives the values between the two where [`Activation::needs_input`]; otherwise it may be empty.
-pub fn add_bias_and_activate(values: &mut [f32], before: &mut [f32], bias: &[f32], activation: Activation) {
+pub(crate) fn add_bias_and_activate(values: &mut [f32], before: &mut [f32], bias: &[f32], activation: Activation) {
     for row in values.chunks_exact_mut(bias.len()) {
         add(row, bias);
     }
@@ -87,7 +87,7 @@ vectorized! {
 
 vectorized! {
     /// Applies the activation in place.
-    pub fn activate(values: &mut [f32], activation: Activation) {
+    pub(crate) fn activate(values: &mut [f32], activation: Activation) {
         activate_all::<FUSED>(values, activation);
     }
 }
@@ -138,7 +138,7 @@ fn activate_all<const FUSED: bool>(values: &mut [f32], activation: Activation) {
 
 vectorized! {
     /// Multiplies `adjoint` by the derivative of the activation, given its output (and its input where it is needed).
-    pub fn activation_backward(adjoint: &mut [f32], output: &[f32], before: &[f32], activation: Activation) {
+    pub(crate) fn activation_backward(adjoint: &mut [f32], output: &[f32], before: &[f32], activation: Activation) {
         let pairs = adjoint.iter_mut().zip(output);
         match activation {
             Activation::Identity => {}

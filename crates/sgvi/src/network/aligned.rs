@@ -7,7 +7,7 @@ const LINE: usize = 16;
 
 /// A buffer that begins at a line of the cache; it reads and writes like a slice.
 #[derive(Debug, Default)]
-pub struct Aligned {
+pub(crate) struct Aligned {
     values: Vec<f32>,
     length: usize,
 }
@@ -15,14 +15,14 @@ pub struct Aligned {
 impl Aligned {
     /// Zeros.
     #[must_use]
-    pub fn zeros(length: usize) -> Self {
+    pub(crate) fn zeros(length: usize) -> Self {
         let mut buffer = Self::default();
         buffer.with_length(length);
         buffer
     }
 
     /// The buffer with this length; what is in it is unspecified.
-    pub fn with_length(&mut self, length: usize) -> &mut [f32] {
+    pub(crate) fn with_length(&mut self, length: usize) -> &mut [f32] {
         if length > 0 && self.values.len() < length + LINE {
             self.values = vec![0.0; length + LINE];
         }

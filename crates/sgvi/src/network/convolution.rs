@@ -5,7 +5,7 @@
 /// Images are `[height, width, channels]`, channels last. The weight is `[kernel·kernel·large_channels, small_channels]`
 /// for the convolution and its transpose's layout `[small_channels, kernel·kernel·large_channels]` for the transposed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Geometry {
+pub(crate) struct Geometry {
     /// Height and width of the large image.
     pub large: [usize; 2],
     /// Channels of the large image.
@@ -25,13 +25,13 @@ pub struct Geometry {
 impl Geometry {
     /// The padding that keeps the size of the image at stride 1 with an odd kernel.
     #[must_use]
-    pub fn same_padding(kernel: usize) -> usize {
+    pub(crate) fn same_padding(kernel: usize) -> usize {
         (kernel - 1) / 2
     }
 
     /// A convolution; the small image has ⌊(size + 2·padding − kernel) / stride⌋ + 1 rows (columns).
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         large: [usize; 2],
         large_channels: usize,
         small_channels: usize,
@@ -53,25 +53,25 @@ impl Geometry {
 
     /// Numbers in the large image.
     #[must_use]
-    pub fn large_width(&self) -> usize {
+    pub(crate) fn large_width(&self) -> usize {
         self.large[0] * self.large[1] * self.large_channels
     }
 
     /// Numbers in the small image.
     #[must_use]
-    pub fn small_width(&self) -> usize {
+    pub(crate) fn small_width(&self) -> usize {
         self.positions() * self.small_channels
     }
 
     /// Patches per image.
     #[must_use]
-    pub fn positions(&self) -> usize {
+    pub(crate) fn positions(&self) -> usize {
         self.small[0] * self.small[1]
     }
 
     /// Numbers in a patch.
     #[must_use]
-    pub fn patch_width(&self) -> usize {
+    pub(crate) fn patch_width(&self) -> usize {
         self.kernel * self.kernel * self.large_channels
     }
 
@@ -109,7 +109,7 @@ impl Geometry {
     }
 
     /// Gathers the patches of images `[rows, large_width]` into `[rows·positions, patch_width]`; zero outside the image.
-    pub fn gather(&self, images: &[f32], patches: &mut [f32]) {
+    pub(crate) fn gather(&self, images: &[f32], patches: &mut [f32]) {
         let patches_per_image = self.positions() * self.patch_width();
         for (image, target) in images.chunks_exact(self.large_width()).zip(patches.chunks_exact_mut(patches_per_image))
         {
@@ -119,7 +119,7 @@ impl Geometry {
     }
 
     /// Adds patches `[rows·positions, patch_width]` onto images `[rows, large_width]`; the transpose of [`Self::gather`].
-    pub fn scatter(&self, patches: &[f32], images: &mut [f32]) {
+    pub(crate) fn scatter(&self, patches: &[f32], images: &mut [f32]) {
         let patches_per_image = self.positions() * self.patch_width();
         for (image, source) in images.chunks_exact_mut(self.large_width()).zip(patches.chunks_exact(patches_per_image))
         {

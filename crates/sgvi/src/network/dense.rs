@@ -6,7 +6,7 @@ use super::optimizer::{Optimizer, StepSize};
 
 /// The weights of a dense layer.
 #[derive(Debug, Clone, Copy)]
-pub struct Weights<'a> {
+pub(crate) struct Weights<'a> {
     /// `[input_width, output_width]`
     pub values: &'a [f32],
     /// Numbers per row that come in.
@@ -17,7 +17,7 @@ pub struct Weights<'a> {
 
 /// What the kernels keep of a batch between the passes of a layer, in the order in which they read it again.
 #[derive(Debug, Default)]
-pub struct DenseMemory {
+pub(crate) struct DenseMemory {
     /// Of the input, since the forward pass.
     pub(super) input: Aligned,
     /// Of the adjoint of the output, since the backward pass.
@@ -29,7 +29,7 @@ pub struct DenseMemory {
 
 /// One use of a layer's weights by one part of a batch.
 #[derive(Debug, Clone, Copy)]
-pub struct DenseTerm<'a> {
+pub(crate) struct DenseTerm<'a> {
     /// `[rows, input_width]`
     pub input: &'a [f32],
     /// Of the values before the activation, `[rows, output_width]`.
@@ -40,7 +40,7 @@ pub struct DenseTerm<'a> {
 
 /// A step of the optimiser on a slice of the parameters.
 #[derive(Debug)]
-pub struct Step<'a> {
+pub(crate) struct Step<'a> {
     /// The rule.
     pub optimizer: Optimizer,
     /// Its constants at this step.
@@ -55,7 +55,7 @@ pub struct Step<'a> {
 
 impl Step<'_> {
     /// Moves the parameters at `start` and after along their gradient.
-    pub fn take(&mut self, start: usize, gradient: &[f32]) {
+    pub(crate) fn take(&mut self, start: usize, gradient: &[f32]) {
         let range = start..start + gradient.len();
         // Momentum has no second moments.
         let second = self.second.get_mut(range.clone()).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 /// A dense row-major matrix, possibly read as its transpose.
 #[derive(Debug, Clone, Copy)]
-pub struct Matrix<'a> {
+pub(crate) struct Matrix<'a> {
     /// Values, `[rows, columns]` row-major as stored.
     pub values: &'a [f32],
     /// Rows as stored.
@@ -24,25 +24,25 @@ pub struct Matrix<'a> {
 impl<'a> Matrix<'a> {
     /// A `[rows, columns]` matrix.
     #[must_use]
-    pub fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
+    pub(crate) fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
         Self { values, rows, columns, stride: columns, transposed: false }
     }
 
     /// Some of the stored columns of a `[rows, stride]` matrix.
     #[must_use]
-    pub fn of_columns(values: &'a [f32], rows: usize, stride: usize, columns: std::ops::Range<usize>) -> Self {
+    pub(crate) fn of_columns(values: &'a [f32], rows: usize, stride: usize, columns: std::ops::Range<usize>) -> Self {
         Self { values: &values[columns.start..], rows, columns: columns.len(), stride, transposed: false }
     }
 
     /// Its transpose, without moving a number.
     #[must_use]
-    pub fn transpose(self) -> Self {
+    pub(crate) fn transpose(self) -> Self {
         Self { transposed: !self.transposed, ..self }
     }
 
     /// Rows and columns as the product sees them.
     #[must_use]
-    pub fn shape(&self) -> (usize, usize) {
+    pub(crate) fn shape(&self) -> (usize, usize) {
         if self.transposed { (self.columns, self.rows) } else { (self.rows, self.columns) }
     }
 }
@@ -51,7 +51,7 @@ impl<'a> Matrix<'a> {
 ///
 /// Every kernel works on one part of a batch and on one thread; the caller runs parts side by side and adds what they
 /// yield in a fixed order, so that results do not depend on the number of threads.
-pub trait Kernels: Send + Sync + std::fmt::Debug {
+pub(crate) trait Kernels: Send + Sync + std::fmt::Debug {
     /// `output = left·right`, or `output += left·right` where `accumulate`; `output` is row-major.
     fn product(&self, output: &mut [f32], accumulate: bool, left: Matrix<'_>, right: Matrix<'_>);
 
@@ -107,7 +107,7 @@ pub trait Kernels: Send + Sync + std::fmt::Debug {
 
 /// The kernels on the processor: one-threaded products and loops compiled for its widest vectors.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Processor;
+pub(crate) struct Processor;
 
 impl Kernels for Processor {
     fn product(&self, output: &mut [f32], accumulate: bool, left: Matrix<'_>, right: Matrix<'_>) {

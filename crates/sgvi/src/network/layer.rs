@@ -12,7 +12,7 @@ use std::ops::Range;
 
 /// What a layer does before its activation.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// y = x·W + b with W `[input, output]` and b `[output]`.
     Dense,
     /// Patches of a channel-last image times W `[patch_width, small_channels]`, plus one bias per channel.
@@ -31,7 +31,7 @@ pub enum Kind {
 
 /// Which of a layer's parameters a gradient is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// The matrix of a product, or the gain of a normalisation.
     Weight,
     /// What is added.
@@ -40,7 +40,7 @@ pub enum Role {
 
 /// A layer of a network.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Layer {
+pub(crate) struct Layer {
     /// What it does.
     pub kind: Kind,
     /// Numbers per row that come in.
@@ -57,7 +57,7 @@ pub struct Layer {
 
 /// Memory that a layer needs per part of a batch, besides its output.
 #[derive(Debug, Default)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     /// Values before the activation, where its derivative needs them.
     pub before: Vec<f32>,
     /// Patches, normalised values or dropout factors.
@@ -70,7 +70,7 @@ pub struct Scratch {
 
 /// One use of a layer by one part of a batch, after its backward pass.
 #[derive(Debug, Clone, Copy)]
-pub struct Use<'a> {
+pub(crate) struct Use<'a> {
     /// `[rows, input_width]`
     pub input: &'a [f32],
     /// What [`Layer::backward`] left, `[rows, output_width]`.
@@ -84,7 +84,7 @@ const NORMALIZATION_EPSILON: f32 = 1e-5;
 impl Layer {
     /// Memory for `rows` rows.
     #[must_use]
-    pub fn scratch(&self, rows: usize) -> Scratch {
+    pub(crate) fn scratch(&self, rows: usize) -> Scratch {
         let (extra, extra_adjoint) = match &self.kind {
             Kind::Dense | Kind::ChannelsLast(_) | Kind::ChannelsFirst(_) => (0, 0),
             Kind::Convolution(g) | Kind::TransposedConvolution(g) => {
@@ -106,7 +106,7 @@ impl Layer {
     ///
     /// `noise` gives the random numbers of a training step and the number of each row; without it nothing is dropped.
     #[allow(clippy::too_many_arguments)]
-    pub fn forward(
+    pub(crate) fn forward(
         &self,
         kernels: &dyn Kernels,
         layout: &Layout,
@@ -178,7 +178,7 @@ impl Layer {
     }
 
     /// What a dense layer makes of directions: the product with its weight, without bias and activation.
-    pub fn forward_direction(
+    pub(crate) fn forward_direction(
         &self,
         kernels: &dyn Kernels,
         layout: &Layout,
@@ -195,7 +195,7 @@ impl Layer {
     }
 
     /// The way back of [`Layer::forward_direction`]; adds to the adjoint of the input where there is one.
-    pub fn backward_direction(
+    pub(crate) fn backward_direction(
         &self,
         kernels: &dyn Kernels,
         layout: &Layout,
@@ -212,7 +212,7 @@ impl Layer {
     /// Turns the adjoint of the output into that of the value before the activation, and writes (or adds) the adjoint
     /// of the input where it is asked for.
     #[allow(clippy::too_many_arguments)]
-    pub fn backward(
+    pub(crate) fn backward(
         &self,
         kernels: &dyn Kernels,
         layout: &Layout,
@@ -300,7 +300,7 @@ impl Layer {
     /// Where a step is asked for, the optimiser takes it on the same slice of the parameters; what is then in `gradient`
     /// is unspecified.
     #[allow(clippy::too_many_arguments)]
-    pub fn gradient(
+    pub(crate) fn gradient(
         &self,
         kernels: &dyn Kernels,
         role: Role,

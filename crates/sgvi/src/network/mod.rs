@@ -1,17 +1,17 @@
 //! Neural networks as explicit layers in f32: forward and backward passes over parts of a batch, parameters, optimisers.
 
-pub mod activation;
-pub mod aligned;
-pub mod convolution;
+pub(crate) mod activation;
+pub(crate) mod aligned;
+pub(crate) mod convolution;
 mod elementary;
 pub(crate) use elementary::{exp, softplus_and_logistic};
-pub mod dense;
-pub mod kernels;
-pub mod layer;
+pub(crate) mod dense;
+pub(crate) mod kernels;
+pub(crate) mod layer;
 mod lists;
-pub mod noise;
-pub mod optimizer;
-pub mod parameters;
+pub(crate) mod noise;
+pub(crate) mod optimizer;
+pub(crate) mod parameters;
 mod product;
-pub mod stack;
+pub(crate) mod stack;
 pub(crate) mod vectorize;

@@ -5,14 +5,14 @@ use rand_chacha::ChaCha8Rng;
 
 /// The random numbers of one optimiser step (or of one evaluation).
 #[derive(Debug, Clone)]
-pub struct StepNoise {
+pub(crate) struct StepNoise {
     base: ChaCha8Rng,
 }
 
 impl StepNoise {
     /// The numbers of step `step` in a run with this seed.
     #[must_use]
-    pub fn new(seed: u64, step: u64) -> Self {
+    pub(crate) fn new(seed: u64, step: u64) -> Self {
         let mut key = [0_u8; 32];
         key[..8].copy_from_slice(&seed.to_le_bytes());
         key[8..16].copy_from_slice(&step.to_le_bytes());
@@ -21,7 +21,7 @@ impl StepNoise {
 
     /// A generator for one row and one purpose (a latent variable, a dropout layer).
     #[must_use]
-    pub fn row(&self, row: u64, purpose: u16) -> ChaCha8Rng {
+    pub(crate) fn row(&self, row: u64, purpose: u16) -> ChaCha8Rng {
         let mut generator = self.base.clone();
         generator.set_stream((u64::from(purpose) << 48) ^ row);
         generator
@@ -30,7 +30,7 @@ impl StepNoise {
 
 /// The random numbers of one layer in one step, by the place of a row in its part.
 #[derive(Clone, Copy)]
-pub struct LayerNoise<'a> {
+pub(crate) struct LayerNoise<'a> {
     /// The step's.
     pub step: &'a StepNoise,
     /// The number of the row at a place.
@@ -42,7 +42,7 @@ pub struct LayerNoise<'a> {
 impl LayerNoise<'_> {
     /// A generator for the row at a place.
     #[must_use]
-    pub fn row(&self, place: usize) -> ChaCha8Rng {
+    pub(crate) fn row(&self, place: usize) -> ChaCha8Rng {
         self.step.row((self.row_number)(place), self.purpose)
     }
 }

@@ -11,7 +11,7 @@ pub(crate) const TRACE: f32 = 1e-30;
 
 /// An optimiser that climbs, with its constants.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Optimizer {
+pub(crate) enum Optimizer {
     /// Adam (Kingma & Ba 2015); with `weight_decay` above zero AdamW (Loshchilov & Hutter 2019).
     Adam {
         /// Decay of the first moment.
@@ -34,11 +34,11 @@ pub enum Optimizer {
 
 impl Optimizer {
     /// Names that the model language knows.
-    pub const NAMES: [&'static str; 4] = ["adam", "adamw", "momentum", "sgd"];
+    pub(crate) const NAMES: [&'static str; 4] = ["adam", "adamw", "momentum", "sgd"];
 
     /// The optimiser of that name with its usual constants.
     #[must_use]
-    pub fn named(name: &str) -> Option<Self> {
+    pub(crate) fn named(name: &str) -> Option<Self> {
         let adam = |weight_decay| Self::Adam { first_decay: 0.9, second_decay: 0.999, epsilon: 1e-8, weight_decay };
         Some(match name {
             "adam" => adam(0.0),
@@ -51,7 +51,7 @@ impl Optimizer {
 
     /// The factor on the step and the constant under it at step `step` (counted from 1) of a run at `learning_rate`.
     #[must_use]
-    pub fn step_size(&self, learning_rate: f64, step: u64) -> StepSize {
+    pub(crate) fn step_size(&self, learning_rate: f64, step: u64) -> StepSize {
         match *self {
             Self::Adam { first_decay, second_decay, epsilon, weight_decay } => {
                 // m̂ / (√v̂ + ε) = m·√c₂/c₁ / (√v + ε·√c₂) with c = 1 − βᵗ.
@@ -87,7 +87,14 @@ impl Optimizer {
     /// Moves `values` along `gradient` (of the objective, which is to be made large), updating the moments.
     ///
     /// All four slices are the same range of their buffers.
-    pub fn update(&self, size: StepSize, values: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+    pub(crate) fn update(
+        &self,
+        size: StepSize,
+        values: &mut [f32],
+        gradient: &[f32],
+        first: &mut [f32],
+        second: &mut [f32],
+    ) {
         match *self {
             Self::Adam { first_decay, second_decay, .. } => {
                 adam(size, first_decay, second_decay, values, gradient, first, second)
@@ -124,7 +131,7 @@ impl Rule {
 
 /// What [`Optimizer::step_size`] works out once per step.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepSize {
+pub(crate) struct StepSize {
     scale: f32,
     epsilon: f32,
     shrink: f32,

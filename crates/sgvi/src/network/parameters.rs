@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// How a view starts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Initial {
+pub(crate) enum Initial {
     /// Every element the same number.
     Constant(f32),
     /// Uniform in (−bound, bound).
@@ -17,14 +17,14 @@ impl Initial {
     /// Uniform with variance 1 / (3·fan_in), a sixth of He et al. 2015: on images of digits both the training and the
     /// held-out ELBO end higher from here than from the larger starts.
     #[must_use]
-    pub fn by_fan_in(fan_in: usize) -> Self {
+    pub(crate) fn by_fan_in(fan_in: usize) -> Self {
         Self::Uniform(1.0 / (fan_in.max(1) as f32).sqrt())
     }
 }
 
 /// A named array within the buffer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct View {
+pub(crate) struct View {
     /// Its name in a file of weights, such as `decoder.layer_1.weight`.
     pub name: String,
     /// Its shape, row-major.
@@ -38,18 +38,18 @@ pub struct View {
 }
 
 /// Index of a view in [`Layout::views`].
-pub type ViewId = usize;
+pub(crate) type ViewId = usize;
 
 /// Names, shapes and places of all parameters.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Layout {
+pub(crate) struct Layout {
     views: Vec<View>,
     length: usize,
 }
 
 impl Layout {
     /// Appends a view.
-    pub fn allocate(&mut self, name: impl Into<String>, shape: &[usize], initial: Initial) -> ViewId {
+    pub(crate) fn allocate(&mut self, name: impl Into<String>, shape: &[usize], initial: Initial) -> ViewId {
         let size: usize = shape.iter().product();
         self.views.push(View {
             name: name.into(),
@@ -64,42 +64,37 @@ impl Layout {
 
     /// All views, in the order of the buffer, without gaps.
     #[must_use]
-    pub fn views(&self) -> &[View] {
+    pub(crate) fn views(&self) -> &[View] {
         &self.views
     }
 
     /// All views, to change their starts or to freeze them.
-    pub fn views_mut(&mut self) -> impl Iterator<Item = &mut View> {
+    pub(crate) fn views_mut(&mut self) -> impl Iterator<Item = &mut View> {
         self.views.iter_mut()
     }
 
     /// The view of that name.
+    #[cfg(test)]
     #[must_use]
-    pub fn named(&self, name: &str) -> Option<&View> {
+    pub(crate) fn named(&self, name: &str) -> Option<&View> {
         self.views.iter().find(|view| view.name == name)
     }
 
     /// Number of parameters.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.length
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
     }
 
     /// The part of `buffer` that a view names.
     #[must_use]
-    pub fn slice<'a>(&self, buffer: &'a [f32], view: ViewId) -> &'a [f32] {
+    pub(crate) fn slice<'a>(&self, buffer: &'a [f32], view: ViewId) -> &'a [f32] {
         &buffer[self.views[view].range.clone()]
     }
 
     /// A buffer with every view at its start; each view has random numbers of its own.
     #[must_use]
-    pub fn initialize(&self, seed: u64) -> Vec<f32> {
+    pub(crate) fn initialize(&self, seed: u64) -> Vec<f32> {
         let noise = StepNoise::new(seed, u64::MAX);
         let mut buffer = vec![0.0; self.length];
         for (index, view) in self.views.iter().enumerate() {

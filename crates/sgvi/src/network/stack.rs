@@ -8,7 +8,7 @@ use thiserror::Error;
 
 /// A network as described, before its input and output widths are known.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Description {
+pub(crate) struct Description {
     /// Its name, which begins the names of its parameters.
     pub name: String,
     /// Widths of the hidden dense layers; empty for a linear network.
@@ -25,7 +25,7 @@ pub struct Description {
 
 /// The convolutional layers of a network, next to the image.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Image {
+pub(crate) struct Image {
     /// Height and width of the image.
     pub size: [usize; 2],
     /// Channels of the image, one after the other: `[channels, height, width]`.
@@ -42,7 +42,7 @@ pub struct Image {
 
 /// A description that cannot be built.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum NetworkError {
+pub(crate) enum NetworkError {
     /// Neither side of a convolutional network is its image.
     #[error(
         "network {name} has image = [{height}, {width}] with {channels} channels, {expected} numbers, but it maps {input} numbers to {output}; \
@@ -86,7 +86,7 @@ impl Description {
     ///
     /// # Errors
     /// [`NetworkError`] where `image` does not fit.
-    pub fn build(&self, layout: &mut Layout, input: usize, output: usize) -> Result<Vec<Layer>, NetworkError> {
+    pub(crate) fn build(&self, layout: &mut Layout, input: usize, output: usize) -> Result<Vec<Layer>, NetworkError> {
         let mut builder = Builder { description: self, layout, layers: Vec::new(), width: input };
         match &self.image {
             None => {

@@ -27,6 +27,14 @@ pub enum PredictError {
     /// The model has no plate over the rows.
     #[error("this model has no plate over the data rows, so there is nothing to predict for a row")]
     NoRows,
+    /// The model has networks.
+    #[error(
+        "a model with networks has no predictive distribution of its own: `Networks` encodes, decodes and evaluates rows"
+    )]
+    Networks,
+    /// The run failed.
+    #[error("the run failed, so there is no approximation to predict from")]
+    Failed,
     /// Nothing in the rows is observed.
     #[error("no variable in the rows' plate is observed, so there is nothing to predict for a row")]
     NothingObserved,
@@ -123,7 +131,7 @@ pub struct Prediction {
 ///
 /// # Errors
 /// Data that lack what parameters are computed from; variables that cannot be drawn.
-pub fn predict(
+pub(crate) fn predict(
     graph: &Graph,
     model: &Model,
     q: &Gaussian,

@@ -4,7 +4,8 @@ use vi_families::special::{ln_beta, ln_choose, log_sum_exp};
 use vi_model::data::{Cells, Data};
 
 use super::*;
-use crate::fit::run::{FitOptions, fit};
+use crate::fit::run::fit;
+use crate::fitted::FitOptions;
 
 const LN_TWO_PI: f64 = 1.837_877_066_409_345_3;
 
@@ -15,7 +16,7 @@ fn predicted(text: &str, new: Vec<(&str, Cells)>, draws: usize) -> Prediction {
 fn try_predicted(text: &str, new: Vec<(&str, Cells)>, draws: usize) -> Result<Prediction, PredictError> {
     let graph =
         vi_model::load_str(text, "test.toml", std::path::Path::new(".")).unwrap_or_else(|e| panic!("{e}\n{text}"));
-    let fitted = fit(&graph, "test", FitOptions::default()).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let fitted = fit(&graph, FitOptions::default()).unwrap_or_else(|e| panic!("{e}\n{text}"));
     let q = fitted.gaussian.expect("an approximation");
     let data =
         Data::from_columns(new.into_iter().map(|(name, cells)| (name.to_owned(), cells)).collect()).expect("data");

@@ -10,7 +10,7 @@ use super::shape::{Source, Value};
 
 /// Where some coefficients of a design matrix come from.
 #[derive(Debug, Clone)]
-pub struct Coefficients {
+pub(crate) struct Coefficients {
     /// `[width]`, without rows: a latent buffer or constants.
     pub value: Value,
     /// How many columns they belong to.
@@ -21,7 +21,7 @@ pub struct Coefficients {
 
 /// A design matrix with its coefficients, column by column.
 #[derive(Debug, Clone)]
-pub struct Design {
+pub(crate) struct Design {
     /// `[rows, columns]`.
     pub panels: Arc<Panels>,
     /// In the order of the columns.
@@ -129,7 +129,7 @@ impl Design {
 
 /// factor · base\[codes\[r\]\] · multiplier\[r\], added to a linear predictor.
 #[derive(Debug, Clone)]
-pub struct LookUp {
+pub(crate) struct LookUp {
     /// `[levels]`, a latent buffer without rows.
     pub base: Value,
     /// A level for each data row.
@@ -142,7 +142,7 @@ pub struct LookUp {
 
 /// η\[r\] = Σₖ x\[r, k\] βₖ + Σ look-ups.
 #[derive(Debug)]
-pub struct Affine {
+pub(crate) struct Affine {
     /// x with β.
     pub design: Option<Design>,
     /// The look-ups.
@@ -245,7 +245,7 @@ impl Operation for Affine {
 
 /// s = Σᵣ (yᵣ − Σₖ x\[r, k\] βₖ)², over rows of its own: those of a triangular factor of the data's.
 #[derive(Debug)]
-pub struct SquaredResiduals {
+pub(crate) struct SquaredResiduals {
     /// x with β.
     pub design: Design,
     /// y.

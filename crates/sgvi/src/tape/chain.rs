@@ -9,7 +9,7 @@ use super::shape::Value;
 /// log Σ over all paths of π(z₁) Π P(zₜ | zₜ₋₁) Π exp eₜ(zₜ), summed over sequences (Rabiner 1989, scaled forward
 /// algorithm). All rows must be in one chunk.
 #[derive(Debug)]
-pub struct ForwardRecursion {
+pub(crate) struct ForwardRecursion {
     /// Log likelihoods `[rows, k]`.
     pub emission: Value,
     /// log π `[k]`, the same in all rows or one for each.
@@ -187,7 +187,7 @@ impl Operation for ForwardRecursion {
 
 /// The row before, zero where a sequence starts. All rows must be in one chunk.
 #[derive(Debug)]
-pub struct Lag {
+pub(crate) struct Lag {
     /// `[rows, …]`.
     pub input: Value,
     /// Whether a row starts a sequence.

@@ -11,7 +11,7 @@ use super::shape::{Label, Shape, Value};
 
 /// c = Σₖ a·b over one label that both have.
 #[derive(Debug)]
-pub struct Dot {
+pub(crate) struct Dot {
     /// a.
     pub left: Value,
     /// b.
@@ -24,7 +24,7 @@ pub struct Dot {
 
 impl Dot {
     /// The design matrix `[rows, k]` and the vector `[k]`, where it is a product of that kind.
-    pub fn product(&self) -> Option<(&Value, &Value)> {
+    pub(crate) fn product(&self) -> Option<(&Value, &Value)> {
         let only = |v: &Value| v.shape.axes.len() == 1 && v.shape.axes[0].0 == self.contracted.0;
         for (x, beta) in [(&self.left, &self.right), (&self.right, &self.left)] {
             if x.is_data() && x.shape.rows && only(x) && !beta.is_data() && !beta.shape.rows && only(beta) {
@@ -45,7 +45,7 @@ impl Dot {
     }
 
     /// The shape of c.
-    pub fn shape(left: &Value, right: &Value, contracted: Label) -> Shape {
+    pub(crate) fn shape(left: &Value, right: &Value, contracted: Label) -> Shape {
         left.shape.union(&right.shape).without(contracted)
     }
 }

@@ -8,7 +8,7 @@ use crate::density::Kernel;
 
 /// y = log p(a₀ | a₁ …), with partial derivatives kept for the reverse sweep.
 #[derive(Debug)]
-pub struct ScalarDensity {
+pub(crate) struct ScalarDensity {
     /// The density.
     pub kernel: Kernel,
     /// The value, the parameters and what else the kernel wants; unused places repeat the first.
@@ -25,7 +25,7 @@ pub struct ScalarDensity {
 
 impl ScalarDensity {
     /// The shape of y.
-    pub fn shape(arguments: &[Value]) -> Shape {
+    pub(crate) fn shape(arguments: &[Value]) -> Shape {
         arguments.iter().fold(Shape::default(), |shape, a| shape.union(&a.shape))
     }
 }

@@ -14,7 +14,7 @@ const BLOCK: usize = 256;
 
 /// term += Σᵣ weightᵣ log p(a₀ᵣ | a₁ᵣ …); every argument varies by row or is one number.
 #[derive(Debug)]
-pub struct DensitySum {
+pub(crate) struct DensitySum {
     /// The density.
     pub kernel: Kernel,
     /// The value, the parameters and what else the kernel wants; unused places repeat the first.

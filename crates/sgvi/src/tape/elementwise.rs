@@ -4,12 +4,12 @@ use vi_families::special;
 
 use super::nest::Nest;
 use super::program::{Frame, Operation, Program};
-use super::shape::{Shape, Source, Value};
+use super::shape::{Source, Value};
 
 /// Functions of one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
-pub enum UnaryFunction {
+pub(crate) enum UnaryFunction {
     Negate,
     Exp,
     Log,
@@ -19,10 +19,6 @@ pub enum UnaryFunction {
     Softplus,
     Reciprocal,
     LnGamma,
-    /// log(eˣ / (1 + eˣ))
-    LogLogistic,
-    /// log(1 − x)
-    Log1m,
     /// log x, or the lowest number for x = 0, so that nothing times it is nothing
     LowestLog,
     /// log(1 − x), or the lowest number for x = 1
@@ -31,7 +27,7 @@ pub enum UnaryFunction {
 
 impl UnaryFunction {
     /// f(x).
-    pub fn apply(self, x: f64) -> f64 {
+    pub(crate) fn apply(self, x: f64) -> f64 {
         match self {
             Self::Negate => -x,
             Self::Exp => x.exp(),
@@ -42,8 +38,6 @@ impl UnaryFunction {
             Self::Softplus => special::log1p_exp(x),
             Self::Reciprocal => 1.0 / x,
             Self::LnGamma => special::ln_gamma(x),
-            Self::LogLogistic => special::log_logistic(x),
-            Self::Log1m => (-x).ln_1p(),
             Self::LowestLog if x == 0.0 => f64::MIN,
             Self::LowestLog => x.ln(),
             Self::LowestLog1m if x == 1.0 => f64::MIN,
@@ -52,7 +46,7 @@ impl UnaryFunction {
     }
 
     /// f′(x), given y = f(x).
-    pub fn derivative(self, x: f64, y: f64) -> f64 {
+    pub(crate) fn derivative(self, x: f64, y: f64) -> f64 {
         match self {
             Self::Negate => -1.0,
             Self::Exp => y,
@@ -63,8 +57,6 @@ impl UnaryFunction {
             Self::Softplus => special::logistic(x),
             Self::Reciprocal => -y * y,
             Self::LnGamma => special::digamma(x),
-            Self::LogLogistic => special::logistic(-x),
-            Self::Log1m => -1.0 / (1.0 - x),
             Self::LowestLog => (1.0 / x).min(f64::MAX),
             Self::LowestLog1m => (-1.0 / (1.0 - x)).max(f64::MIN),
         }
@@ -73,7 +65,7 @@ impl UnaryFunction {
 
 /// y = f(x).
 #[derive(Debug)]
-pub struct Unary {
+pub(crate) struct Unary {
     /// f.
     pub function: UnaryFunction,
     /// x.
@@ -129,7 +121,7 @@ use vi_model::graph::BinaryOperator as Operator;
 
 /// c = a op b, broadcast by label.
 #[derive(Debug)]
-pub struct Binary {
+pub(crate) struct Binary {
     /// The operator.
     pub operator: Operator,
     /// a.
@@ -256,12 +248,5 @@ impl Operation for Binary {
             });
             frame.put_adjoint(right, adjoint);
         }
-    }
-}
-
-impl Unary {
-    /// The shape of y.
-    pub fn shape(input: &Value) -> Shape {
-        input.shape.clone()
     }
 }

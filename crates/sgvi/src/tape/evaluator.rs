@@ -20,7 +20,7 @@ const TASKS: usize = 16;
 
 /// Evaluates a program at many points.
 #[derive(Debug)]
-pub struct Evaluator {
+pub(crate) struct Evaluator {
     program: Arc<Program>,
     draws: usize,
     chunk: usize,
@@ -31,7 +31,7 @@ pub struct Evaluator {
 
 /// Results of one evaluation.
 #[derive(Debug, Default, Clone)]
-pub struct Evaluation {
+pub(crate) struct Evaluation {
     /// Log joint of each draw.
     pub values: Vec<f64>,
     /// Its terms, `[draws, num_terms]`.
@@ -53,7 +53,7 @@ struct Task {
 
 impl Evaluator {
     /// An evaluator with block sizes chosen from the program alone.
-    pub fn new(program: Arc<Program>) -> Self {
+    pub(crate) fn new(program: Arc<Program>) -> Self {
         let per_row: usize = program.buffers.iter().filter(|s| s.rows).map(|s| 2 * s.inner()).sum();
         let fixed: usize = program.buffers.iter().filter(|s| !s.rows).map(|s| 2 * s.inner()).sum::<usize>();
         let chunk = if !program.chunkable || program.local.is_empty() {
@@ -68,17 +68,17 @@ impl Evaluator {
     }
 
     /// The program.
-    pub fn program(&self) -> &Program {
+    pub(crate) fn program(&self) -> &Program {
         &self.program
     }
 
     /// Evaluates at `theta` `[draws, dimension]` over all rows.
-    pub fn evaluate(&self, theta: &[f64], draws: usize, with_gradient: bool, out: &mut Evaluation) {
+    pub(crate) fn evaluate(&self, theta: &[f64], draws: usize, with_gradient: bool, out: &mut Evaluation) {
         self.evaluate_rows(theta, draws, 0..self.program.num_rows, 1.0, with_gradient, out);
     }
 
     /// Evaluates at `theta` `[draws, dimension]` over some rows, whose terms count `row_scale` times.
-    pub fn evaluate_rows(
+    pub(crate) fn evaluate_rows(
         &self,
         theta: &[f64],
         draws: usize,
@@ -93,7 +93,7 @@ impl Evaluator {
     /// As [`Evaluator::evaluate_rows`] with gradients, for draws in pairs that lie opposite each other about one point: the gradients' sum
     /// over all draws and their differences within pairs are right, but what pairs have in common may be shared out among all draws.
     /// That suffices for E\[∇\] and E\[∇ εᵀ\], and saves nearly half of the products with data.
-    pub fn evaluate_pairs(
+    pub(crate) fn evaluate_pairs(
         &self,
         theta: &[f64],
         draws: usize,
@@ -203,7 +203,7 @@ impl Evaluator {
 
     /// Sweeps forward over blocks of draws in order, over the first `rows` rows in one chunk, and shows each finished
     /// frame with its first draw: for read-outs of values; one thread.
-    pub fn visit(&self, theta: &[f64], draws: usize, rows: usize, mut see: impl FnMut(usize, &Frame)) {
+    pub(crate) fn visit(&self, theta: &[f64], draws: usize, rows: usize, mut see: impl FnMut(usize, &Frame)) {
         let dimension = self.program.dimension;
         let block = if rows == 0 { self.draws } else { 1 };
         let mut frame = Frame::new(&self.program, block, rows);

@@ -9,7 +9,7 @@ use super::shape::{Label, Shape, Value};
 
 /// `out[r, …] = base[r?, codes[r], …]`
 #[derive(Debug)]
-pub struct Gather {
+pub(crate) struct Gather {
     /// What is looked up.
     pub base: Value,
     /// The axis that the codes replace.
@@ -22,7 +22,7 @@ pub struct Gather {
 
 impl Gather {
     /// The shape of the output.
-    pub fn shape(base: &Value, label: Label) -> Shape {
+    pub(crate) fn shape(base: &Value, label: Label) -> Shape {
         let mut shape = base.shape.without(label);
         shape.rows = true;
         shape
@@ -83,7 +83,7 @@ impl Operation for Gather {
 
 /// `out[i] = base[…, codes[i]]`: positions with axes of their own; a NaN position gives zero.
 #[derive(Debug)]
-pub struct Select {
+pub(crate) struct Select {
     /// What is looked up.
     pub base: Value,
     /// The axis that the positions replace.
@@ -136,7 +136,7 @@ impl Operation for Select {
 
 /// An observed array whose missing cells are unconstrained coordinates.
 #[derive(Debug)]
-pub struct FillMissing {
+pub(crate) struct FillMissing {
     /// The observed values, NaN where missing.
     pub observed: Value,
     /// Values for the missing cells in order, `[draws, number missing]` as a buffer without rows.

@@ -10,7 +10,7 @@ use super::shape::{Source, Value};
 
 /// y\[r, c\] = o_c − ½ (x_r − m_c)ᵀ M_c (x_r − m_c), for data x and o, m, M that see no rows.
 #[derive(Debug)]
-pub struct GaussianRows {
+pub(crate) struct GaussianRows {
     /// x column by column, `[inputs, rows]`.
     pub columns: Arc<Vec<f64>>,
     /// Number of columns.

@@ -7,7 +7,7 @@ use super::shape::Value;
 /// `out[c] = Σ_cell f[cell, z_c(e₁(cell)), z_c(e₂(cell)), …]`: sums a factor over its cells (rows and plates), each of whose
 /// slots takes the value that an element of a discrete variable has in configuration c. All rows must be in one chunk.
 #[derive(Debug)]
-pub struct JointSum {
+pub(crate) struct JointSum {
     /// `[rows?, plates, slots]`
     pub input: Value,
     /// For each cell the group of those with the same elements.

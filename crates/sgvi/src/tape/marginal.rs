@@ -8,7 +8,7 @@ use super::shape::{Label, Value};
 /// log N(d_o | 0, Σ_oo) = −½ d_oᵀ Σ_oo⁻¹ d_o − ½ log|Σ_oo| − ½ |o| ln 2π, where o are the coordinates of d that are numbers
 /// (PRML 2.98: a marginal of a normal has the block of its covariance).
 #[derive(Debug)]
-pub struct MarginalNormal {
+pub(crate) struct MarginalNormal {
     /// Residuals, NaN where missing; axis `label`.
     pub residual: Value,
     /// Covariances; axes `label` and `second`.

@@ -51,7 +51,7 @@ fn invert(m: &[f64], d: usize, inverse: &mut [f64]) -> f64 {
 
 /// log |M| for every matrix `[…, d, d]`; its derivative is M⁻¹.
 #[derive(Debug)]
-pub struct LogDeterminant {
+pub(crate) struct LogDeterminant {
     /// M.
     pub input: Value,
     /// d.
@@ -94,7 +94,7 @@ impl Operation for LogDeterminant {
 
 /// M⁻¹ for every matrix `[…, d, d]`.
 #[derive(Debug)]
-pub struct Inverse {
+pub(crate) struct Inverse {
     /// M.
     pub input: Value,
     /// d.
@@ -141,15 +141,13 @@ impl Operation for Inverse {
 
 /// q = xᵀ M x over the last axis.
 #[derive(Debug)]
-pub struct QuadraticForm {
+pub(crate) struct QuadraticForm {
     /// x, with the label `label`.
     pub vector: Value,
     /// M, `[…, d, d]`: the matrix axes are its last two.
     pub matrix: Value,
     /// The axis of x that is contracted, with its size d.
     pub label: (Label, usize),
-    /// The second axis of M.
-    pub second: Label,
     /// q, over the other axes of both.
     pub output: Value,
 }

@@ -28,22 +28,22 @@ mod reduce;
 mod shape;
 mod transform;
 
-pub use affine::{Affine, Coefficients, Design, LookUp, SquaredResiduals};
-pub use chain::{ForwardRecursion, Lag};
-pub use contraction::Dot;
-pub use density::ScalarDensity;
-pub use density_sum::DensitySum;
-pub use elementwise::{Binary, Unary, UnaryFunction};
-pub use evaluator::{Evaluation, Evaluator};
-pub use gather::{FillMissing, Gather, Select};
-pub use gaussian_rows::GaussianRows;
-pub use joint_sum::JointSum;
-pub use marginal::MarginalNormal;
-pub use matrix::{Inverse, LogDeterminant, QuadraticForm};
-pub use nest::Nest;
-pub use program::{DataArray, Frame, Operation, Program};
-pub use reduce::{Accumulate, LogSumExp, ScatterSum, SumTo};
-pub use shape::{Label, Shape, Source, Value};
-pub use transform::{
+pub(crate) use affine::{Affine, Coefficients, Design, LookUp, SquaredResiduals};
+pub(crate) use chain::{ForwardRecursion, Lag};
+pub(crate) use contraction::Dot;
+pub(crate) use density::ScalarDensity;
+pub(crate) use density_sum::DensitySum;
+pub(crate) use elementwise::{Binary, Unary, UnaryFunction};
+pub(crate) use evaluator::{Evaluation, Evaluator};
+pub(crate) use gather::{FillMissing, Gather, Select};
+pub(crate) use gaussian_rows::GaussianRows;
+pub(crate) use joint_sum::JointSum;
+pub(crate) use marginal::MarginalNormal;
+pub(crate) use matrix::{Inverse, LogDeterminant, QuadraticForm};
+pub(crate) use nest::Nest;
+pub(crate) use program::{DataArray, Frame, Operation, Program};
+pub(crate) use reduce::{Accumulate, LogSumExp, ScatterSum, SumTo};
+pub(crate) use shape::{Label, Shape, Source, Value};
+pub(crate) use transform::{
     Coordinates, MAX_MATRIX, Ordered, PositiveDefinite, ScalarTransform, ScalarTransformKind, Simplex,
 };

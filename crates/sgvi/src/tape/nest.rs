@@ -6,7 +6,7 @@ const MAX_DIMENSIONS: usize = 10;
 
 /// Loops over an index space shared by `M` arrays, each with its own strides (0 where it is broadcast).
 #[derive(Debug, Clone)]
-pub struct Nest<const M: usize> {
+pub(crate) struct Nest<const M: usize> {
     count: usize,
     sizes: [usize; MAX_DIMENSIONS],
     strides: [[usize; M]; MAX_DIMENSIONS],
@@ -16,7 +16,7 @@ pub struct Nest<const M: usize> {
 
 impl<const M: usize> Nest<M> {
     /// The nest over `space` for a block of draws and a chunk of rows; `values` are the arrays in order.
-    pub fn over(space: &Shape, values: [&Value; M], draws: usize, start: usize, rows: usize) -> Self {
+    pub(crate) fn over(space: &Shape, values: [&Value; M], draws: usize, start: usize, rows: usize) -> Self {
         let mut nest = Self {
             count: 0,
             sizes: [1; MAX_DIMENSIONS],
@@ -66,7 +66,7 @@ impl<const M: usize> Nest<M> {
     }
 
     /// Calls `body(offsets, length, steps)` for every innermost run, in order.
-    pub fn run(&self, mut body: impl FnMut([usize; M], usize, [usize; M])) {
+    pub(crate) fn run(&self, mut body: impl FnMut([usize; M], usize, [usize; M])) {
         if self.empty {
             return;
         }

@@ -6,7 +6,7 @@ use super::shape::{Shape, Source, Value};
 
 /// An array of data or constants.
 #[derive(Debug, Clone)]
-pub struct DataArray {
+pub(crate) struct DataArray {
     /// Its axes; with rows, all data rows are there.
     pub shape: Shape,
     /// Row-major values.
@@ -14,7 +14,7 @@ pub struct DataArray {
 }
 
 /// One step of the sweep.
-pub trait Operation: Send + Sync + std::fmt::Debug {
+pub(crate) trait Operation: Send + Sync + std::fmt::Debug {
     /// Computes the value from the operands. `theta` is `[draws, dimension]`.
     fn forward(&self, program: &Program, frame: &mut Frame, theta: &[f64]);
     /// Adds this operation's part to the adjoints of its operands (or to [`Frame::gradient`]).
@@ -27,7 +27,7 @@ pub trait Operation: Send + Sync + std::fmt::Debug {
 
 /// The log joint over unconstrained coordinates, as operations in order.
 #[derive(Debug, Default)]
-pub struct Program {
+pub(crate) struct Program {
     /// Number of unconstrained coordinates.
     pub dimension: usize,
     /// Names of the terms of the log joint (one for each variable).
@@ -50,7 +50,7 @@ pub struct Program {
 
 /// Buffers of one sweep: a block of draws, a chunk of rows.
 #[derive(Debug, Default)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// Number of draws in the block.
     pub draws: usize,
     /// First row of the chunk.
@@ -87,7 +87,7 @@ pub struct Frame {
 
 impl Program {
     /// Numbers that a sweep over all rows works on for one draw.
-    pub fn work(&self) -> usize {
+    pub(crate) fn work(&self) -> usize {
         let rows = self.num_rows.max(1);
         let buffers: usize = self.buffers.iter().map(|s| s.elements(rows)).sum();
         let read: usize = self.local.iter().map(|o| o.numbers_read()).sum();
@@ -97,7 +97,7 @@ impl Program {
 
 impl Frame {
     /// Buffers for up to `draws` draws and chunks of up to `rows` rows.
-    pub fn new(program: &Program, draws: usize, rows: usize) -> Self {
+    pub(crate) fn new(program: &Program, draws: usize, rows: usize) -> Self {
         let lengths: Vec<usize> = program.buffers.iter().map(|s| draws * s.elements(rows)).collect();
         Self {
             draws,
@@ -117,7 +117,7 @@ impl Frame {
     }
 
     /// The numbers of an operand, from its start.
-    pub fn read<'a>(&'a self, program: &'a Program, value: &Value) -> &'a [f64] {
+    pub(crate) fn read<'a>(&'a self, program: &'a Program, value: &Value) -> &'a [f64] {
         match value.source {
             Source::Latent(b) => &self.values[b],
             Source::Data(d) => match self.gathered.get(d) {
@@ -128,27 +128,27 @@ impl Frame {
     }
 
     /// Takes a buffer's values out for writing; give them back with [`Frame::put`].
-    pub fn take(&mut self, buffer: usize) -> Vec<f64> {
+    pub(crate) fn take(&mut self, buffer: usize) -> Vec<f64> {
         std::mem::take(&mut self.values[buffer])
     }
 
     /// Gives a buffer's values back.
-    pub fn put(&mut self, buffer: usize, values: Vec<f64>) {
+    pub(crate) fn put(&mut self, buffer: usize, values: Vec<f64>) {
         self.values[buffer] = values;
     }
 
     /// Takes a buffer's adjoint out; give it back with [`Frame::put_adjoint`].
-    pub fn take_adjoint(&mut self, buffer: usize) -> Vec<f64> {
+    pub(crate) fn take_adjoint(&mut self, buffer: usize) -> Vec<f64> {
         std::mem::take(&mut self.adjoints[buffer])
     }
 
     /// Gives a buffer's adjoint back.
-    pub fn put_adjoint(&mut self, buffer: usize, values: Vec<f64>) {
+    pub(crate) fn put_adjoint(&mut self, buffer: usize, values: Vec<f64>) {
         self.adjoints[buffer] = values;
     }
 
     /// Sets the adjoints of the buffers with rows, or of those without, to zero.
-    pub fn clear_adjoints(&mut self, program: &Program, local: bool) {
+    pub(crate) fn clear_adjoints(&mut self, program: &Program, local: bool) {
         for (adjoint, shape) in self.adjoints.iter_mut().zip(&program.buffers) {
             if shape.rows == local {
                 let used = (self.draws * shape.elements(self.rows)).min(adjoint.len());
@@ -159,7 +159,7 @@ impl Frame {
 
     /// Sweeps over `rows` in chunks: terms, and the gradient where `with_gradient`. `theta` is `[draws, dimension]`.
     #[allow(clippy::too_many_arguments)]
-    pub fn sweep(
+    pub(crate) fn sweep(
         &mut self,
         program: &Program,
         theta: &[f64],

@@ -10,7 +10,7 @@ use vi_families::rows::{log_sum_exp_rows_component_major, softmax_rows_component
 
 /// Sums over the axes that the output lacks.
 #[derive(Debug)]
-pub struct SumTo {
+pub(crate) struct SumTo {
     /// What is summed.
     pub input: Value,
     /// The sum, over some of the input's axes.
@@ -40,7 +40,7 @@ impl Operation for SumTo {
 
 /// `out[codes[r], …] = Σ_r in[r, …]`: rows gathered into groups.
 #[derive(Debug)]
-pub struct ScatterSum {
+pub(crate) struct ScatterSum {
     /// `[rows, …]`.
     pub input: Value,
     /// The group of each row.
@@ -88,7 +88,7 @@ impl Operation for ScatterSum {
 
 /// y = log Σₖ exp(xₖ) over the last axis.
 #[derive(Debug)]
-pub struct LogSumExp {
+pub(crate) struct LogSumExp {
     /// `[…, k]`.
     pub input: Value,
     /// The summed axis, the last of the input's, with its size.
@@ -149,7 +149,7 @@ impl Operation for LogSumExp {
 
 /// Adds Σ weight · in to a term of the log joint.
 #[derive(Debug)]
-pub struct Accumulate {
+pub(crate) struct Accumulate {
     /// What is added.
     pub input: Value,
     /// Weights of the rows (how many times each occurs).

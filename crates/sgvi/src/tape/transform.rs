@@ -9,7 +9,7 @@ use super::shape::Value;
 
 /// Where a variable's coordinates stand and what its Jacobian counts for.
 #[derive(Debug, Clone)]
-pub struct Coordinates {
+pub(crate) struct Coordinates {
     /// First coordinate.
     pub offset: usize,
     /// Coordinates for each row (all of them where the variable has no rows).
@@ -36,7 +36,7 @@ impl Coordinates {
 
 /// The support of a scalar variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScalarTransformKind {
+pub(crate) enum ScalarTransformKind {
     /// x = θ
     Identity,
     /// x = lower + exp θ
@@ -59,7 +59,7 @@ fn share(theta: f64) -> f64 {
 
 /// x = T(θ), elementwise.
 #[derive(Debug)]
-pub struct ScalarTransform {
+pub(crate) struct ScalarTransform {
     /// Which.
     pub kind: ScalarTransformKind,
     /// θ.
@@ -155,7 +155,7 @@ impl Operation for ScalarTransform {
 
 /// log π from stick-breaking coordinates: vₖ = logistic(θₖ − ln(K−1−k)), log πₖ = log vₖ + Σ_{j<k} log(1 − vⱼ).
 #[derive(Debug)]
-pub struct Simplex {
+pub(crate) struct Simplex {
     /// θ, K − 1 for each simplex.
     pub coordinates: Coordinates,
     /// K.
@@ -230,7 +230,7 @@ impl Operation for Simplex {
 
 /// Increasing elements along the last axis: y₀ = θ₀ (or exp θ₀), yₖ = yₖ₋₁ + exp θₖ.
 #[derive(Debug)]
-pub struct Ordered {
+pub(crate) struct Ordered {
     /// θ.
     pub coordinates: Coordinates,
     /// Length of the last axis.
@@ -291,7 +291,7 @@ impl Operation for Ordered {
 
 /// M = L Lᵀ with L lower triangular, its diagonal exp(θ); also log |M|.
 #[derive(Debug)]
-pub struct PositiveDefinite {
+pub(crate) struct PositiveDefinite {
     /// θ: the lower triangle row by row, d(d + 1)/2 for each matrix.
     pub coordinates: Coordinates,
     /// d.
@@ -315,7 +315,7 @@ fn unpack(theta: &[f64], d: usize, l: &mut [f64]) {
 }
 
 /// Largest dimension of a matrix-valued variable.
-pub const MAX_MATRIX: usize = 32;
+pub(crate) const MAX_MATRIX: usize = 32;
 
 impl Operation for PositiveDefinite {
     fn forward(&self, program: &Program, frame: &mut Frame, theta: &[f64]) {

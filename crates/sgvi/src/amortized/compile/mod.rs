@@ -44,7 +44,7 @@ struct Compiler<'a> {
 
 /// Whether the graph has a variable whose factor is amortised.
 #[must_use]
-pub fn is_amortized(graph: &Graph) -> bool {
+pub(crate) fn is_amortized(graph: &Graph) -> bool {
     graph.variables.iter().any(|variable| variable.amortized.is_some())
 }
 
@@ -52,7 +52,7 @@ pub fn is_amortized(graph: &Graph) -> bool {
 ///
 /// # Errors
 /// [`SgviError::Unsupported`] names the variable, expression or network that has no place in such a model.
-pub fn compile(graph: &Graph) -> Result<Program, SgviError> {
+pub(crate) fn compile(graph: &Graph) -> Result<Program, SgviError> {
     let mut compiler = Compiler {
         graph,
         program: Program::default(),

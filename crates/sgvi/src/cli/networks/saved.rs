@@ -2,13 +2,14 @@
 
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use vi_model::graph::{AxisKind, Graph};
+use vi_model::graph::Graph;
 use vi_run::output::{OutputError, RunDirectory};
 use vi_run::record::REFUSED;
 
 use super::super::{print_failure, refuse, refuse_model};
 use crate::amortized::compile::{compile, is_amortized};
 use crate::amortized::model::AmortizedModel;
+use crate::amortized::networks::same_axes;
 use crate::amortized::settings::Settings;
 use crate::amortized::weights;
 use crate::fit::approximation;
@@ -113,31 +114,4 @@ fn with_data(text: &str, file: &Path) -> Option<String> {
     let span = spec.data.file?.span;
     let path = toml::Value::String(file.display().to_string()).to_string();
     Some(format!("{}{path}{}", text.get(..span.start)?, text.get(span.end..)?))
-}
-
-/// New data must have the axes of the run's: as many columns, and the same levels in the same order.
-fn same_axes(old: &Graph, new: &Graph) -> Result<(), String> {
-    for (a, b) in old.axes.iter().zip(&new.axes) {
-        match (&a.kind, &b.kind) {
-            (AxisKind::Rows, _) => {}
-            (AxisKind::Levels { levels, .. }, AxisKind::Levels { levels: other, .. }) if levels != other => {
-                return Err(format!(
-                    "the levels of `{}` in the new data are {}, in the run's {}, in order of first appearance; they must be the same",
-                    a.name,
-                    other.join(", "),
-                    levels.join(", ")
-                ));
-            }
-            _ if a.size != b.size => {
-                return Err(format!("`{}` has {} elements in the new data, {} in the run's", a.name, b.size, a.size));
-            }
-            _ => {}
-        }
-    }
-    if old.data.columns.iter().any(|column| column.standardization.is_some()) {
-        return Err("the model standardizes its data, which would scale the new data by other numbers; \
-                    standardize the file beforehand and leave `standardize` out"
-            .to_owned());
-    }
-    Ok(())
 }

@@ -1,15 +1,16 @@
 //! Chains that share emissions, and chains beside other discrete variables, against the enumeration of all paths and values.
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 use std::sync::Arc;
 
-use sgvi::fit::expected::expected;
-use sgvi::fit::responsibility::responsibilities;
-use sgvi::fit::run::{FitOptions, fit};
-use sgvi::lower::Model;
-use sgvi::tape::{Evaluation, Evaluator};
 use vi_model::graph::Graph;
+
+use super::expected::expected;
+use super::responsibility::responsibilities;
+use super::run::fit;
+use crate::fitted::FitOptions;
+use crate::lower::Model;
+use crate::tape::{Evaluation, Evaluator};
 
 fn graph(text: &str) -> Graph {
     vi_model::load_str(text, "test.toml", Path::new(".")).unwrap_or_else(|e| panic!("{e}\n{text}"))
@@ -54,7 +55,7 @@ type State = (f64, Vec<(&'static str, Vec<usize>)>);
 fn check(text: &str, states: &[State], sizes: &[(&str, usize)]) {
     let g = graph(text);
     let evidence: f64 = states.iter().map(|s| s.0).sum();
-    let run = fit(&g, "test", FitOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    let run = fit(&g, FitOptions::default()).unwrap_or_else(|e| panic!("{e}"));
     assert!((run.record.elbo - evidence.ln()).abs() < 1e-9, "{} instead of {}", run.record.elbo, evidence.ln());
     for r in responsibilities(&g, None, 0).unwrap() {
         let name = &g.variable(r.variable).name;
@@ -86,7 +87,7 @@ fn two_chains_in_one_emission() {
         check(&text, &states, &[("a", 2), ("b", 3)]);
     }
     let g = graph(&format!("{data}{PLATES}{A}{B}{y}"));
-    let run = fit(&g, "test", FitOptions::default()).unwrap();
+    let run = fit(&g, FitOptions::default()).unwrap();
     let found = expected(&g, &run.model, None, None, g.expressions[0].node, 0).unwrap();
     let evidence: f64 = states.iter().map(|s| s.0).sum();
     for t in 0..4 {
@@ -230,8 +231,7 @@ i = {{ axes = [\"kind\", \"left\"], values = [[0.7, 0.3], [0.4, 0.6]] }}\nseen =
         }
     }
     check(&format!("{data}{plates}{chain}{B}{}", y.replace("c[a]", "c[a] + d[b]")), &both, &[("a", 2), ("b", 3)]);
-    let seen =
-        fit(&graph(&format!("{data}{plates}{chain}observed = \"seen\"\n")), "test", FitOptions::default()).unwrap();
+    let seen = fit(&graph(&format!("{data}{plates}{chain}observed = \"seen\"\n")), FitOptions::default()).unwrap();
     let wanted = path(&[1, 0, 0, 1]).ln();
     assert!((seen.record.elbo - wanted).abs() < 1e-12, "{} instead of {wanted}", seen.record.elbo);
     // Latent probabilities: the gradient against differences.

@@ -1,10 +1,13 @@
 //! Amortised models whose priors and densities are expressions of the log joint, against evidences in closed form.
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 use nalgebra::{Cholesky, DMatrix, DVector};
-use sgvi::amortized::fit::{AmortizedFit, FitOptions, fit};
-use sgvi::amortized::generate::{Code, decode, encode, evaluate_rows};
 use std::path::Path;
+
+use super::fit::{AmortizedFit, fit};
+use super::generate::{Code, decode, encode, evaluate_rows};
+use super::model::AmortizedModel;
+use super::responsibility::responsibilities;
+use crate::fitted::FitOptions;
 
 const ROWS: usize = 40;
 const WIDTH: usize = 4;
@@ -64,7 +67,7 @@ fn evidence(x: &[f64; WIDTH], means: &[[f64; WIDTH]; 3], loading_sd: f64, known:
 
 fn run(text: &str) -> AmortizedFit {
     let graph = vi_model::load_str(text, "test.toml", Path::new(".")).unwrap();
-    fit(&graph, "test.toml", FitOptions::default()).unwrap()
+    fit(&graph, FitOptions::default()).unwrap()
 }
 
 /// The importance-weighted estimate is that of the evidence, and the ELBO lies below it.
@@ -152,7 +155,7 @@ fn networks_that_read_a_discrete_variable_are_summed_over_its_values() {
     check(&outside, exact, 30.0);
     let inside = format!("{}[networks.decoder]\nlinear = true\n", observed("decoder(z, unit[k])"));
     let graph = vi_model::load_str(&inside, "test.toml", Path::new(".")).unwrap();
-    let model = sgvi::amortized::model::AmortizedModel::new(&graph).unwrap();
+    let model = AmortizedModel::new(&graph).unwrap();
     let mut parameters = model.program.initialize(1);
     let layout = &model.program.layout;
     for view in layout.views() {
@@ -184,7 +187,7 @@ fn draws_of_the_model_draw_every_variable() {
         header(true)
     );
     let graph = vi_model::load_str(&text, "test.toml", Path::new(".")).unwrap();
-    let model = sgvi::amortized::model::AmortizedModel::new(&graph).unwrap();
+    let model = AmortizedModel::new(&graph).unwrap();
     let mut parameters = model.program.initialize(1);
     let view = model.program.layout.named("globals.mean_and_scale").unwrap().range.clone();
     let (mean, sd) = (1.5_f32, 2.0_f32);
@@ -211,10 +214,10 @@ fn probabilities_of_discrete_variables_are_their_posterior() {
         header(true)
     );
     let graph = vi_model::load_str(&text, "test.toml", Path::new(".")).unwrap();
-    let model = sgvi::amortized::model::AmortizedModel::new(&graph).unwrap();
+    let model = AmortizedModel::new(&graph).unwrap();
     let parameters = model.program.initialize(1);
     let rows: Vec<u32> = (0..ROWS as u32).rev().collect();
-    let found = sgvi::amortized::responsibility::responsibilities(&graph, &model, &parameters, &rows).unwrap();
+    let found = responsibilities(&graph, &model, &parameters, &rows).unwrap();
     let [k] = &found[..] else { panic!("{} variables", found.len()) };
     assert_eq!(graph.variable(k.variable).name, "k");
     let data = data(true);
@@ -245,7 +248,7 @@ fn what_depends_on_a_discrete_variable_is_averaged_over_it() {
         labels.join(", ")
     );
     let graph = vi_model::load_str(&text, "test.toml", Path::new(".")).unwrap();
-    let model = sgvi::amortized::model::AmortizedModel::new(&graph).unwrap();
+    let model = AmortizedModel::new(&graph).unwrap();
     let parameters = model.program.initialize(1);
     let rows: Vec<u32> = (0..ROWS as u32).collect();
     let y = model.program.outputs.iter().position(|output| output.name == "y").unwrap();

@@ -1,18 +1,19 @@
 //! Expressions that read discrete variables: means and spreads against enumeration and quadrature.
-#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
 
 use std::path::Path;
 
-use sgvi::fit::expected::{Expected, expected};
-use sgvi::fit::run::{FitOptions, Fitted, fit};
 use vi_model::graph::Graph;
+
+use super::expected::{Expected, expected};
+use super::run::{Fitted, fit};
+use crate::fitted::FitOptions;
 
 fn graph(text: &str) -> Graph {
     vi_model::load_str(text, "test.toml", Path::new(".")).unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
 
 fn fitted(graph: &Graph) -> Fitted {
-    fit(graph, "test", FitOptions::default()).unwrap_or_else(|e| panic!("{e}"))
+    fit(graph, FitOptions::default()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// Mean and sd of the entry of an expression.
