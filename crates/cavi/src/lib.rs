@@ -38,7 +38,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod accelerate;
-pub mod chain;
+mod chain;
 mod describe;
 mod engine;
 mod error;

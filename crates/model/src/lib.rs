@@ -1,8 +1,9 @@
 //! The model language, from TOML text to a checked graph of variables, named axes, expressions and data.
 //!
-//! [`load`] reads a file, [`load_str`] a text, and [`ModelBuilder`] takes the same keys from code; all three give a [`graph::Graph`], in which
-//! every name is resolved and every axis known, or a [`diagnostic::ModelError`] with all mistakes and their places. The engines `cavi` and
-//! `sgvi` fit a graph. What the language has is in [`registry`], from which [`reference_markdown`] and [`schema()`] are made.
+//! [`load`] reads a file, [`load_str`] a text (and [`load_str_with_data`] one whose data are in memory), and [`ModelBuilder`] takes the
+//! same keys from code. All of them give a [`graph::Graph`], in which every name is resolved and every axis known, or a
+//! [`diagnostic::ModelError`] with all mistakes and their places. The engines `cavi` and `sgvi` fit a graph. What the language has is in
+//! [`registry`], from which [`reference_markdown`] and [`schema()`] are made.
 //!
 //! ```
 //! let text = r#"
@@ -59,6 +60,6 @@ pub mod tensor;
 
 pub use builder::{ModelBuilder, VariableBuilder};
 pub use depiction::Depiction;
-pub use load::{load, load_str, parse_str};
+pub use load::{load, load_str, load_str_with_data, parse_str};
 pub use reference::reference_markdown;
 pub use schema::schema;

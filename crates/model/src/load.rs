@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::data::Data;
 use crate::diagnostic::{Diagnostic, ModelError, SourceText};
 use crate::graph::Graph;
 use crate::missing_file;
@@ -25,6 +26,41 @@ pub fn parse_str(text: &str, name: &str) -> Result<Spec, ModelError> {
 pub fn load_str(text: &str, name: &str, base: &Path) -> Result<Graph, ModelError> {
     let spec = parse_str(text, name)?;
     resolve(&spec, base, None)
+}
+
+/// As [`load_str`], over columns and blocks that are in memory; what the model's `[data]` reads or states comes beside them.
+///
+/// ```
+/// let model = r#"
+///     [plates]
+///     row = "rows"
+///     feature = { columns = "x" }
+///
+///     [variables.location]
+///     plates = ["feature"]
+///     distribution = "normal"
+///     mean = 0
+///     sd = 10
+///
+///     [variables.y]
+///     plates = ["row", "feature"]
+///     distribution = "normal"
+///     mean = "location"
+///     sd = 1
+///     observed = "x"
+/// "#;
+/// // Three rows of two columns.
+/// let data = vi_model::data::Data::from_matrix("x", 2, &[0.1, 5.2, -0.3, 4.9, 0.4, 5.1])?;
+/// let graph = vi_model::load_str_with_data(model, "locations", "".as_ref(), data)?;
+/// assert_eq!(graph.data.num_rows(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`load_str`].
+pub fn load_str_with_data(text: &str, name: &str, base: &Path, data: Data) -> Result<Graph, ModelError> {
+    let spec = parse_str(text, name)?;
+    resolve(&spec, base, Some(data))
 }
 
 /// Reads, resolves and checks a model file.

@@ -26,7 +26,7 @@ const BOUNDED_SPAN: f64 = 60.0;
 
 /// Logarithms of the transition potentials, `[from, to]`; they need not be normalised and may be −∞.
 #[derive(Debug)]
-pub enum Transition<'a> {
+pub(crate) enum Transition<'a> {
     /// One table for all rows, `[K, K]`.
     Shared(&'a [f64]),
     /// A table for the step into each row, `[rows, K, K]`; replaced by the pairwise marginals ξ_t(i, j), which are zero in
@@ -36,7 +36,7 @@ pub enum Transition<'a> {
 
 /// Sums over all sequences of a discrete chain.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct DiscreteChainSummary {
+pub(crate) struct DiscreteChainSummary {
     /// Σ_sequences log Σ_paths exp(potential of the path), in nats.
     pub log_normalizer: f64,
     /// Σ_t ξ_t(i, j) within sequences, `[from, to]`, `[K, K]`.
@@ -47,7 +47,7 @@ pub struct DiscreteChainSummary {
 
 /// Buffers of [`forward_backward`], kept over iterations.
 #[derive(Clone, Debug, Default)]
-pub struct DiscreteChainScratch {
+pub(crate) struct DiscreteChainScratch {
     tables: Tables,
     emission: Vec<f64>,
     shift: Vec<f64>,
@@ -162,7 +162,7 @@ fn take<'a, T>(rest: &mut &'a mut [T], length: usize) -> &'a mut [T] {
 ///
 /// Lengths or starts that do not fit, numbers that are NaN or +∞, and rows at which no state is possible; `unary` is then
 /// partly overwritten.
-pub fn forward_backward(
+pub(crate) fn forward_backward(
     log_initial: &[f64],
     transition: Transition<'_>,
     unary: &mut [f64],

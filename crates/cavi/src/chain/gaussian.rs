@@ -14,7 +14,7 @@ use super::gaussian_kernels::{self as kernels, End, EndRows, Message, PairSums};
 use super::sum::CompensatedSum;
 use super::{ChainError, Group, check_length, check_starts, group_sequences};
 
-pub use super::gaussian_kernels::UnaryPrecision;
+pub(crate) use super::gaussian_kernels::UnaryPrecision;
 
 /// Rows that one task works through at least.
 const GROUP_ROWS: usize = 4096;
@@ -27,7 +27,7 @@ pub(super) const LN_TWO_PI: f64 = 1.837_877_066_409_345_3;
 
 /// Expected natural parameters of the chain itself, row-major.
 #[derive(Clone, Copy, Debug)]
-pub struct GaussianChainTerms<'a> {
+pub(crate) struct GaussianChainTerms<'a> {
     /// Number of coordinates D of a state.
     pub dimension: usize,
     /// `E[Λ₀]`, precision of the first state, `[D, D]`, symmetric.
@@ -44,7 +44,7 @@ pub struct GaussianChainTerms<'a> {
 
 /// Where the posterior of the states goes.
 #[derive(Debug)]
-pub struct GaussianChainMoments<'a> {
+pub(crate) struct GaussianChainMoments<'a> {
     /// `E[x_t]`, `[rows, D]`.
     pub means: &'a mut [f64],
     /// Cov(x_t), `[rows, D, D]`.
@@ -55,7 +55,7 @@ pub struct GaussianChainMoments<'a> {
 
 /// Sums over all sequences of a Gaussian chain; matrices are `[D, D]`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct GaussianChainSummary {
+pub(crate) struct GaussianChainSummary {
     /// A = log ∫ exp(−½ xᵀJx + hᵀx) dx, in nats.
     pub log_normalizer: f64,
     /// Entropy of the joint posterior, in nats.
@@ -78,7 +78,7 @@ pub struct GaussianChainSummary {
 
 /// Buffers of [`smooth`], kept over iterations.
 #[derive(Clone, Debug, Default)]
-pub struct GaussianChainScratch {
+pub(crate) struct GaussianChainScratch {
     gains: Vec<f64>,
     first: Vec<f64>,
     interior: Vec<f64>,
@@ -188,7 +188,7 @@ fn take<'a, T>(rest: &mut &'a mut [T], length: usize) -> &'a mut [T] {
 /// # Errors
 ///
 /// Lengths or starts that do not fit, messages that are NaN or infinite, and a precision that is not positive definite.
-pub fn smooth(
+pub(crate) fn smooth(
     terms: GaussianChainTerms<'_>,
     precision: UnaryPrecision<'_>,
     linear: &[f64],

@@ -6,7 +6,7 @@ use super::sum::{CompensatedSum, LogProduct};
 
 /// Precision that single rows add to the states, symmetric.
 #[derive(Clone, Copy, Debug)]
-pub enum UnaryPrecision<'a> {
+pub(crate) enum UnaryPrecision<'a> {
     /// The same in every row, `[D, D]`.
     Shared(&'a [f64]),
     /// One for each row, `[rows, D, D]`.

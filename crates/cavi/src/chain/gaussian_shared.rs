@@ -38,7 +38,7 @@ struct Pattern {
 
 /// Covariances of all rows, those that are equal stored once, and the working memory of [`smooth_shared`].
 #[derive(Clone, Debug, Default)]
-pub struct SharedCovariances {
+pub(crate) struct SharedCovariances {
     dimension: usize,
     starts: Vec<usize>,
     num_rows: usize,
@@ -56,7 +56,7 @@ pub struct SharedCovariances {
 
 impl SharedCovariances {
     /// Cov(x_t) of a row, `[D, D]`; nothing before the first call of [`smooth_shared`] or beyond its rows.
-    pub fn row(&self, row: usize) -> &[f64] {
+    pub(crate) fn row(&self, row: usize) -> &[f64] {
         let sequence = self.starts.partition_point(|start| *start <= row);
         let (Some(at), true) = (sequence.checked_sub(1), row < self.num_rows) else { return &[] };
         let pattern = &self.patterns[self.pattern_of[at]];
@@ -66,7 +66,8 @@ impl SharedCovariances {
     }
 
     /// Number of different covariances.
-    pub fn count(&self) -> usize {
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
         self.values.len().checked_div(self.dimension * self.dimension).unwrap_or(0)
     }
 }
@@ -89,7 +90,7 @@ struct Precisions {
 /// # Errors
 ///
 /// Lengths or starts that do not fit, messages that are NaN or infinite, and a precision that is not positive definite.
-pub fn smooth_shared(
+pub(crate) fn smooth_shared(
     terms: GaussianChainTerms<'_>,
     precision: &[f64],
     starts: &[usize],

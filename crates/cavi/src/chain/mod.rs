@@ -5,26 +5,26 @@
 //! natural parameters of the chain and one message a row, and return unary and pairwise expectations with the logarithm
 //! of the normaliser. Sequences are given by the indices of their first rows.
 
-pub mod discrete;
+pub(crate) mod discrete;
 mod discrete_kernels;
 mod discrete_log;
 #[cfg(test)]
 mod discrete_tests;
-pub mod gaussian;
+pub(crate) mod gaussian;
 mod gaussian_end;
 mod gaussian_kernels;
-pub mod gaussian_shared;
+pub(crate) mod gaussian_shared;
 #[cfg(test)]
 mod gaussian_tests;
 mod lanes;
-pub mod steps;
+pub(crate) mod steps;
 mod sum;
 
 use thiserror::Error;
 
 /// Why a chain has no posterior, or was asked for wrongly.
 #[derive(Clone, Debug, Error, PartialEq)]
-pub enum ChainError {
+pub(crate) enum ChainError {
     /// An array does not have the length that the number of rows and states implies.
     #[error("the array `{array}` of a chain holds {found} numbers where {expected} are needed")]
     Shape {

@@ -18,7 +18,7 @@ const GROUP_ROWS: usize = 1024;
 
 /// The terms of each row, and in their place afterwards its posterior.
 #[derive(Debug)]
-pub struct StepRows<'a> {
+pub(crate) struct StepRows<'a> {
     /// Number of coordinates D of a state.
     pub dimension: usize,
     /// u_t, then `E[x_t]`, `[rows, D]`.
@@ -31,7 +31,7 @@ pub struct StepRows<'a> {
 
 /// What a pass over all sequences sums, in nats.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct StepSummary {
+pub(crate) struct StepSummary {
     /// A = log ∫ exp(Σ_t …) dx.
     pub log_normalizer: f64,
     /// Entropy of the joint posterior.
@@ -52,7 +52,7 @@ pub struct StepSummary {
 /// # Errors
 ///
 /// Lengths or starts that do not fit, terms that are not finite, and a precision that is not positive definite.
-pub fn smooth_steps(rows: StepRows<'_>, starts: &[usize]) -> Result<StepSummary, ChainError> {
+pub(crate) fn smooth_steps(rows: StepRows<'_>, starts: &[usize]) -> Result<StepSummary, ChainError> {
     let d = rows.dimension;
     let num_rows = rows.linear.len().checked_div(d).unwrap_or(0);
     check_length("linear", rows.linear.len(), num_rows * d)?;

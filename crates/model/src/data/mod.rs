@@ -206,6 +206,16 @@ impl Data {
         Ok(Self::new(described, Vec::new(), Arc::new(source)))
     }
 
+    /// Data of one block, `[num_rows, num_columns]` row-major, NaN where missing.
+    ///
+    /// # Errors
+    /// As [`Data::add_matrix`].
+    pub fn from_matrix(name: &str, num_columns: usize, values: &[f64]) -> Result<Self, DataError> {
+        let mut data = Self::default();
+        data.add_matrix(name, num_columns, values)?;
+        Ok(data)
+    }
+
     /// Adds the columns and blocks of `other` after the own ones.
     ///
     /// # Errors
