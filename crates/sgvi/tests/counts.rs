@@ -109,6 +109,68 @@ fn discrete_factors_of_counted_rows() {
     }
 }
 
+/// Values along the columns and values along the rows meet in every cell: Σ over both columns' values of the product over
+/// copies, in which each has its own sum over the row's value.
+#[test]
+fn discrete_values_of_columns_beside_those_of_counted_rows() {
+    let text = "[data]\ncounts = \"c\"\n[data.values]\nx = [[0.3, -1.2], [1.9, 0.4]]\nc = [3, 2]\n\
+        of_column = { axes = [\"kind\"], values = [0.3, 0.7] }\nof_row = { axes = [\"level\"], values = [0.6, 0.4] }\n\
+        centre = { axes = [\"kind\"], values = [-1, 2] }\nspread = { axes = [\"level\"], values = [0.5, 1.5] }\n\
+        [plates]\nrow = \"rows\"\nkind = 2\nlevel = 2\ncolumn = { columns = \"x\" }\n\
+        [variables.k]\nplates = [\"column\"]\ndistribution = \"categorical\"\nprobabilities = \"of_column\"\n\
+        [variables.l]\nplates = [\"row\"]\ndistribution = \"categorical\"\nprobabilities = \"of_row\"\n\
+        [variables.y]\nplates = [\"row\", \"column\"]\ndistribution = \"normal\"\nmean = \"centre[k]\"\nsd = \"spread[l]\"\nobserved = \"x\"\n";
+    let done = run("columns", text, &[]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let normal =
+        |x: f64, m: f64, s: f64| (-0.5 * ((x - m) / s).powi(2)).exp() / (s * (2.0 * std::f64::consts::PI).sqrt());
+    let (of_column, of_row, centre, spread) = ([0.3, 0.7], [0.6, 0.4], [-1.0, 2.0], [0.5, 1.5]);
+    let mut evidence = 0.0;
+    for (a, b) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+        let mut product = of_column[a] * of_column[b];
+        for (x, copies) in [([0.3, -1.2], 3), ([1.9, 0.4], 2)] {
+            let row: f64 = (0..2)
+                .map(|l| of_row[l] * normal(x[0], centre[a], spread[l]) * normal(x[1], centre[b], spread[l]))
+                .sum();
+            product *= row.powi(copies);
+        }
+        evidence += product;
+    }
+    let elbo = summary("columns")["elbo"].as_f64().unwrap();
+    assert!((elbo - evidence.ln()).abs() < 1e-9, "{elbo} instead of {}", evidence.ln());
+    let parts = run("parts_beside_columns", &text.replace("c = [3, 2]", "c = [3, 1.5]"), &[]);
+    let said = String::from_utf8_lossy(&parts.stderr).into_owned();
+    assert_eq!(parts.status.code(), Some(2), "{said}");
+    assert!(said.contains("`l`") && said.contains("whole counts"), "{said}");
+}
+
+/// What is reported in unconstrained space lies as the variable does: its plates first, then the coordinates of one element.
+#[test]
+fn coordinates_of_simplices_and_pairs_are_nested_by_plate() {
+    let text = "[data.values]\nx = [0.3, 1.9, 0.2]\nk = [0, 2, 1]\ng = [0, 1, 1]\n[plates]\nrow = \"rows\"\ngroup = 2\nkind = 3\n\
+        [variables.share]\nplates = [\"group\"]\ndistribution = \"dirichlet\"\ndimension = \"kind\"\nconcentration = 2\n\
+        [variables.seen]\nplates = [\"row\"]\ndistribution = \"categorical\"\nprobabilities = \"share[g]\"\nobserved = \"k\"\n\
+        [variables.pair]\nplates = [\"group\"]\ndistribution = \"normal-gamma\"\nmean = 0\nmean_precision = 1\nshape = 2\nrate = 1\n\
+        [variables.y]\nplates = [\"row\"]\ndistribution = \"normal\"\nparameters = \"pair[g]\"\nobserved = \"x\"\n";
+    let done = run("nested", text, &[]);
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+    let posterior: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(folder("nested").join("out/posterior.json")).unwrap()).unwrap();
+    for (name, width) in [("share", 2), ("pair", 2)] {
+        for parameter in ["mean", "variance"] {
+            let value = &posterior[name]["parameters"][parameter];
+            let rows: Vec<usize> = value.as_array().unwrap().iter().map(|r| r.as_array().unwrap().len()).collect();
+            assert_eq!(rows, [width, width], "{name} {value}");
+        }
+    }
+    // The location is the first coordinate of each pair.
+    for group in 0..2 {
+        let location = posterior["pair"]["parameters"]["mean"][group][0].as_f64().unwrap();
+        let mean = posterior["pair"]["mean"][group].as_f64().unwrap();
+        assert!((location - mean).abs() < 1e-9, "{location} {mean}");
+    }
+}
+
 /// Parts of rows have no latent values, and a sequence has no rows that stand several times.
 #[test]
 fn what_cannot_be_counted_is_said() {

@@ -173,7 +173,6 @@ fn entry(
         let point = graph.variable(v).point;
         let coordinate = |i: usize| marginal(q, &variances, latent.offset + i);
         let unconstrained = |n: usize| -> (Vec<f64>, Vec<f64>) { (0..n).map(coordinate).unzip() };
-        let flat = |values: Vec<f64>| NestedArray::vector(values);
         let (name, parameters): (&str, Vec<(&str, NestedArray)>) = match &latent.support {
             _ if point => {
                 sd.fill(0.0);
@@ -215,7 +214,12 @@ fn entry(
                     Support::NormalGamma => "normal-log-normal",
                     _ => "normal-cholesky-normal",
                 };
-                (name, vec![("mean", flat(m)), ("variance", flat(variance))])
+                let plates: Vec<usize> = o.axes[..plate_count].iter().map(|a| graph.axis(a.0).size).collect();
+                let by_element = |values: Vec<f64>| match support {
+                    Support::Ordered { .. } => nested(graph, &o.axes, &values),
+                    _ => by_element(&plates, support, &values),
+                };
+                (name, vec![("mean", by_element(m)), ("variance", by_element(variance))])
             }
         };
         entry.distribution = Some(name.to_owned());
@@ -230,6 +234,28 @@ fn entry(
     entry.mean = Some(nested(graph, &o.axes, &mean));
     entry.sd = Some(nested(graph, &o.axes, &sd));
     entry
+}
+
+/// Coordinates of a variable in unconstrained space as `[plates…, coordinates of one element]`: those of a joint variable
+/// lie first all of the location's, then all of the precision's.
+fn by_element(plates: &[usize], support: &Support, values: &[f64]) -> NestedArray {
+    let elements: usize = plates.iter().product();
+    let count = values.len() / elements.max(1);
+    let location = match support {
+        Support::NormalGamma => 1,
+        Support::NormalWishart(d) => *d,
+        _ => count,
+    };
+    let (locations, precisions) = values.split_at(elements * location);
+    let ordered: Vec<f64> = (0..elements)
+        .flat_map(|e| {
+            let precision = count - location;
+            let of = |part: &[f64], width: usize| part[e * width..(e + 1) * width].to_vec();
+            [of(locations, location), of(precisions, precision)].concat()
+        })
+        .collect();
+    let shape = [plates, &[count]].concat();
+    NestedArray::new(shape, ordered).unwrap_or_else(|_| NestedArray::scalar(f64::NAN))
 }
 
 /// Covariance matrices of a vector variable, one for each element of its plates.

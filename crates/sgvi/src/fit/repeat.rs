@@ -63,12 +63,21 @@ pub(crate) fn repeated(graph: &Graph) -> Result<Option<RepeatedRows>, SgviError>
     }
 }
 
+/// Whether discrete values stand along another plate, whose elements may have to be summed out together with those of the rows.
+fn has_tying_plates(graph: &Graph) -> bool {
+    (0..graph.variables.len()).map(VariableId).any(|v| {
+        let variable = graph.variable(v);
+        let latent = variable.observed.is_none() && is_discrete(&variable.distribution);
+        latent && !graph.is_local(v) && !variable.plates.is_empty()
+    })
+}
+
 fn need(graph: &Graph, v: VariableId) -> Result<Need, SgviError> {
     let variable = graph.variable(v);
     let discrete = is_discrete(&variable.distribution);
     Ok(match &variable.observed {
         None if !discrete || variable.marginalized == Some(false) => Need::Certain,
-        None if variable.plates.len() > 1 => Need::Perhaps,
+        None if variable.plates.len() > 1 || has_tying_plates(graph) => Need::Perhaps,
         Some(Observation::Numeric(node)) if !discrete && is_used(graph, v) => {
             // Missing cells that others depend on are coordinates.
             let cells = graph.evaluate_data(*node, 0..graph.data.num_rows())?;

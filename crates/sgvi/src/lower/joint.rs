@@ -126,6 +126,15 @@ impl Lowering<'_> {
                 "without `marginalized = true`, and without amortised variables, each element gets a factor of its own",
             )
         };
+        let local = members.iter().map(|m| self.enumerated[*m].variable).find(|v| graph.is_local(*v));
+        if let (Some(v), Some(_)) = (local, &self.weights) {
+            return Err(SgviError::unsupported(
+                graph,
+                v,
+                "each occurrence of a row has a value of its own, which stands in common factors with other discrete values",
+                "write whole counts, or leave out `counts` and repeat the rows themselves",
+            ));
+        }
         let is_chain = |l: &Self, m: usize| {
             matches!(graph.variable(l.enumerated[m].variable).distribution, Distribution::MarkovChain { .. })
         };
