@@ -147,7 +147,7 @@ def run(context):
         ("state-space", f"State-space model, T = {rows}, {OUTPUTS} outputs, D = {LATENT}", full, lambda: state_space(full), RECURSION),
         (
             "state-space",
-            f"The same with {1 - PRESENT:.0%} of the cells missing",
+            f"That state-space model with {1 - PRESENT:.0%} of the cells missing",
             sparse,
             lambda: state_space(sparse),
             RECURSION,

@@ -104,9 +104,10 @@ def run(context):
             rates[fastest],
             lower_is_better=False,
             fair=FAIR_INVERTED,
+            shown=True,
         )
         yield Result(
-            f"The same, batch of {batch}: largest resident memory of the process",
+            f"Training that auto-encoder, batch of {batch}: largest resident memory of the process",
             "MiB",
             memory["ours", batch, 2],
             f"PyTorch, {label}, its fastest",

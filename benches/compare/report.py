@@ -93,8 +93,13 @@ def markdown(record):
     return "\n\n".join(parts) + "\n"
 
 
+def in_readme(result):
+    """Whether the README's table has a row for it: what has a target, what has no peer, and what shows our weaker side."""
+    return result["target"] is not None or not result["peer"] or result.get("shown", False)
+
+
 def write_readme(readme, folder):
-    """Writes the table of a run between the README's markers."""
+    """Writes the main rows of a run between the README's markers."""
     record = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     text = readme.read_text(encoding="utf-8")
     before, opened, rest = text.partition(BEGIN)
@@ -104,6 +109,9 @@ def write_readme(readme, folder):
         return 2
     busiest = max((r["load_after"] for r in record["results"]), default=0.0)
     busy = BUSY.format(busiest) if busiest > 3.5 else ""
-    body = f"\n\n{table(record['results'], False)}\n\n{hardware(record)}; two threads each.{busy}\n\n"
+    shown = [result for result in record["results"] if in_readme(result)]
+    page = f"benches/runs/{folder.name}/results.md"
+    more = f"All {len(record['results'])} rows, the other variants of each peer among them, stand in [{page}]({page})."
+    body = f"\n\n{table(shown, True)}\n\n{hardware(record)}; two threads each. {more}{busy}\n\n"
     readme.write_text(before + opened + body + closed + after, encoding="utf-8")
     return 0

@@ -16,6 +16,7 @@ class Result:
     fair: str = ""  # one sentence
     reached: bool = True  # false where ours never got where the peer did: its numbers are then lower bounds
     peer_reached: bool = True  # false where the peer never got where ours did: its numbers are then lower bounds
+    shown: bool = False  # in the README's table even without a target
     notes: dict = dataclasses.field(default_factory=dict)  # raw numbers beside
 
     def ratio(self):

@@ -103,6 +103,7 @@ def run(context):
                     theirs,
                     lower_is_better=False,
                     target=target if precision == "f32" else None,
+                    shown=True,
                     fair=(
                         "Fair: the same model, Adam, draws and rows per step, compilation and start left out; ours computes in f64 and its "
                         "steps include the stopping rule, the peer's do not. Our draws come in opposite pairs, whose linear predictors share "

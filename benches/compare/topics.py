@@ -141,7 +141,7 @@ def run(context):
         )
         times = [time_to(r, bounds[name]) for r in cavi]
         yield Result(
-            f"LDA, the same: time to the bound that the peer has after {PASSES} passes ({bounds[name]:.0f} nats)",
+            f"LDA, {context.size(DOCUMENTS)} documents, {len(entries)} non-zeros: time to the bound that the peer has after {PASSES} passes ({bounds[name]:.0f} nats)",
             "s",
             [total(r) if t is None else t for r, t in zip(cavi, times, strict=True)],
             name,
