@@ -190,7 +190,7 @@ pub(crate) fn distribution_of(family: Family, point: bool) -> &'static str {
         Family::Gamma => "gamma",
         Family::InverseGamma => "inverse-gamma",
         Family::Wishart(_) => "wishart",
-        Family::NormalGamma => "normal-gamma",
+        Family::NormalGamma | Family::NormalGammaVector(_) => "normal-gamma",
         Family::NormalWishart(_) => "normal-wishart",
         Family::Beta => "beta",
         Family::Dirichlet(_) => "dirichlet",

@@ -6,7 +6,7 @@ use vi_model::graph::{AxisKind, Distribution, VariableId};
 use vi_run::output::{LocalColumns, LocalFormat, OutputError, RunDirectory};
 
 use crate::error::CaviError;
-use crate::factor::Family;
+use crate::factor::{Family, NormalGammaVectorParameters};
 use crate::fit::Ascent;
 use crate::lower::Derived;
 use crate::program::{Factor, FactorId};
@@ -263,6 +263,7 @@ fn coordinates(family: Family, factor: &Factor, v: VariableId) -> usize {
         | Family::GaussianMarkovChain(d)
         | Family::Dirichlet(d)
         | Family::StickBreaking(d)
+        | Family::NormalGammaVector(d)
         | Family::NormalWishart(d) => d,
         Family::Wishart(d) => d * d,
         _ => 1,
@@ -276,6 +277,9 @@ fn moments(family: Family, statistics: &[Vec<f64>], factor: &Factor, v: Variable
             Family::Gamma | Family::Shape => Some(statistics[0].clone()),
             Family::InverseGamma => Some(statistics[0].iter().map(|x| 1.0 / x).collect()),
             Family::Beta | Family::Dirichlet(_) => Some(statistics[0].iter().map(|x| x.exp()).collect()),
+            Family::NormalGammaVector(d) => {
+                Some(statistics[2].iter().enumerate().map(|(i, x)| x / statistics[0][i / d]).collect())
+            }
             Family::NormalGamma => Some(statistics[2].iter().zip(&statistics[0]).map(|(x, tau)| x / tau).collect()),
             _ => None,
         };
@@ -361,6 +365,23 @@ fn from_natural(family: Family, natural: &[Vec<f64>]) -> (Vec<f64>, Vec<f64>) {
                 let (a, b, m, kappa) = crate::factor::normal_gamma_parameters(&own);
                 means.push(m);
                 sds.push(if a > 1.0 { (b / (kappa * (a - 1.0))).sqrt() } else { f64::INFINITY });
+            }
+        }
+        Family::NormalGammaVector(d) => {
+            for i in 0..natural[0].len() {
+                let (vector, matrix) = (i * d..(i + 1) * d, i * d * d..(i + 1) * d * d);
+                let own = [&natural[0][i..=i], &natural[1][i..=i], &natural[2][vector], &natural[3][matrix]];
+                match NormalGammaVectorParameters::new(d, &own) {
+                    Ok(own) => {
+                        let variance = own.expected_variance();
+                        sds.extend((0..d).map(|j| (own.inverse[j * d + j] * variance).sqrt()));
+                        means.extend(own.mean);
+                    }
+                    Err(_) => {
+                        means.extend(vec![f64::NAN; d]);
+                        sds.extend(vec![f64::NAN; d]);
+                    }
+                }
             }
         }
         Family::Dirichlet(k) => {

@@ -7,7 +7,7 @@ use vi_families::normal_vector::{NormalVector, Quadratic};
 use vi_families::truncated_normal::{Side, TruncatedNormal};
 use vi_families::{
     Bernoulli, Beta, Binomial, Categorical, Coordinates, Dirichlet, Exponential, ExponentialFamily, Gamma,
-    InverseGamma, Multinomial, Normal, NormalGamma, NormalWishart, Poisson, StickBreaking, Wishart,
+    InverseGamma, Multinomial, Normal, NormalGamma, NormalGammaVector, NormalWishart, Poisson, StickBreaking, Wishart,
 };
 
 const NUM_DRAWS: usize = 40_000;
@@ -211,6 +211,19 @@ fn normal_gamma() {
         member(-0.4, 0.8, 4.0, 2.9),
         member(0.8, 3.0, 1.2, 0.9),
         member(0.0, 1.0, 6.0, 5.0),
+    ]);
+}
+
+#[test]
+fn normal_gamma_vector() {
+    let member = |mean: [f64; 2], precision: [f64; 4], a: f64, b: f64| {
+        NormalGammaVector::new(mean.to_vec(), precision.to_vec(), Gamma::new(a, b).unwrap()).unwrap()
+    };
+    battery(&[
+        member([0.3, -0.2], [1.5, 0.4, 0.4, 1.0], 2.5, 1.3),
+        member([-0.4, 0.5], [0.8, -0.2, -0.2, 1.1], 4.0, 2.9),
+        member([0.8, 0.1], [3.0, 0.0, 0.0, 2.0], 1.2, 0.9),
+        member([0.0, 0.3], [1.0, 0.5, 0.5, 1.2], 6.0, 5.0),
     ]);
 }
 

@@ -71,10 +71,12 @@ pub enum PrecisionOrSd {
 pub enum Distribution {
     /// N(x | mean, spread), a number or a vector; `form` says how the spread covers the dimension.
     Normal { mean: NodeId, spread: Spread, form: SpreadForm },
-    /// A normal whose mean and precision are one joint variable, possibly gated: `parameters = "g[z]"`.
+    /// A normal whose mean and precision are one joint variable, possibly gated: `parameters = "g[z]"`. Of a normal-gamma
+    /// variable also an expression linear in its location, `"dot(w, x)"`: the mean, with the variable's precision.
     NormalJoint { parameters: NodeId },
-    /// A pair (μ, τ): τ ~ Gamma(shape, rate), μ ~ N(mean, 1/(mean_precision τ)) (Bishop PRML 2.154).
-    NormalGamma { mean: NodeId, mean_precision: NodeId, shape: NodeId, rate: NodeId },
+    /// A pair (μ, τ): τ ~ Gamma(shape, rate), μ ~ N(mean, (mean_precision τ)⁻¹), a number (Bishop PRML 2.154) or a vector;
+    /// `form` says how mean_precision covers the dimension.
+    NormalGamma { mean: NodeId, mean_precision: NodeId, form: SpreadForm, shape: NodeId, rate: NodeId },
     /// A pair (μ, Λ): Λ ~ Wishart(scale, degrees_of_freedom), μ ~ N(mean, (mean_precision Λ)⁻¹) (Bishop PRML 2.157).
     NormalWishart { mean: NodeId, mean_precision: NodeId, degrees_of_freedom: NodeId, scale: WishartScale },
     /// ∝ x^(shape − 1) e^(−rate x) on x > 0.
@@ -198,7 +200,7 @@ impl Distribution {
                 vec![("mean", *mean), spread]
             }
             Self::NormalJoint { parameters } => vec![("parameters", *parameters)],
-            Self::NormalGamma { mean, mean_precision, shape, rate } => {
+            Self::NormalGamma { mean, mean_precision, shape, rate, .. } => {
                 vec![("mean", *mean), ("mean_precision", *mean_precision), ("shape", *shape), ("rate", *rate)]
             }
             Self::NormalWishart { mean, mean_precision, degrees_of_freedom, scale } => vec![

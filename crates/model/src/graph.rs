@@ -123,7 +123,7 @@ pub enum NodeKind {
     /// A data block; axes: rows, then the block's axis (or the plate or dimension that it fills).
     Block(BlockId),
     /// A variable; axes: its plates, then its dimension (twice for matrix-valued ones).
-    /// A joint variable (normal-gamma, normal-wishart) may stand only in `parameters`, axes: its plates.
+    /// A joint variable (normal-gamma, normal-wishart) may stand only in `parameters`; axes of a normal-wishart: its plates.
     Variable(VariableId),
     /// −a
     Negate(NodeId),
@@ -360,6 +360,17 @@ impl Graph {
         found
     }
 
+    /// The part of `parameters` that is the joint variable itself, possibly indexed.
+    pub fn joint_part(&self, parameters: NodeId) -> Option<NodeId> {
+        let joint = |v: VariableId| {
+            matches!(
+                self.variable(v).distribution,
+                Distribution::NormalGamma { .. } | Distribution::NormalWishart { .. }
+            )
+        };
+        joint_parts(&self.nodes, parameters, &joint).first().copied()
+    }
+
     /// Calls `see` on a node and everything below it, operands first.
     pub fn visit(&self, id: NodeId, see: &mut dyn FnMut(&Node)) {
         let node = self.node(id);
@@ -391,5 +402,37 @@ impl Graph {
             | NodeKind::Variable(_) => {}
         }
         see(node);
+    }
+}
+
+/// Parts of an expression that are variables of a kind, possibly indexed, in order of appearance.
+pub(crate) fn joint_parts(nodes: &[Node], id: NodeId, is_joint: &dyn Fn(VariableId) -> bool) -> Vec<NodeId> {
+    let mut base = id;
+    while let NodeKind::Index { base: inner, .. } = nodes[base.0].kind {
+        base = inner;
+    }
+    let of = |id: NodeId| joint_parts(nodes, id, is_joint);
+    match &nodes[base.0].kind {
+        NodeKind::Variable(v) if is_joint(*v) => vec![id],
+        NodeKind::Negate(a) | NodeKind::Function(_, a) => of(*a),
+        NodeKind::Binary(_, a, b) | NodeKind::Dot { left: a, right: b, .. } => [of(*a), of(*b)].concat(),
+        NodeKind::Network { arguments, .. } => arguments.iter().flat_map(|a| of(*a)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether two indexed variables are the same element of the same variable, as they are written.
+pub(crate) fn same_element(nodes: &[Node], left: NodeId, right: NodeId) -> bool {
+    match (&nodes[left.0].kind, &nodes[right.0].kind) {
+        (NodeKind::Variable(a), NodeKind::Variable(b)) => a == b,
+        (NodeKind::Index { base: a, position: i, index: p }, NodeKind::Index { base: b, position: j, index: q }) => {
+            let same = match (p, q) {
+                (IndexSource::Column(c), IndexSource::Column(d)) => c == d,
+                (IndexSource::Gate(c), IndexSource::Gate(d)) => same_element(nodes, *c, *d),
+                _ => false,
+            };
+            i == j && same && same_element(nodes, *a, *b)
+        }
+        _ => false,
     }
 }

@@ -359,7 +359,32 @@ fn joint_variables() {
     };
     refused(&child("mean = \"g\"\nsd = 1.0"), "joint-variable", "g", &["parameters"]);
     refused(&child("parameters = \"g\"\ndimension = \"column\""), "not-a-joint-variable", "\"g\"", &["normal-wishart"]);
-    refused(&child("parameters = \"g + 1\""), "joint-variable", "g", &["pair"]);
+    for (parameters, word) in [
+        ("square(g)", "not linear"),
+        ("g * g", "not linear"),
+        ("1 / g", "not linear"),
+        ("reading + 1", "no pair"),
+        ("g + other", "two pairs"),
+        ("both + reading", "stand by itself"),
+    ] {
+        let more = pair.replace("[variables.g]", "[variables.other]");
+        let both = "[variables.both]\ndistribution = \"normal-wishart\"\ndimension = \"column\"\nmean = 0.0\n\
+                    mean_precision = 1.0\ndegrees_of_freedom = 3.0\nscale = 1.0\n";
+        let text = format!("{more}{both}{}", child(&format!("parameters = \"{parameters}\"")));
+        refused(&text, "not-a-joint-variable", &format!("\"{parameters}\""), &[word]);
+    }
+    let two = |parameters: &str| {
+        format!(
+            "[data.values]\na = [0, 1]\nb = [1, 0]\ny = [1.0, 2.0]\n[plates]\nrow = \"rows\"\none = {{ levels = \"a\" }}\n\
+             [variables.g]\nplates = [\"one\"]\ndistribution = \"normal-gamma\"\nmean = 0.0\nmean_precision = 1.0\nshape = 1.0\n\
+             rate = 1.0\n[variables.v]\nplates = [\"row\"]\ndistribution = \"normal\"\nparameters = \"{parameters}\"\nobserved = \"y\"\n"
+        )
+    };
+    let error = refusal(&two("2 * g[a] + g[b]"));
+    assert!(error.to_string().contains("two elements of `g`"), "{error}");
+    assert!(vi_model::load_str(&two("2 * g[a] - g[a] + y"), "model.toml", ".".as_ref()).is_ok());
+    let exposed = format!("{}[expressions]\neta = \"g + 1\"\n", child("parameters = \"g\""));
+    refused(&exposed, "joint-variable", "g", &["pair"]);
     refused(&child("parameters = \"scale\""), "not-a-joint-variable", "\"scale\"", &["normal-gamma"]);
     let observed = format!("{pair}observed = \"reading\"\n");
     refused(&observed, "observed-pair", "\"reading\"", &["`g`"]);

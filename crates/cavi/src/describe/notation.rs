@@ -246,6 +246,8 @@ impl<'a> Notation<'a> {
             (Family::MarkovChain(_), 2) => format!("[{x} first = {}]", inner.join(", ")),
             (Family::NormalGamma, 2) => format!("{x}.τ·{x}.μ"),
             (Family::NormalGamma, 3) => format!("{x}.τ·{x}.μ²"),
+            (Family::NormalGammaVector(_), 2) => indexed(&format!("({x}.τ {x}.μ)"), &inner),
+            (Family::NormalGammaVector(_), 3) => indexed(&format!("({x}.τ {x}.μ {x}.μᵀ)"), &inner),
             (Family::NormalWishart(_), 2) => indexed(&format!("({x}.Λ {x}.μ)"), &inner),
             (Family::NormalWishart(_), 3) => format!("{x}.μᵀ {x}.Λ {x}.μ"),
             (Family::NormalWishart(_), 0) | (Family::StickBreaking(_), 1 | 2) => {

@@ -104,6 +104,7 @@ fn messages_to_global_factors_are_gradients() {
         "InverseGamma",
         "Wishart",
         "NormalGamma",
+        "NormalGammaVector",
         "NormalWishart",
         "Beta",
         "Dirichlet",

@@ -315,6 +315,18 @@ impl Engine {
                     statistics[2][i] = tau * value;
                 }
             }
+            Family::NormalGammaVector(d) => {
+                for (e, value) in initial.chunks_exact(d).enumerate() {
+                    let tau = statistics[0][e];
+                    let before = statistics[2][e * d..(e + 1) * d].to_vec();
+                    for (ij, square) in statistics[3][e * d * d..(e + 1) * d * d].iter_mut().enumerate() {
+                        let (i, j) = (ij / d, ij % d);
+                        *square += tau * value[i] * value[j] - before[i] * before[j] / tau;
+                    }
+                    let location = &mut statistics[2][e * d..(e + 1) * d];
+                    location.iter_mut().zip(value).for_each(|(l, v)| *l = tau * v);
+                }
+            }
             Family::NormalWishart(d) => {
                 for (e, value) in initial.chunks_exact(d).enumerate() {
                     let precision = statistics[0][e * d * d..(e + 1) * d * d].to_vec();
@@ -359,6 +371,7 @@ fn unit_statistics(family: Family) -> Vec<Vec<f64>> {
         Family::Gamma | Family::InverseGamma => vec![vec![1.0], vec![0.0]],
         Family::Wishart(d) => vec![identity(d), vec![0.0]],
         Family::NormalGamma => vec![vec![1.0], vec![0.0], vec![0.0], vec![1.0]],
+        Family::NormalGammaVector(d) => vec![vec![1.0], vec![0.0], vec![0.0; d], identity(d)],
         Family::NormalWishart(d) => vec![identity(d), vec![0.0], vec![0.0; d], vec![d as f64]],
         Family::Beta => vec![vec![-1.0], vec![-1.0]],
         Family::Dirichlet(k) => vec![vec![-(k as f64).ln(); k]],

@@ -223,6 +223,7 @@ impl Engine {
                     | Family::Beta
                     | Family::Dirichlet(_)
                     | Family::NormalGamma
+                    | Family::NormalGammaVector(_)
                     | Family::Partial(_)
             );
         Ok(if natural {

@@ -200,6 +200,17 @@ impl Engine {
                     density::normal_gamma(x[i] - shift[i], normal_gamma_parameters(&own))
                 });
             }
+            ValueKind::LinearNormalGamma(pair) => {
+                let (known, tau, log_tau) = (read(&pair.known), read(&pair.tau), read(&pair.log));
+                let (scaled, square) = (read(&pair.scaled), read(&pair.square));
+                each(log, &|i| {
+                    let shape = log_tau[i] + 1.0 - 0.5 * pair.dimension as f64;
+                    let mean = scaled[i] / tau[i];
+                    // xᵀΛ⁻¹x of g = xᵀμ.
+                    let spread = (square[i] - scaled[i] * mean).max(0.0);
+                    density::normal_gamma(x[i] - known[i], (shape, shape / tau[i], mean, 1.0 / spread))
+                });
+            }
             ValueKind::NormalWishart { natural, shift } => {
                 let d = shift.shape.last().copied().unwrap_or(1);
                 let (natural, shift) = (natural.each_ref().map(read), read(shift));

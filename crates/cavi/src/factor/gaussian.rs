@@ -1,7 +1,7 @@
 //! Updates of Gaussian and Wishart factors and their joints.
 
 use vi_families::special::{digamma, ln_gamma, log_normal_cdf, multivariate_digamma};
-use vi_families::{matrix, wishart};
+use vi_families::{matrix, normal_gamma_vector, wishart};
 
 use super::update::{NaturalError, positive};
 
@@ -119,6 +119,71 @@ pub(super) fn update_normal_gamma(
     }
     let gamma_entropy = shape - rate.ln() + ln_gamma(shape) + (1.0 - shape) * digamma(shape);
     Ok(gamma_entropy + 0.5 * (LOG_TWO_PI + 1.0 - kappa.ln() - log_tau))
+}
+
+/// Parameters of a normal-gamma factor of a vector, τ ~ Gamma(a, b), μ | τ ~ N(m, (τΛ)⁻¹), with Λ⁻¹ and log |Λ|.
+#[derive(Debug, Clone)]
+pub(crate) struct NormalGammaVectorParameters {
+    /// a.
+    pub(crate) shape: f64,
+    /// b.
+    pub(crate) rate: f64,
+    /// m `[d]`.
+    pub(crate) mean: Vec<f64>,
+    /// Λ⁻¹ `[d, d]`.
+    pub(crate) inverse: Vec<f64>,
+    log_determinant: f64,
+}
+
+impl NormalGammaVectorParameters {
+    /// From the coefficients −b − ½mᵀΛm of τ, a − 1 + ½d of log τ, Λm of τμ, −½Λ of τμμᵀ.
+    pub(crate) fn new(d: usize, natural: &[&[f64]]) -> Result<Self, NaturalError> {
+        let precision: Vec<f64> = (0..d * d).map(|e| -(natural[3][e] + natural[3][e % d * d + e / d])).collect();
+        let (inverse, log_determinant) = matrix::inverse_and_log_determinant(&precision, d)
+            .map_err(|_| NaturalError::new("a mean precision that is not positive definite"))?;
+        let mut mean = vec![0.0; d];
+        matrix::multiply_vector(&inverse, d, natural[2], &mut mean);
+        let rate = -natural[0][0] - 0.5 * matrix::dot(&mean, natural[2]);
+        let shape = natural[1][0] + 1.0 - 0.5 * d as f64;
+        Ok(Self { shape, rate, mean, inverse, log_determinant })
+    }
+
+    /// E[1/τ], infinite where it does not exist.
+    pub(crate) fn expected_variance(&self) -> f64 {
+        if self.shape > 1.0 { self.rate / (self.shape - 1.0) } else { f64::INFINITY }
+    }
+}
+
+/// E[τ], E[log τ], E[τμ] = m E[τ], E[τμμᵀ] = mmᵀ E[τ] + Λ⁻¹.
+pub(super) fn update_normal_gamma_vector(
+    d: usize,
+    point: bool,
+    natural: &[&[f64]],
+    statistics: &mut [&mut [f64]],
+) -> Result<f64, NaturalError> {
+    let own = NormalGammaVectorParameters::new(d, natural)?;
+    positive("rate", own.rate)?;
+    let (tau, log_tau) = if point {
+        let mode = (own.shape - 1.0 + 0.5 * d as f64) / own.rate;
+        positive("mode of the precision", mode)?;
+        (mode, mode.ln())
+    } else {
+        positive("shape", own.shape)?;
+        (own.shape / own.rate, digamma(own.shape) - own.rate.ln())
+    };
+    statistics[0][0] = tau;
+    statistics[1][0] = log_tau;
+    for i in 0..d {
+        statistics[2][i] = tau * own.mean[i];
+        for j in 0..d {
+            let covariance = if point { 0.0 } else { own.inverse[i * d + j] };
+            statistics[3][i * d + j] = tau * own.mean[i] * own.mean[j] + covariance;
+        }
+    }
+    if point {
+        return Ok(0.0);
+    }
+    Ok(normal_gamma_vector::entropy(d, own.log_determinant, own.shape, own.rate))
 }
 
 /// Λ ~ W(W, ν), μ | Λ ~ N(m, (κΛ)⁻¹) (PRML B.98): coefficients −½(W⁻¹ + κmmᵀ) of Λ, (ν − d)/2 of log|Λ|, κm of Λμ, −κ/2 of μᵀΛμ.

@@ -7,7 +7,7 @@ mod shape;
 mod simplex;
 mod update;
 
-pub(crate) use gaussian::normal_gamma_parameters;
+pub(crate) use gaussian::{NormalGammaVectorParameters, normal_gamma_parameters};
 pub(crate) use moments::{moment, moment_shape};
 pub(crate) use partial::Part;
 pub(crate) use simplex::stick_parameters;
@@ -30,6 +30,8 @@ pub(crate) enum Family {
     Wishart(usize),
     /// τ, log τ, τμ, τμ²
     NormalGamma,
+    /// τ, log τ, τμ `[d]`, τμμᵀ `[d, d]`
+    NormalGammaVector(usize),
     /// Λ `[d, d]`, log|Λ|, Λμ `[d]`, μᵀΛμ
     NormalWishart(usize),
     /// log p, log(1 − p)
@@ -76,7 +78,7 @@ impl Family {
             Self::Dirichlet(_) | Self::Categorical(_) | Self::Bernoulli | Self::Poisson => 1,
             Self::StickBreaking(_) | Self::TruncatedNormal | Self::MarkovChain(_) | Self::Shape => 3,
             Self::Partial(part) => part.whole().num_statistics() + 2,
-            Self::NormalGamma | Self::NormalWishart(_) => 4,
+            Self::NormalGamma | Self::NormalGammaVector(_) | Self::NormalWishart(_) => 4,
             Self::PartialNormal(_) | Self::GaussianSteps(_) => 5,
             Self::GaussianMarkovChain(_) => 7,
             _ => 2,
@@ -89,7 +91,10 @@ impl Family {
             (Self::Partial(part), s) if s < part.whole().num_statistics() => part.whole().statistic_shape(s),
             // What is observed has the shape of the value.
             (Self::Partial(Part::Dirichlet(k)), _) => vec![k],
-            (Self::NormalVector(d), 0) | (Self::NormalWishart(d), 2) | (Self::PartialNormal(d), 0 | 2 | 3) => vec![d],
+            (Self::NormalVector(d), 0)
+            | (Self::NormalWishart(d) | Self::NormalGammaVector(d), 2)
+            | (Self::PartialNormal(d), 0 | 2 | 3) => vec![d],
+            (Self::NormalGammaVector(d), 3) => vec![d, d],
             (Self::PartialNormal(d), 1) => vec![d, d],
             (Self::NormalVector(d), 1) | (Self::Wishart(d) | Self::NormalWishart(d), 0) => vec![d, d],
             (Self::Dirichlet(k) | Self::StickBreaking(k) | Self::Categorical(k), 0) => vec![k],
@@ -151,9 +156,10 @@ impl Family {
             (Self::Gamma | Self::InverseGamma, 1) => "log {x}",
             (Self::InverseGamma, _) => "1/{x}",
             (Self::Wishart(_), _) => "log|{x}|",
-            (Self::NormalGamma, 0) => "{x}.τ",
-            (Self::NormalGamma, 1) => "log {x}.τ",
-            (Self::NormalGamma, 2) => "{x}.τ{x}.μ",
+            (Self::NormalGamma | Self::NormalGammaVector(_), 0) => "{x}.τ",
+            (Self::NormalGamma | Self::NormalGammaVector(_), 1) => "log {x}.τ",
+            (Self::NormalGamma | Self::NormalGammaVector(_), 2) => "{x}.τ{x}.μ",
+            (Self::NormalGammaVector(_), _) => "{x}.τ{x}.μ{x}.μᵀ",
             (Self::NormalGamma, _) => "{x}.τ{x}.μ²",
             (Self::NormalWishart(_), 0) => "{x}.Λ",
             (Self::NormalWishart(_), 1) => "log|{x}.Λ|",

@@ -11,6 +11,7 @@ pub(crate) fn moment_shape(family: Family, power: i32) -> Vec<usize> {
         Family::Dirichlet(k) | Family::StickBreaking(k) => vec![k; copies],
         Family::Wishart(d) => vec![d; 2 * copies],
         Family::NormalWishart(d) => vec![d; if power == 1 { 1 } else { 2 }],
+        Family::NormalGammaVector(d) => vec![d; usize::try_from(power).unwrap_or(0)],
         _ => vec![],
     }
 }
@@ -42,6 +43,7 @@ pub(crate) fn moment(family: Family, point: bool, natural: &[&[f64]], statistics
             }
         }
         Family::NormalGamma => vec![normal_gamma_moment(point, natural, statistics, power)],
+        Family::NormalGammaVector(d) => normal_gamma_vector_moment(d, point, natural, statistics, power),
         Family::NormalWishart(d) => normal_wishart_moment(d, point, natural, statistics, power),
         Family::InverseGamma => {
             let (shape, scale) = (-natural[1][0] - 1.0, -natural[0][0]);
@@ -121,6 +123,35 @@ fn normal_gamma_moment(point: bool, natural: &[&[f64]], statistics: &[&[f64]], p
         2 => mean * mean + inverse / kappa,
         -1 => inverse,
         _ => f64::NAN,
+    }
+}
+
+/// E[μ], E[μμᵀ] = mmᵀ + Λ⁻¹ E[1/τ], and E[1/τ] of a normal-gamma of a vector.
+fn normal_gamma_vector_moment(
+    d: usize,
+    point: bool,
+    natural: &[&[f64]],
+    statistics: &[&[f64]],
+    power: i32,
+) -> Vec<f64> {
+    if point {
+        let tau = statistics[0][0];
+        let mean = statistics[2].iter().map(|x| x / tau).collect::<Vec<f64>>();
+        return match power {
+            -1 => vec![1.0 / tau],
+            1 | 2 => outer(&mean, power as usize),
+            _ => vec![f64::NAN; d.pow(power.max(0) as u32)],
+        };
+    }
+    let Ok(own) = super::NormalGammaVectorParameters::new(d, natural) else {
+        return vec![f64::NAN; d.pow(power.max(0) as u32)];
+    };
+    let variance = own.expected_variance();
+    match power {
+        -1 => vec![variance],
+        1 => own.mean,
+        2 => (0..d * d).map(|e| own.mean[e / d] * own.mean[e % d] + variance * own.inverse[e]).collect(),
+        _ => vec![f64::NAN; d.pow(power.max(0) as u32)],
     }
 }
 

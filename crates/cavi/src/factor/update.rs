@@ -73,6 +73,7 @@ pub(crate) fn update(
         }
         Family::Wishart(d) => gaussian::update_wishart(d, point, natural, statistics),
         Family::NormalGamma => gaussian::update_normal_gamma(point, natural, statistics),
+        Family::NormalGammaVector(d) => gaussian::update_normal_gamma_vector(d, point, natural, statistics),
         Family::NormalWishart(d) => gaussian::update_normal_wishart(d, point, natural, statistics),
         Family::Beta => {
             if point {

@@ -42,8 +42,8 @@ impl Lowering {
             Distribution::NormalJoint { parameters } => self.normal_joint_density(v, parameters),
             Distribution::StudentT { .. } => self.student_density(v),
             Distribution::Laplace { location, scale } => self.laplace_density(v, location, scale),
-            Distribution::NormalGamma { mean, mean_precision, shape, rate } => {
-                self.normal_gamma_density(v, mean, mean_precision, shape, rate)
+            Distribution::NormalGamma { mean, mean_precision, form, shape, rate } => {
+                self.normal_gamma_density(v, mean, (mean_precision, form), shape, rate)
             }
             Distribution::NormalWishart { mean, mean_precision, degrees_of_freedom, scale } => {
                 self.normal_wishart_density(v, mean, mean_precision, degrees_of_freedom, scale)

@@ -26,7 +26,7 @@ pub(super) fn parameters(distribution: &Distribution) -> Vec<NodeId> {
     match distribution {
         D::Normal { mean, spread, .. } => vec![*mean, spread_node(spread)],
         D::NormalJoint { parameters } => vec![*parameters],
-        D::NormalGamma { mean, mean_precision, shape, rate } => vec![*mean, *mean_precision, *shape, *rate],
+        D::NormalGamma { mean, mean_precision, shape, rate, .. } => vec![*mean, *mean_precision, *shape, *rate],
         D::NormalWishart { mean, mean_precision, degrees_of_freedom, scale } => {
             vec![*mean, *mean_precision, *degrees_of_freedom, scale_node(scale)]
         }
@@ -120,6 +120,7 @@ impl Lowering {
                         .help("estimate it as a point: `point = true`, with `lower = 0.0` if it is positive; or run it with sgvi"),
                 ));
             }
+            Distribution::NormalGamma { .. } if variable.dimension.is_some() => Family::NormalGammaVector(size),
             Distribution::NormalGamma { .. } => Family::NormalGamma,
             Distribution::NormalWishart { .. } => Family::NormalWishart(size),
             Distribution::Gamma { .. } | Distribution::Exponential { .. } => Family::Gamma,

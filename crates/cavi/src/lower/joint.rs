@@ -1,10 +1,10 @@
-//! Densities of precision matrices and of joint pairs of a mean and a precision: wishart, normal-gamma, normal-wishart.
+//! Densities of precision matrices, alone and with a mean: wishart, normal-wishart.
 
 use vi_model::graph::{BinaryOperator, NodeId, VariableId, WishartScale};
 
 use super::expression::AtomKind;
 use super::normal::Weight;
-use super::positive::{Positive, Power};
+use super::positive::Power;
 use super::{Lowering, Scope};
 use crate::error::CaviError;
 use crate::program::{AxisIndex, Operand, Transform};
@@ -91,46 +91,6 @@ impl Lowering {
             log_gammas.push(self.fixed(v, key, argument, scope, Transform::LogFactorial)?);
         }
         Ok(Degrees { value, log_gammas })
-    }
-
-    /// τ ~ Gamma(a, b), μ | τ ~ N(m, 1/(κτ)).
-    pub(super) fn normal_gamma_density(
-        &mut self,
-        v: VariableId,
-        mean: NodeId,
-        kappa: NodeId,
-        shape: NodeId,
-        rate: NodeId,
-    ) -> Result<(), CaviError> {
-        let mut scope = self.scope(v);
-        let span = self.graph.variable(v).span.clone();
-        let value = scope.value.clone();
-        let s = |l: &Self, i| l.variable_operand(v, &value, i, &span);
-        let (tau, log_tau, location, square) = (s(self, 0)?, s(self, 1)?, s(self, 2)?, s(self, 3)?);
-        let kappa = self.positive(v, "mean_precision", kappa, Power::One, &mut scope)?;
-        let rate = self.positive(v, "rate", rate, Power::One, &mut scope)?;
-        let shape = self.shape(v, "shape", shape, &mut scope)?;
-        let m = self.mean_monomials(v, "mean", mean, &mut scope)?;
-        // log Gamma(τ | a, b)
-        self.shape_terms(&scope, &shape, log_tau.clone());
-        self.positive_logs(&scope, &rate, &[shape.value], 1.0);
-        let mut product = rate.expectation.clone();
-        product.push(tau.clone());
-        self.add_term(&scope, -rate.coefficient, product, &[]);
-        // log N(μ | m, 1/(κτ))
-        self.positive_logs(&scope, &kappa, &[], 0.5);
-        self.add_term(&scope, 0.5, vec![log_tau], &[]);
-        self.add_term(&scope, -0.5 * LOG_TWO_PI, vec![], &[]);
-        let mut product = kappa.expectation.clone();
-        product.push(square);
-        self.add_term(&scope, -0.5 * kappa.coefficient, product, &[]);
-        let mut weight = kappa.expectation.clone();
-        weight.push(location);
-        self.linear(&scope, &m, &weight, kappa.coefficient)?;
-        let mut expectation = kappa.expectation.clone();
-        expectation.push(tau);
-        let weight = Weight::Positive(Positive { coefficient: kappa.coefficient, expectation, ..Positive::default() });
-        self.quadratic(&scope, &m, &weight, -0.5)
     }
 
     /// Λ ~ W(W, ν), μ | Λ ~ N(m, (κΛ)⁻¹).

@@ -11,6 +11,7 @@ mod known;
 mod laplace;
 mod missing;
 mod normal;
+mod normal_gamma;
 mod operand;
 mod positive;
 mod predictive;

@@ -319,6 +319,15 @@ impl Lowering {
             return Ok(Operand { source: Source::Moment { factor, power: 1 }, ..plain });
         }
         match atom.kind {
+            // τμ, whose precision weighs the product.
+            AtomKind::Variable(v)
+                if matches!(
+                    self.program.factors[self.factor(v)].family,
+                    Family::NormalGamma | Family::NormalGammaVector(_)
+                ) =>
+            {
+                self.variable_operand(v, &atom.index, 2, &self.graph.variable(v).span.clone())
+            }
             AtomKind::Variable(v) => self.mean_operand(v, &atom.index, &self.graph.variable(v).span.clone()),
             AtomKind::Data(node) => self.data_operand(node, &atom.index, Transform::Identity),
             AtomKind::Absent(node) => self.data_operand(node, &atom.index, Transform::Absent),
@@ -444,9 +453,19 @@ impl Lowering {
         Ok(alternatives)
     }
 
+    /// Whether `parameters` is a normal-wishart variable, possibly indexed.
+    pub(super) fn is_matrix_pair(&self, parameters: NodeId) -> bool {
+        let wishart =
+            |v: &VariableId| matches!(self.graph.variable(*v).distribution, Distribution::NormalWishart { .. });
+        self.graph.variables_of(parameters).iter().any(wishart)
+    }
+
     /// A normal whose mean and precision are one joint variable.
     pub(super) fn normal_joint_density(&mut self, child: VariableId, parameters: NodeId) -> Result<(), CaviError> {
         let mut scope = self.scope(child);
+        if !self.is_matrix_pair(parameters) {
+            return self.linear_pair_density(child, parameters);
+        }
         let index = self.parameter_index(child, &scope, parameters)?;
         let sum = self.expand(parameters, &index, &mut scope)?;
         let span = self.graph.node(parameters).span.clone();
@@ -463,20 +482,6 @@ impl Lowering {
         };
         let family = self.program.factors[self.factor(v)].family;
         match family {
-            Family::NormalGamma => {
-                self.presence(child, &mut scope)?;
-                let x = self.value_sum(child, &scope)?;
-                let statistic = |l: &Self, s| l.variable_operand(v, &joint.index, s, &span);
-                let (tau, log, location, square) =
-                    (statistic(self, 0)?, statistic(self, 1)?, statistic(self, 2)?, statistic(self, 3)?);
-                let weight = Positive { coefficient: 1.0, expectation: vec![tau], ..Positive::default() };
-                self.quadratic(&scope, &x, &Weight::Positive(weight), -0.5)?;
-                self.linear(&scope, &x, &[location], 1.0)?;
-                self.add_term(&scope, -0.5, vec![square], &[]);
-                self.add_term(&scope, 0.5, vec![log], &[]);
-                self.add_term(&scope, -0.5 * LOG_TWO_PI, vec![], &[]);
-                Ok(())
-            }
             Family::NormalWishart(d) => {
                 let first = scope.value[scope.value.len() - 1].clone();
                 let second = self

@@ -167,6 +167,12 @@ impl Lowering {
         match self.program.factors[factor].family {
             // x² = x for a binary variable.
             Family::Bernoulli => Ok(Some(self.variable_operand(*v, &left.index, 0, span)?)),
+            // τμμᵀ, whose precision weighs the product.
+            Family::NormalGamma | Family::NormalGammaVector(_) => {
+                let mut index = left.index.clone();
+                index.extend_from_slice(&right.index[plates..]);
+                Ok(Some(self.variable_operand(*v, &index, 3, span)?))
+            }
             _ => {
                 let mut index = left.index.clone();
                 index.extend_from_slice(&right.index[plates..]);

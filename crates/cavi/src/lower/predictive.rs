@@ -61,7 +61,14 @@ impl Lowering {
                     Ok((2.0 * coefficient, operands))
                 })
             }
-            Distribution::NormalJoint { parameters } => self.around_joint(v, &mut scope, parameters),
+            Distribution::NormalJoint { parameters } if self.is_matrix_pair(parameters) => {
+                self.around_joint(v, &mut scope, parameters)
+            }
+            Distribution::NormalJoint { parameters } => {
+                self.around_mean(v, expression, &mut scope, parameters, |this, scope| {
+                    this.pair_noise(v, parameters, scope)
+                })
+            }
             Distribution::Poisson { rate, log: false } => {
                 // Var[y | λ] = λ.
                 self.parameter_moments(v, expression, &mut scope, rate).map(|[mean, random, mut second]| {
@@ -252,7 +259,23 @@ impl Lowering {
         Ok((1.0, vec![operand]))
     }
 
-    /// A value around the location of a joint variable.
+    /// E[1/τ] of the normal-gamma variable in `parameters`.
+    fn pair_noise(
+        &mut self,
+        v: VariableId,
+        parameters: NodeId,
+        scope: &mut Scope,
+    ) -> Result<(f64, Vec<Operand>), CaviError> {
+        // The pair as it stands, without what its location was measured from.
+        self.reporting = false;
+        let pair = self.linear_pair(v, parameters, scope);
+        self.reporting = true;
+        let (tau, _) = self.pair_precision(&pair?)?;
+        let Source::Statistic { factor, .. } = tau.source else { return Err(self.no_prediction(v)) };
+        Ok((1.0, vec![Operand { source: Source::Moment { factor, power: -1 }, ..tau }]))
+    }
+
+    /// A value around the location of a normal-wishart variable.
     fn around_joint(
         &mut self,
         v: VariableId,

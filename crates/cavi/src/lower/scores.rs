@@ -11,6 +11,7 @@ use vi_model::graph::{
 
 use super::derived::Products;
 use super::expression::{Atom, AtomKind, Monomial};
+use super::normal_gamma::LinearPairReading;
 use super::positive::Power;
 use super::{Lowering, Scope};
 use crate::factor::Family;
@@ -98,6 +99,8 @@ pub(crate) enum ValueKind {
     Normal { location: Location, precision: Positive, degrees: Option<f64> },
     /// Natural parameters of a normal-gamma, and what its location was measured from.
     NormalGamma { natural: [Reading; 4], shift: Reading },
+    /// About a mean that is linear in the location μ of a normal-gamma, with known weights.
+    LinearNormalGamma(LinearPairReading),
     /// Natural parameters of a normal-wishart; the value is a vector.
     NormalWishart { natural: [Reading; 4], shift: Reading },
     /// Successes of some trials.
@@ -237,7 +240,7 @@ impl Lowering {
     }
 
     /// The natural parameters of an element; `inner` addresses the axes of one element's statistic.
-    fn natural(
+    pub(super) fn natural(
         &self,
         v: VariableId,
         plates: &[AxisIndex],
@@ -256,7 +259,7 @@ impl Lowering {
     }
 
     /// Products read at the elements of a value.
-    fn reading(&self, scope: &Scope, products: Products) -> Reading {
+    pub(super) fn reading(&self, scope: &Scope, products: Products) -> Reading {
         let index = self.rows_first(&scope.value);
         let shape = index[1..]
             .iter()
@@ -417,6 +420,11 @@ impl Lowering {
                 }
                 ValueKind::Normal { location, precision, degrees: Some(degrees) }
             }
+            Distribution::NormalJoint { parameters }
+                if !self.is_matrix_pair(parameters) && self.is_compound(parameters) =>
+            {
+                ValueKind::LinearNormalGamma(self.linear_pair_reading(v, parameters, &mut scope)?)
+            }
             Distribution::NormalJoint { parameters } => {
                 let index = self.parameter_index(v, &scope, parameters).ok()?;
                 let joint = self.single(v, "parameters", parameters, &index, &mut scope).ok()?;
@@ -549,6 +557,9 @@ fn readings(kind: &ValueKind) -> Vec<&Reading> {
             add_positive(&mut all, precision);
         }
         ValueKind::NormalGamma { natural, .. } | ValueKind::NormalWishart { natural, .. } => all.extend(natural),
+        ValueKind::LinearNormalGamma(pair) => {
+            all.extend([&pair.known, &pair.tau, &pair.log, &pair.scaled, &pair.square]);
+        }
         ValueKind::Binomial { success, .. } => match success {
             Success::Known(reading) => all.push(reading),
             Success::Beta(natural) => all.extend(natural),

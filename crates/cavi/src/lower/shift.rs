@@ -61,10 +61,11 @@ impl Lowering {
     /// Children of a location, with their values and parameter expressions, if it enters nothing else.
     fn observed_children(&self, v: VariableId) -> Option<Vec<(VariableId, NodeId, NodeId)>> {
         let variable = self.graph.variable(v);
-        let location = matches!(
-            variable.distribution,
-            Distribution::Normal { .. } | Distribution::NormalGamma { .. } | Distribution::NormalWishart { .. }
-        );
+        let location = match variable.distribution {
+            Distribution::Normal { .. } | Distribution::NormalWishart { .. } => true,
+            Distribution::NormalGamma { .. } => variable.dimension.is_none(),
+            _ => false,
+        };
         let blocked = self.graph.inference.blocks.iter().flatten().any(|name| *name == variable.name);
         if !location || !self.is_latent(v) || blocked || self.graph.is_local(v) {
             return None;

@@ -2,7 +2,9 @@
 
 use vi_families::{matrix, wishart::Wishart};
 
-use crate::factor::{Family, moment, moment_shape, normal_gamma_parameters, stick_parameters};
+use crate::factor::{
+    Family, NormalGammaVectorParameters, moment, moment_shape, normal_gamma_parameters, stick_parameters,
+};
 
 /// A global factor: its elements' natural parameters and expected statistics, one array for each statistic.
 pub(super) struct Elements<'a> {
@@ -104,6 +106,7 @@ impl Elements<'_> {
             }
             Family::Wishart(d) => self.wishart(d)?,
             Family::NormalGamma => self.normal_gamma(),
+            Family::NormalGammaVector(d) => self.normal_gamma_vector(d)?,
             Family::NormalWishart(d) => self.normal_wishart(d),
             Family::Normal
             | Family::NormalVector(_)
@@ -259,6 +262,36 @@ impl Elements<'_> {
             .with("mean_precision", &[], all.iter().map(|p| p.3).collect())
             .with("shape", &[], all.iter().map(|p| p.0).collect())
             .with("rate", &[], all.iter().map(|p| p.1).collect())
+    }
+
+    /// The marginal of the location is a t with 2a degrees of freedom and covariance Λ⁻¹ b/(a − 1).
+    fn normal_gamma_vector(&self, d: usize) -> Option<Report> {
+        let tau = self.scalars(|e| self.statistic(0, e)[0]);
+        let expected_precision = Some((Vec::new(), tau.clone()));
+        if self.is_point {
+            let mean = (0..self.count * d).map(|i| self.statistics[2][i] / tau[i / d]).collect();
+            return Some(Report { expected_precision, ..Report::points(vec![d], mean) });
+        }
+        let mut report = Report { inner: vec![d], expected_precision, ..Report::default() };
+        let (mut precisions, mut shapes, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+        for e in 0..self.count {
+            let natural = [self.natural(0, e), self.natural(1, e), self.natural(2, e), self.natural(3, e)];
+            let own = NormalGammaVectorParameters::new(d, &natural).ok()?;
+            let variance = own.expected_variance();
+            report.mean.extend_from_slice(&own.mean);
+            report.sd.extend((0..d).map(|i| (own.inverse[i * d + i] * variance).sqrt()));
+            precisions.extend((0..d * d).map(|i| -(natural[3][i] + natural[3][i % d * d + i / d])));
+            shapes.push(own.shape);
+            rates.push(own.rate);
+        }
+        let mean = report.mean.clone();
+        Some(
+            report
+                .with("mean", &[d], mean)
+                .with("mean_precision", &[d, d], precisions)
+                .with("shape", &[], shapes)
+                .with("rate", &[], rates),
+        )
     }
 
     /// The marginal of the location is a t with ν − d + 1 degrees of freedom and precision κ(ν − d + 1)W.

@@ -41,6 +41,7 @@ pub(crate) fn check(graph: &Graph) -> Vec<Diagnostic> {
 pub(crate) fn is_matrix(distribution: &Distribution, key: &str) -> bool {
     match distribution {
         Distribution::Normal { form, .. } => key != "mean" && *form == SpreadForm::Matrix,
+        Distribution::NormalGamma { form, .. } => key == "mean_precision" && *form == SpreadForm::Matrix,
         Distribution::NormalWishart { .. } | Distribution::Wishart { .. } => matches!(key, "scale" | "inverse_scale"),
         Distribution::GaussianMarkovChain { initial_form, innovation_form, .. } => match key {
             "initial_precision" => *initial_form == SpreadForm::Matrix,

@@ -47,7 +47,8 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
             parameter(
                 "parameters",
                 Domain::Name,
-                "A joint variable that holds mean and precision, possibly gated: \"g[z]\".",
+                "A joint variable that holds mean and precision, possibly gated: \"g[z]\"; of a normal-gamma variable also an \
+                 expression linear in its location, \"dot(w, x) + offset\", which is the mean, with the variable's precision.",
             ),
         ],
         forms: &[&[&["mean"], &["precision", "variance", "sd", "covariance"]], &[&["parameters"]]],
@@ -57,10 +58,21 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
     },
     DistributionEntry {
         name: "normal-gamma",
-        value: "pair (mean, precision): τ ~ Gamma(shape, rate), μ ~ N(mean, 1/(mean_precision·τ))",
+        value: "pair (mean, precision), the mean a vector with `dimension`: τ ~ Gamma(shape, rate), \
+                μ ~ N(mean, (mean_precision·τ)⁻¹)",
         support: Support::Pair,
-        parameters: &[MEAN, MEAN_PRECISION, SHAPE, RATE],
+        parameters: &[
+            MEAN,
+            parameter(
+                "mean_precision",
+                Domain::Positive,
+                "How many observations the prior mean is worth; of a vector one number, one per coordinate, or a matrix.",
+            ),
+            SHAPE,
+            RATE,
+        ],
         forms: &[&[&["mean"], &["mean_precision"], &["shape"], &["rate"]]],
+        dimension: DimensionRule::Optional,
         ..BASE
     },
     DistributionEntry {

@@ -4,9 +4,9 @@ use super::variable::Parameters;
 use super::{Reported, Resolver};
 use crate::data::ColumnId;
 use crate::diagnostic::Diagnostic;
-use crate::graph::NodeKind;
 use crate::graph::{
-    AxisId, Distribution, NodeId, PrecisionOrSd, Probability, RateOrScale, Spread, SpreadForm, WishartScale,
+    AxisId, BinaryOperator, Distribution, NodeId, NodeKind, PrecisionOrSd, Probability, RateOrScale, Spread,
+    SpreadForm, VariableId, WishartScale, joint_parts, same_element,
 };
 use crate::registry::Support;
 use crate::resolve::parameters::Shape;
@@ -75,12 +75,16 @@ impl Resolver<'_> {
                 };
                 Distribution::Normal { mean: get("mean")?, spread, form }
             }
-            "normal-gamma" => Distribution::NormalGamma {
-                mean: get("mean")?,
-                mean_precision: get("mean_precision")?,
-                shape: get("shape")?,
-                rate: get("rate")?,
-            },
+            "normal-gamma" => {
+                let mean_precision = get("mean_precision")?;
+                Distribution::NormalGamma {
+                    mean: get("mean")?,
+                    mean_precision,
+                    form: self.form(index, mean_precision),
+                    shape: get("shape")?,
+                    rate: get("rate")?,
+                }
+            }
             "normal-wishart" => Distribution::NormalWishart {
                 mean: get("mean")?,
                 mean_precision: get("mean_precision")?,
@@ -174,11 +178,12 @@ impl Resolver<'_> {
         })
     }
 
-    /// `parameters = "g[z]"`: a joint variable that fits, possibly looked up or gated.
+    /// `parameters = "g[z]"`: a joint variable that fits, possibly looked up or gated; or, of a normal-gamma variable, an
+    /// expression linear in its location.
     fn joint_parameters(&mut self, index: usize, field: &Entry) -> Result<NodeId, Reported> {
         let mut context = self.context(index, "parameters");
         context.joint = true;
-        let node = self.parameter(field, Shape::Scalar, &context)?;
+        let node = self.parameter(field, Shape::Vector, &context)?;
         let mut base = node;
         while let NodeKind::Index { base: inner, .. } = self.nodes[base.0].kind {
             base = inner;
@@ -190,8 +195,14 @@ impl Resolver<'_> {
         };
         let user = context.user;
         let NodeKind::Variable(id) = self.nodes[base.0].kind else {
-            let help = "name a normal-gamma or normal-wishart variable, possibly indexed: \"g[z]\"";
-            return Err(self.report(refuse(format!("{user} is not a variable"), help.into())));
+            return match self.linear_pair(node) {
+                Ok(()) => Ok(node),
+                Err(why) => {
+                    let help = "name a normal-gamma or normal-wishart variable, possibly indexed: \"g[z]\", or write an \
+                                expression linear in one normal-gamma variable: \"dot(w, x) + offset\"";
+                    Err(self.report(refuse(format!("{user} {why}"), help.into())))
+                }
+            };
         };
         let parent = self.shells[id.0].clone();
         let name = self.spec.variables[id.0].name.clone();
@@ -215,6 +226,57 @@ impl Resolver<'_> {
                 "name a normal-gamma or normal-wishart variable, or write `mean` and `precision`".into(),
             ))),
             None => Err(Reported),
+        }
+    }
+
+    /// Whether an expression is linear in the location of one normal-gamma variable, which stands in it; or why not.
+    fn linear_pair(&self, node: NodeId) -> Result<(), String> {
+        let mut pairs: Vec<VariableId> = Vec::new();
+        self.each_variable(node, &mut |id| {
+            let pair = self.shells[id.0].entry.is_some_and(|e| e.support == Support::Pair);
+            if pair && !pairs.contains(&id) {
+                pairs.push(id);
+            }
+        });
+        let name = |id: &VariableId| self.spec.variables[id.0].name.as_str();
+        let pair = match pairs.as_slice() {
+            [] => return Err("is not a variable, and holds no pair of mean and precision".into()),
+            [pair] => pair,
+            [first, second, ..] => {
+                return Err(format!("holds two pairs of mean and precision, `{}` and `{}`", name(first), name(second)));
+            }
+        };
+        if self.shells[pair.0].entry.is_some_and(|e| e.name != "normal-gamma") {
+            return Err(format!("holds `{}`, which can only stand by itself: its precision is a matrix", name(pair)));
+        }
+        if self.degree(node, *pair) != Some(1) {
+            return Err(format!("is not linear in `{}`", name(pair)));
+        }
+        let parts = joint_parts(&self.nodes, node, &|id| id == *pair);
+        if parts.iter().any(|part| !same_element(&self.nodes, parts[0], *part)) {
+            return Err(format!("reads two elements of `{}`, but a normal variable has one precision", name(pair)));
+        }
+        Ok(())
+    }
+
+    /// How often a variable stands in the products of an expression, where that is a polynomial in it.
+    fn degree(&self, node: NodeId, variable: VariableId) -> Option<usize> {
+        let of = |node: NodeId| self.degree(node, variable);
+        match &self.nodes[node.0].kind {
+            NodeKind::Variable(id) => Some(usize::from(*id == variable)),
+            NodeKind::Negate(a) => of(*a),
+            NodeKind::Binary(BinaryOperator::Add | BinaryOperator::Subtract, a, b) => Some(of(*a)?.max(of(*b)?)),
+            NodeKind::Binary(BinaryOperator::Multiply, a, b) | NodeKind::Dot { left: a, right: b, .. } => {
+                Some(of(*a)? + of(*b)?)
+            }
+            NodeKind::Binary(BinaryOperator::Divide, a, b) if of(*b)? == 0 => of(*a),
+            NodeKind::Index { base, .. } => of(*base),
+            NodeKind::Function(_, a) if of(*a)? == 0 => Some(0),
+            NodeKind::Network { arguments, .. } => {
+                arguments.iter().map(|a| of(*a)).all(|degree| degree == Some(0)).then_some(0)
+            }
+            NodeKind::Number(_) | NodeKind::Constant(_) | NodeKind::Column(_) | NodeKind::Block(_) => Some(0),
+            NodeKind::Binary(..) | NodeKind::Function(..) => None,
         }
     }
 

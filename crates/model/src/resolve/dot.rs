@@ -39,21 +39,21 @@ impl Resolver<'_> {
     /// Both operands; where one is a network, its output is sized by the other.
     fn operands(&mut self, a: &Syntax, b: &Syntax, context: &Context) -> Result<(NodeId, NodeId), Reported> {
         let calls_network = |this: &Self, syntax: &Syntax| matches!(&syntax.kind, SyntaxKind::Call { function, .. } if this.spec.networks.iter().any(|n| n.name == *function));
-        let inner = context.inner();
+        let inner = context;
         match (calls_network(self, a), calls_network(self, b)) {
             (true, false) => {
-                let right = self.expression(b, &inner)?;
-                let sized = self.sized_by(right, &inner);
+                let right = self.expression(b, inner)?;
+                let sized = self.sized_by(right, inner);
                 Ok((self.expression(a, &sized)?, right))
             }
             (false, true) => {
-                let left = self.expression(a, &inner)?;
-                let sized = self.sized_by(left, &inner);
+                let left = self.expression(a, inner)?;
+                let sized = self.sized_by(left, inner);
                 Ok((left, self.expression(b, &sized)?))
             }
             _ => {
-                let left = self.expression(a, &inner);
-                let right = self.expression(b, &inner);
+                let left = self.expression(a, inner);
+                let right = self.expression(b, inner);
                 Ok((left?, right?))
             }
         }

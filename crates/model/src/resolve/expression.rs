@@ -18,22 +18,20 @@ impl Resolver<'_> {
             SyntaxKind::Number(x) => Ok(self.number(*x, span)),
             SyntaxKind::Name(name) => self.name(name, span, context),
             SyntaxKind::Negate(a) => {
-                let a = self.expression(a, &context.inner())?;
+                let a = self.expression(a, context)?;
                 let (axes, roles) = (self.axes_of(a).to_vec(), self.roles_of(a).to_vec());
                 Ok(self.push(NodeKind::Negate(a), axes, roles, span))
             }
             SyntaxKind::Binary(operator, a, b) => {
-                let left = self.expression(a, &context.inner());
-                let right = self.expression(b, &context.inner());
+                let left = self.expression(a, context);
+                let right = self.expression(b, context);
                 let (left, right) = (left?, right?);
                 let (axes, roles) = self.aligned(left, right);
                 Ok(self.push(NodeKind::Binary(*operator, left, right), axes, roles, span))
             }
             SyntaxKind::Call { function, arguments } => self.call(function, arguments, span, context),
             SyntaxKind::Index { base, indices } => {
-                let mut outer = context.inner();
-                outer.joint = context.joint;
-                let base = self.expression(base, &outer)?;
+                let base = self.expression(base, context)?;
                 self.index(base, indices, span, context)
             }
         }
@@ -95,7 +93,14 @@ impl Resolver<'_> {
                 ),
             )
             .at(span, "a pair")
-            .help(format!("write parameters = \"{name}\" in the normal variable that it parametrises"));
+            .help(if shell.dimension.is_some() && distribution == "normal-gamma" {
+                format!(
+                    "write parameters = \"dot({name}, x)\", or another expression linear in `{name}`, in the normal variable \
+                     whose mean it is and whose precision it holds"
+                )
+            } else {
+                format!("write parameters = \"{name}\" in the normal variable that it parametrises")
+            });
             return Err(self.report(mistake));
         }
         if support == Some(Support::Index) {
@@ -109,7 +114,8 @@ impl Resolver<'_> {
         }
         let mut axes = shell.plates.clone();
         let mut roles = vec![Role::Plate; axes.len()];
-        if support != Some(Support::Pair) {
+        // A precision matrix beside its mean: the pair has no single vector.
+        if distribution != "normal-wishart" {
             let copies = if support == Some(Support::PositiveDefinite) { 2 } else { 1 };
             let dimension = shell.dimension.or(shell.range);
             if support == Some(Support::Counts) || shell.dimension.is_some() {
@@ -255,7 +261,7 @@ impl Resolver<'_> {
             let [a] = arguments else {
                 return Err(self.argument_count(function, 1, arguments.len(), span));
             };
-            let a = self.expression(a, &context.inner())?;
+            let a = self.expression(a, context)?;
             let (axes, roles) = (self.axes_of(a).to_vec(), self.roles_of(a).to_vec());
             return Ok(self.push(NodeKind::Function(known, a), axes, roles, span));
         }
@@ -287,12 +293,5 @@ impl Resolver<'_> {
         )
         .at(span, format!("{found} arguments"));
         self.report(mistake)
-    }
-}
-
-impl Context {
-    /// The context of a part of the expression.
-    pub(super) fn inner(&self) -> Self {
-        Self { joint: false, ..self.clone() }
     }
 }

@@ -54,7 +54,8 @@ impl Resolver<'_> {
             return Err(self.report(mistake));
         }
         // A network inside a network would have no output width.
-        let inner = Context { named: true, user: format!("the input of network `{name}`"), ..context.inner() };
+        let inner =
+            Context { named: true, user: format!("the input of network `{name}`"), joint: false, ..context.clone() };
         let mut nodes = Vec::new();
         let mut consumed = Vec::new();
         let (mut axes, mut roles): (Vec<AxisId>, Vec<Role>) = (Vec::new(), Vec::new());

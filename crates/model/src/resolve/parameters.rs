@@ -33,7 +33,8 @@ pub(super) fn shape(distribution: &str, key: &str) -> Shape {
     match (distribution, key) {
         ("normal", "mean" | "sd") => Shape::Vector,
         ("normal", "precision" | "covariance" | "variance") => Shape::Spread,
-        ("normal-wishart", "mean") => Shape::Vector,
+        ("normal-wishart" | "normal-gamma", "mean") => Shape::Vector,
+        ("normal-gamma", "mean_precision") => Shape::Spread,
         ("normal-wishart" | "wishart", "scale" | "inverse_scale") => Shape::Matrix,
         ("dirichlet", "concentration") => Shape::Vector,
         ("categorical" | "multinomial", _) => Shape::Range,

@@ -104,9 +104,9 @@ pub(super) fn parameters(distribution: &Distribution) -> Vec<(&'static str, Node
             vec![one("mean", mean, Real), (key, *node, unless_matrix(*form))]
         }
         D::NormalJoint { parameters } => vec![("parameters", *parameters, None)],
-        D::NormalGamma { mean, mean_precision, shape, rate } => vec![
+        D::NormalGamma { mean, mean_precision, form, shape, rate } => vec![
             one("mean", mean, Real),
-            one("mean_precision", mean_precision, Positive),
+            ("mean_precision", *mean_precision, unless_matrix(*form)),
             one("shape", shape, Positive),
             one("rate", rate, Positive),
         ],

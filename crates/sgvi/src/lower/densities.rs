@@ -179,9 +179,14 @@ impl Lowering<'_> {
             }
             Distribution::NormalJoint { parameters } => {
                 let mean = self.parameter(v, *parameters, View::Plain)?;
-                let precision = self.parameter(v, *parameters, View::Precision)?;
+                let precision = self.joint_precision(v, *parameters)?;
                 match label {
                     None => self.b.density(Kernel::NormalPrecision, &[x, &mean, &precision], missing),
+                    // One precision for all coordinates.
+                    Some(label) if !self.is_matrix_pair(*parameters) => {
+                        let each = self.b.density(Kernel::NormalPrecision, &[x, &mean, &precision], missing);
+                        self.b.sum_over(&each, label, size)
+                    }
                     Some(label) => {
                         let d = self.b.difference(x, &mean);
                         if self.has_missing(x) {
@@ -194,12 +199,33 @@ impl Lowering<'_> {
                     }
                 }
             }
-            Distribution::NormalGamma { mean, mean_precision, shape, rate } => {
+            Distribution::NormalGamma { mean, mean_precision, form, shape, rate } => {
                 let Some(tau) = self.variables.get(&(v, View::Precision)).cloned() else { return Ok(None) };
-                let (mean, kappa) = (self.plain(v, *mean)?, self.plain(v, *mean_precision)?);
+                let mean = self.plain(v, *mean)?;
                 let (shape, rate) = (self.plain(v, *shape)?, self.plain(v, *rate)?);
-                let precision = self.b.product(&kappa, &tau);
-                let location = self.b.density(Kernel::NormalPrecision, &[x, &mean, &precision], false);
+                let location = match (form, label) {
+                    (SpreadForm::Matrix, Some(label)) => {
+                        // log |τΛ| = log |Λ| + d log τ, and τ xᵀΛx = yᵀΛy with y = x √τ.
+                        let root = self.b.unary(UnaryFunction::Sqrt, &tau);
+                        let d = self.b.difference(x, &mean);
+                        let d = self.b.product(&d, &root);
+                        let matrix = self.parameter(v, *mean_precision, View::Precision)?;
+                        let log = self.parameter(v, *mean_precision, View::LogDeterminant)?;
+                        let log_tau = self.b.unary(UnaryFunction::Log, &tau);
+                        let log_tau = self.b.scaled(size as f64, &log_tau);
+                        let log = self.b.sum(&log, &log_tau);
+                        self.vector_normal(v, &d, &matrix, &log, (label, size))?
+                    }
+                    _ => {
+                        let kappa = self.plain(v, *mean_precision)?;
+                        let precision = self.b.product(&kappa, &tau);
+                        let each = self.b.density(Kernel::NormalPrecision, &[x, &mean, &precision], false);
+                        match label {
+                            Some(label) => self.b.sum_over(&each, label, size),
+                            None => each,
+                        }
+                    }
+                };
                 let ln_gamma = self.b.unary(UnaryFunction::LnGamma, &shape);
                 let spread = self.b.density(Kernel::Gamma, &[&tau, &shape, &rate, &ln_gamma], false);
                 self.b.sum(&location, &spread)
@@ -346,6 +372,13 @@ impl Lowering<'_> {
 
     fn second_label(&mut self, matrix: &Value) -> u32 {
         matrix.shape.axes.last().map_or_else(|| self.b.fresh_label(), |a| a.0)
+    }
+
+    /// Whether `parameters` holds a precision matrix.
+    pub(super) fn is_matrix_pair(&self, parameters: NodeId) -> bool {
+        let matrix =
+            |v: &VariableId| matches!(self.graph.variable(*v).distribution, Distribution::NormalWishart { .. });
+        self.graph.variables_of(parameters).iter().any(matrix)
     }
 
     fn has_missing(&self, x: &Value) -> bool {

@@ -93,7 +93,9 @@ impl Lowering<'_> {
                 let (mean, matrix) = (self.full(&mean, shape), self.full_matrix(v, matrix, shape)?);
                 Box::new(SampleVector { mean, matrix, kind, size, stream, outputs })
             }
-            Distribution::NormalJoint { parameters } if variable.dimension.is_some() => {
+            Distribution::NormalJoint { parameters }
+                if variable.dimension.is_some() && self.is_matrix_pair(*parameters) =>
+            {
                 let mean = self.parameter(v, *parameters, View::Plain)?;
                 let matrix = self.parameter(v, *parameters, View::Precision)?;
                 let (mean, matrix) = (self.full(&mean, shape), self.full_matrix(v, matrix, shape)?);
@@ -189,7 +191,7 @@ impl Lowering<'_> {
             }
             Distribution::NormalJoint { parameters } => {
                 let mean = plain(self, *parameters)?;
-                let precision = self.parameter(v, *parameters, View::Precision)?;
+                let precision = self.joint_precision(v, *parameters)?;
                 let root = root(self, &precision);
                 (Scalar::Normal, vec![mean, inverse(self, &root)])
             }

@@ -270,10 +270,7 @@ impl Lowering<'_> {
                 "repeat the rows instead of `counts`",
             ));
         }
-        let mut axes = graph.value_axes(v);
-        if matches!(support, Support::NormalGamma) {
-            axes.truncate(graph.variable(v).plates.len());
-        }
+        let axes = graph.value_axes(v);
         let shape = self.shape_of(&axes);
         let local = shape.rows;
         let inner = shape.inner();
@@ -331,7 +328,7 @@ impl Lowering<'_> {
                 latent
             }
             Support::NormalGamma => {
-                let latent = self.coordinates(v, support.clone(), 2 * inner, inner, shape.clone());
+                let latent = self.coordinates(v, support.clone(), inner + elements, elements, shape.clone());
                 let first = self.place(v, &latent);
                 if local {
                     return Err(SgviError::unsupported(
@@ -341,9 +338,11 @@ impl Lowering<'_> {
                         "write its mean and precision as two variables",
                     ));
                 }
-                let second = Coordinates { offset: first.offset + inner, width: inner, ..first.clone() };
+                let second = Coordinates { offset: first.offset + inner, width: elements, ..first.clone() };
                 let first = Coordinates { width: inner, ..first };
-                let (mean, precision) = (latent_value(self, &shape), latent_value(self, &shape));
+                // One precision for all coordinates of the location.
+                let plates = self.shape_of(&graph.variable(v).plates);
+                let (mean, precision) = (latent_value(self, &shape), latent_value(self, &plates));
                 for (kind, coordinates, output) in
                     [(ScalarTransformKind::Identity, first, &mean), (ScalarTransformKind::Lower, second, &precision)]
                 {

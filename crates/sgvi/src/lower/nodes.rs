@@ -264,6 +264,12 @@ impl Lowering<'_> {
         Ok(value)
     }
 
+    /// The precision of the joint variable in `parameters`.
+    pub(super) fn joint_precision(&mut self, v: VariableId, parameters: NodeId) -> Result<Value, SgviError> {
+        let pair = self.graph.joint_part(parameters).unwrap_or(parameters);
+        self.parameter(v, pair, View::Precision)
+    }
+
     /// A parameter of a variable: axes that only the parameter has by another name are renamed to the variable's, and an
     /// axis that the variable has twice is its last one, where the parameter is an array or a vector over it.
     pub(super) fn parameter(&mut self, v: VariableId, node: NodeId, view: View) -> Result<Value, SgviError> {

@@ -255,14 +255,7 @@ impl Lowering<'_> {
         for parent in self.parents(v) {
             self.prepare(parent)?;
         }
-        let variable = graph.variable(v);
-        let plates = variable.plates.clone();
-        let axes: Vec<AxisId> = if matches!(variable.distribution, Distribution::NormalGamma { .. }) {
-            plates.clone()
-        } else {
-            graph.value_axes(v)
-        };
-        let shape = self.shape_of(&axes);
+        let shape = self.shape_of(&graph.value_axes(v));
         if !graph.is_local(v) && !self.is_drawn(v) {
             return self.prepare_new_levels(v, &shape);
         }

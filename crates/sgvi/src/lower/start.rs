@@ -242,7 +242,7 @@ impl Lowering<'_> {
             }
             Support::PositiveDefinite(d) => self.matrix_start(v, *d, latent.elements * rows)?,
             Support::NormalGamma => {
-                let mut y = given.unwrap_or_else(|| vec![0.0; n / 2]);
+                let mut y = given.unwrap_or_else(|| vec![0.0; n - latent.elements]);
                 y.resize(n, 0.0);
                 y
             }
