@@ -39,7 +39,7 @@ pub enum PredictError {
 }
 
 /// A deterministic quantity of each row.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct RowExpression {
     /// Its name.
     pub name: String,
@@ -47,6 +47,8 @@ pub struct RowExpression {
     pub width: usize,
     /// Names of the categories whose probabilities these are; empty where it is a number.
     pub categories: Vec<String>,
+    /// Names of the elements of a row: levels, columns of a block, numbers; empty where there is one.
+    pub elements: Vec<String>,
     /// Posterior means, `[num_rows, width]`.
     pub means: Vec<f64>,
     /// Posterior standard deviations, `[num_rows, width]`.
@@ -87,6 +89,9 @@ pub enum LogDensity {
 /// Student's t, gamma, exponential, Poisson, Bernoulli and binomial variables; others are left out.
 ///
 /// Only parameters that are sums of products of variables can be reported; the others are left out.
+///
+/// Values and means of observed variables are on the data's own scale, also where their columns are standardized; all other
+/// expressions, latent variables and log densities are those of the standardized values that the model is about.
 #[must_use]
 pub fn with_predictors(graph: &Graph) -> Graph {
     let mut graph = graph.clone();
@@ -174,19 +179,23 @@ impl Ascent {
                 continue;
             }
             let categories = graph.variable_named(&derived.name).map_or_else(Vec::new, |v| other.categories(v));
-            let mut expression =
-                RowExpression { name: derived.name.clone(), width: 0, categories, means: vec![], sds: vec![] };
+            let mut expression = RowExpression { name: derived.name.clone(), categories, ..RowExpression::default() };
             for rows in chunks() {
                 let (means, sds) = engine.derived_moments(derived, rows.clone())?;
                 expression.width = means.len() / rows.len();
                 expression.sds.extend(sds);
                 expression.means.extend(means);
             }
+            expression.elements = graph.names_of_elements(&derived.axes, expression.width);
+            if let Some(scale) = observed_by(graph, &derived.name).and_then(|v| graph.own_scale(v, &derived.axes)) {
+                scale.locations(&mut expression.means, 1);
+                scale.spreads(&mut expression.sds);
+            }
             expressions.push(expression);
         }
         for v in (0..graph.variables.len()).map(VariableId) {
             let name = graph.variable(v).name.clone();
-            let mut expression = RowExpression { name, width: 0, categories: vec![], means: vec![], sds: vec![] };
+            let mut expression = RowExpression { name, ..RowExpression::default() };
             for rows in chunks() {
                 let Some((means, sds)) = engine.success_moments(v, &rows)? else { break };
                 expression.width = means.len() / rows.len();
@@ -194,6 +203,7 @@ impl Ascent {
                 expression.means.extend(means);
             }
             if expression.width > 0 {
+                expression.elements = graph.names_of_elements(&graph.value_axes(v), expression.width);
                 expressions.push(expression);
             }
         }
@@ -203,6 +213,12 @@ impl Ascent {
         };
         Ok(Prediction { num_rows, variables, expressions, log_density, log_density_is })
     }
+}
+
+/// The observed variable whose own values an expression of [`with_predictors`] tells: itself, or its location.
+fn observed_by(graph: &Graph, name: &str) -> Option<VariableId> {
+    let own = ["", ".mean", ".location"].iter().find_map(|key| graph.variable_named(name.strip_suffix(key)?))?;
+    graph.variable(own).observed.as_ref().map(|_| own)
 }
 
 /// Number of rows, repeated rows counted.
@@ -388,5 +404,48 @@ mod tests {
         assert_eq!(one.log_density, two.log_density);
         let error = other.restore(&vec![("g".to_owned(), vec![vec![0.0]])]).unwrap_err();
         assert!(matches!(error, CaviError::State { .. }), "{error}");
+    }
+
+    /// μ ~ N(0, 10²), x ~ N(μ, 1) in standardized columns, whose posterior mean is 0: a new x has each column's mean, and the variance
+    /// 1 + 1/(n + 1/100) in units of the column's.
+    #[test]
+    fn standardized_columns_are_predicted_in_their_own_units_by_their_names() {
+        let (a, b) = (vec![1.0, 3.0, 5.0], vec![-10.0, 20.0, 80.0]);
+        let model = ModelBuilder::new()
+            .column("height", a.clone())
+            .column("weight", b.clone())
+            .block("body", vec!["height", "weight"])
+            .data_key("standardize", vec!["height", "weight"])
+            .plate("row", "rows")
+            .plate_of_columns("measure", "body")
+            .variable("m", VariableBuilder::new("normal").plates(["measure"]).set("mean", 0.0).set("sd", 10.0))
+            .variable(
+                "x",
+                VariableBuilder::new("normal")
+                    .plates(["row", "measure"])
+                    .set("mean", "m")
+                    .set("sd", 1.0)
+                    .observed("body"),
+            );
+        let graph = with_predictors(&model.build().unwrap());
+        let ascent = crate::fit(&graph).unwrap().algorithm;
+        let prediction = ascent
+            .predict(
+                &Data::from_columns(vec![
+                    ("height".to_owned(), Cells::Numbers(vec![f64::NAN])),
+                    ("weight".to_owned(), Cells::Numbers(vec![f64::NAN])),
+                ])
+                .unwrap(),
+            )
+            .unwrap();
+        let x = prediction.expressions.iter().find(|e| e.name == "x").unwrap();
+        assert_eq!(x.elements, ["height", "weight"]);
+        for (i, column) in [a, b].iter().enumerate() {
+            let mean = column.iter().sum::<f64>() / 3.0;
+            let variance = column.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 3.0;
+            assert!((x.means[i] - mean).abs() < 1e-9, "{} instead of {mean}", x.means[i]);
+            let sd = (variance * (1.0 + 1.0 / 3.01)).sqrt();
+            assert!((x.sds[i] - sd).abs() < 1e-9, "{} instead of {sd}", x.sds[i]);
+        }
     }
 }

@@ -31,6 +31,8 @@ pub struct RowPosterior {
     pub is_categorical: bool,
     /// Names of the categories: levels, or numbers from 0; empty where it is not categorical.
     pub categories: Vec<String>,
+    /// Names of the elements of a row: levels, columns of a block, numbers; empty where there is one, and of categories.
+    pub elements: Vec<String>,
     /// Posterior means, `[num_rows, width]`.
     pub means: Vec<f64>,
     /// Marginal posterior standard deviations, `[num_rows, width]`.
@@ -115,7 +117,15 @@ impl Ascent {
             let width = means.len() / total.max(1);
             let range = rows.start.min(total) * width..rows.end.min(total) * width;
             let (means, sds) = (means[range.clone()].to_vec(), sds[range].to_vec());
-            return Ok(Some(RowPosterior { width, is_categorical: false, categories: Vec::new(), means, sds }));
+            let elements = self.names_of_row(v, width);
+            return Ok(Some(RowPosterior {
+                width,
+                is_categorical: false,
+                categories: Vec::new(),
+                elements,
+                means,
+                sds,
+            }));
         }
         let rows = rows.start..rows.end.min(self.engine.lowered.program.num_rows);
         let statistics = self.engine.rows_of(f, rows.clone())?;
@@ -134,7 +144,13 @@ impl Ascent {
             Some(levels) if levels.len() == width => levels,
             _ => (0..width).map(|k| k.to_string()).collect(),
         };
-        Ok(Some(RowPosterior { width, is_categorical, categories, means, sds }))
+        let elements = if is_categorical { Vec::new() } else { self.names_of_row(v, width) };
+        Ok(Some(RowPosterior { width, is_categorical, categories, elements, means, sds }))
+    }
+
+    fn names_of_row(&self, v: VariableId, width: usize) -> Vec<String> {
+        let graph = &self.engine.lowered.graph;
+        graph.names_of_elements(&graph.value_axes(v), width)
     }
 
     /// Means and sds, rows first, of a variable of the rows' plate that shares a joint factor with global ones.

@@ -53,6 +53,7 @@ mod reference;
 pub mod registry;
 pub mod repeated_rows;
 mod resolve;
+pub mod row_values;
 mod schema;
 pub mod spec;
 pub mod support;

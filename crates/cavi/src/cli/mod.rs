@@ -81,11 +81,13 @@ Examples:
   cavi run models/gmm.toml --max-iterations 50 --tolerance 0 --no-plot --quiet";
 
 const PREDICT_EXAMPLES: &str = "\
-The table (CSV) has a line per new row: the posterior of each latent variable of the rows; of each observed one the mean and
-standard deviation of a new value (`y`, `y.sd`: its noise and all uncertainty included, exact under the fitted factors) and
-its expected parameters (`y.mean`, `y.mean.sd`, …); and a lower bound on the row's log predictive density. Columns of observed
-values may be missing or empty; what they are computed from may not. Values are in the model's units: those of standardized
-columns are standardized as in the fit.
+The table (CSV) has a line per new row, numbered from 0: the posterior of each latent variable of
+the rows; of each observed one the mean and standard deviation of a new value (`y`, `y.sd`: its
+noise and all uncertainty included, exact under the fitted factors) and its expected parameters
+(`y.mean`, `y.mean.sd`, …); and the row's log predictive density, or a lower bound on it. Columns
+of observed values may be missing or empty; what they are computed from may not.
+Observed variables are in the data's own units, also where the model standardizes their columns;
+latent variables, other expressions and log densities are about the standardized values.
 
 Examples:
   cavi predict runs/gmm --data new.csv > clusters.csv

@@ -1,11 +1,10 @@
 //! `cavi predict`: what a finished run says of new rows.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
 use vi_model::data::Data;
-use vi_run::cli::print_output;
+use vi_run::cli::{RowTable, print_output};
 use vi_run::output::AtomicFile;
 
 use super::CommandError;
@@ -55,32 +54,29 @@ pub(super) fn predict(arguments: &PredictArguments) -> Result<u8, CommandError> 
 
 /// The prediction as CSV, one line per row of the new data.
 fn table(prediction: &Prediction) -> String {
-    let mut columns: Vec<(String, Vec<f64>)> = Vec::new();
-    let column = |values: &[f64], width: usize, at: usize| values.iter().skip(at).step_by(width).copied().collect();
+    let mut table = RowTable::default();
     for (name, posterior) in &prediction.variables {
-        for i in 0..posterior.width {
-            let means = column(&posterior.means, posterior.width, i);
+        let (width, elements) = (posterior.width, &posterior.elements);
+        for i in 0..width {
             match posterior.categories.get(i) {
-                Some(category) => columns.push((format!("{name}.p_{category}"), means)),
+                Some(category) => table.push(&format!("{name}.p_{category}"), &[], &posterior.means, width, i),
                 None => {
-                    columns.push((element(&format!("{name}.mean"), i, posterior.width), means));
-                    let sds = column(&posterior.sds, posterior.width, i);
-                    columns.push((element(&format!("{name}.sd"), i, posterior.width), sds));
+                    table.push(&format!("{name}.mean"), elements, &posterior.means, width, i);
+                    table.push(&format!("{name}.sd"), elements, &posterior.sds, width, i);
                 }
             }
         }
     }
     for expression in &prediction.expressions {
-        for i in 0..expression.width {
-            let (means, sds) = (&expression.means, &expression.sds);
-            if let Some(category) = expression.categories.get(i) {
-                let name = format!("{}.p_{category}", expression.name);
-                columns.push((name, column(means, expression.width, i)));
-                continue;
+        let (name, width, elements) = (&expression.name, expression.width, &expression.elements);
+        for i in 0..width {
+            match expression.categories.get(i) {
+                Some(category) => table.push(&format!("{name}.p_{category}"), &[], &expression.means, width, i),
+                None => {
+                    table.push(name, elements, &expression.means, width, i);
+                    table.push(&format!("{name}.sd"), elements, &expression.sds, width, i);
+                }
             }
-            columns.push((element(&expression.name, i, expression.width), column(means, expression.width, i)));
-            let label = element(&format!("{}.sd", expression.name), i, expression.width);
-            columns.push((label, column(sds, expression.width, i)));
         }
     }
     if let Some(scores) = &prediction.log_density {
@@ -88,25 +84,7 @@ fn table(prediction: &Prediction) -> String {
             LogDensity::Exact => "log_density",
             LogDensity::Bound => "log_density_bound",
         };
-        columns.push((name.to_owned(), scores.clone()));
+        table.push(name, &[], scores, 1, 0);
     }
-    let names: Vec<String> = std::iter::once("row".to_owned())
-        .chain(columns.iter().map(|(name, _)| {
-            if name.contains([',', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.clone() }
-        }))
-        .collect();
-    let mut text = names.join(",") + "\n";
-    for row in 0..prediction.num_rows {
-        let _ = write!(text, "{row}");
-        for (_, values) in &columns {
-            let _ = write!(text, ",{:?}", values[row]);
-        }
-        text.push('\n');
-    }
-    text
-}
-
-/// The name of one of several values of a row.
-fn element(name: &str, index: usize, width: usize) -> String {
-    if width == 1 { name.to_owned() } else { format!("{name}_{index}") }
+    table.to_csv(prediction.num_rows)
 }

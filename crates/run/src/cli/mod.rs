@@ -10,6 +10,7 @@ pub mod number;
 mod page;
 pub mod progress;
 pub mod report;
+mod rows;
 pub mod style;
 
 pub use arguments::{OutputOptions, RunArguments};
@@ -19,6 +20,7 @@ pub use interrupt::interrupt_on_ctrl_c;
 pub use page::ModelText;
 pub use progress::ProgressLine;
 pub use report::end_report;
+pub use rows::RowTable;
 pub use style::Style;
 
 use crate::diagnostic::Diagnostic;

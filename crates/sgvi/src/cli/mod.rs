@@ -67,8 +67,11 @@ Examples:
   sgvi run models/vae.toml --max-iterations 500 --no-plot --quiet";
 
 const PREDICT_NOTES: &str = "\
-The table (CSV) has a line per new row. Columns of observed values may be missing or empty; what they are computed from may not.
-Values are in the model's units: those of standardized columns are standardized as in the fit.
+The table (CSV) has a line per new row, numbered from 0: of each observed variable mean, sd and
+quantiles of a new value, the expressions of the rows, and the log predictive density. Columns of
+observed values may be missing or empty; what they are computed from may not.
+Observed variables are in the data's own units, also where the model standardizes their columns;
+other expressions and log densities are about the standardized values.
 
 Example:
   sgvi predict runs/poisson-regression --data new.csv --quantiles 0.1,0.5,0.9 --output predictions.csv";

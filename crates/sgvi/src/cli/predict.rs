@@ -1,10 +1,9 @@
 //! `sgvi predict`: what a finished run says of new rows.
 
 use clap::Args;
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use vi_model::data::Data;
-use vi_run::cli::print_output;
+use vi_run::cli::{RowTable, print_output};
 use vi_run::output::AtomicFile;
 use vi_run::record::REFUSED;
 
@@ -92,62 +91,41 @@ pub(super) fn predict(arguments: &Arguments) -> Outcome {
     Ok(0)
 }
 
-/// The name of one of several values of a row.
-fn element(name: &str, index: usize, width: usize) -> String {
-    if width == 1 { name.to_owned() } else { format!("{name}_{index}") }
-}
-
 /// The prediction as CSV, one line per row of the new data.
 fn table(prediction: &Prediction, quantiles: &[f64]) -> String {
-    let mut columns: Vec<(String, Vec<f64>)> = Vec::new();
-    let column = |values: &[f64], width: usize, at: usize| values.iter().skip(at).step_by(width).copied().collect();
+    let mut table = RowTable::default();
     for v in &prediction.variables {
         let (name, k) = (&v.name, v.categories.len());
         for i in 0..v.width {
             for (c, category) in v.categories.iter().enumerate() {
-                let label = element(&format!("{name}.p_{category}"), i, v.width);
-                columns.push((label, column(&v.means, v.width * k, i * k + c)));
+                let label = match v.elements.get(i) {
+                    Some(element) => format!("{name}.p_{category}_{element}"),
+                    None => format!("{name}.p_{category}"),
+                };
+                table.push(&label, &[], &v.means, v.width * k, i * k + c);
             }
             if k > 0 {
                 continue;
             }
-            columns.push((element(&format!("{name}.mean"), i, v.width), column(&v.means, v.width, i)));
-            columns.push((element(&format!("{name}.sd"), i, v.width), column(&v.sds, v.width, i)));
+            table.push(&format!("{name}.mean"), &v.elements, &v.means, v.width, i);
+            table.push(&format!("{name}.sd"), &v.elements, &v.sds, v.width, i);
             for (values, p) in v.quantiles.iter().zip(quantiles) {
                 // 0.025 is 2.5 %, not 2.5000000000000004 %.
                 let percent = (p * 1e10).round() / 1e8;
-                columns.push((element(&format!("{name}.q{percent}"), i, v.width), column(values, v.width, i)));
+                table.push(&format!("{name}.q{percent}"), &v.elements, values, v.width, i);
             }
         }
     }
     for e in &prediction.expressions {
         for i in 0..e.width {
-            columns.push((element(&e.name, i, e.width), column(&e.means, e.width, i)));
-            columns.push((element(&format!("{}.sd", e.name), i, e.width), column(&e.sds, e.width, i)));
+            table.push(&e.name, &e.elements, &e.means, e.width, i);
+            table.push(&format!("{}.sd", e.name), &e.elements, &e.sds, e.width, i);
         }
     }
     if let Some(log_density) = &prediction.log_density {
-        columns.push(("log_density".to_owned(), log_density.clone()));
+        table.push("log_density", &[], log_density, 1, 0);
     }
-    let names: Vec<String> = std::iter::once("row".to_owned())
-        .chain(columns.iter().map(|(name, _)| {
-            if name.contains([',', '"']) { format!("\"{}\"", name.replace('"', "\"\"")) } else { name.clone() }
-        }))
-        .collect();
-    let mut text = names.join(",") + "\n";
-    for row in 0..prediction.num_rows {
-        let _ = write!(text, "{row}");
-        for (_, values) in &columns {
-            // What does not exist (the mean of a Cauchy, the density of a row without values) is an empty cell.
-            if values[row].is_nan() {
-                text.push(',');
-            } else {
-                let _ = write!(text, ",{:?}", values[row]);
-            }
-        }
-        text.push('\n');
-    }
-    text
+    table.to_csv(prediction.num_rows)
 }
 
 /// The draws, one line for each.

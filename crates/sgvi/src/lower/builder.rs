@@ -59,6 +59,11 @@ impl Builder {
         self.labels.iter().find(|(_, l)| **l == label).map(|(k, _)| *k)
     }
 
+    /// The axes of an array's elements but for the rows, the last one fastest.
+    pub(crate) fn axes_of(&self, value: &Value) -> Vec<AxisId> {
+        value.shape.axes.iter().filter_map(|(label, _)| Some(self.axis_of(*label)?.0)).collect()
+    }
+
     /// An array of data.
     pub(crate) fn data(&mut self, shape: Shape, values: Vec<f64>) -> Value {
         self.program.data.push(DataArray { shape: shape.clone(), values: Arc::new(values) });

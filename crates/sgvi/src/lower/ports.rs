@@ -226,7 +226,7 @@ impl GeneratorModel {
         drawn.retain(|d| targets.contains(&d.variable));
         for &v in targets.iter().filter(|&&v| graph.variable(v).amortized.is_some()) {
             if let Some(draw) = l.variables.get(&(v, View::Plain)).cloned() {
-                drawn.push(Drawn { variable: v, draw, moments: None, probabilities: None });
+                drawn.push(Drawn { variable: v, axes: l.b.axes_of(&draw), draw, moments: None, probabilities: None });
             }
         }
         let Ports { list: ports, probabilities: given, .. } = l.ports.take().unwrap_or_default();

@@ -29,6 +29,8 @@ pub(crate) struct PredictiveSettings {
 pub(crate) struct Drawn {
     pub(crate) variable: VariableId,
     pub(crate) draw: Value,
+    /// The axes of a row's elements, the last one fastest.
+    pub(crate) axes: Vec<AxisId>,
     /// Mean and variance given everything before it.
     pub(crate) moments: Option<(Value, Value)>,
     /// Probabilities of its values, in a last axis.
@@ -283,6 +285,7 @@ impl Lowering<'_> {
         if let (Some(p), true) = (&mut self.predictive, observed.is_some() && !densities) {
             p.drawn.push(Drawn {
                 variable: v,
+                axes: self.b.axes_of(&drawn.draw),
                 draw: drawn.draw,
                 moments: drawn.moments,
                 probabilities: drawn.probabilities,

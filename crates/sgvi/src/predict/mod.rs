@@ -8,8 +8,9 @@ mod rows;
 mod tests;
 
 use vi_model::data::Data;
-use vi_model::graph::{AxisKind, Graph};
+use vi_model::graph::{AxisId, AxisKind, Graph};
 use vi_model::new_rows::NewRowsError;
+use vi_model::row_values::OwnScale;
 use vi_run::seed::derive_seed;
 
 use crate::error::SgviError;
@@ -88,6 +89,8 @@ pub struct RowPrediction {
     pub name: String,
     /// Elements of a row.
     pub width: usize,
+    /// Their names: levels, columns of a block, numbers; empty where there is one.
+    pub elements: Vec<String>,
     /// For a categorical, the names of its values.
     pub categories: Vec<String>,
     /// Means `[rows, width]` (of a categorical its probabilities `[rows, width, categories]`).
@@ -100,6 +103,16 @@ pub struct RowPrediction {
     pub draws: Vec<f64>,
 }
 
+impl RowPrediction {
+    /// From standardized values to those of the data.
+    fn to_own_scale(&mut self, scale: &OwnScale, draws: usize) {
+        scale.locations(&mut self.means, 1);
+        scale.spreads(&mut self.sds);
+        self.quantiles.iter_mut().for_each(|values| scale.locations(values, 1));
+        scale.locations(&mut self.draws, draws);
+    }
+}
+
 /// A named expression of each row.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct RowExpression {
@@ -107,6 +120,8 @@ pub struct RowExpression {
     pub name: String,
     /// Elements of a row.
     pub width: usize,
+    /// Their names: levels, columns of a block, numbers; empty where there is one.
+    pub elements: Vec<String>,
     /// Posterior means `[rows, width]`.
     pub means: Vec<f64>,
     /// Posterior standard deviations `[rows, width]`.
@@ -118,7 +133,8 @@ pub struct RowExpression {
 pub struct Prediction {
     /// Number of rows.
     pub num_rows: usize,
-    /// Observed variables of the rows.
+    /// Observed variables of the rows, on the data's own scale, also where their columns are standardized; all else is said of the
+    /// standardized values that the model is about.
     pub variables: Vec<RowPrediction>,
     /// Expressions of the rows.
     pub expressions: Vec<RowExpression>,
@@ -177,9 +193,15 @@ pub(crate) fn predict(
     for (variable, drawn) in variables.iter_mut().zip(&sampling.drawn) {
         variable.name.clone_from(&new.variable(drawn.variable).name);
         variable.categories = categories(&new, drawn.variable, drawn.probabilities.is_some());
+        variable.elements = new.names_of_elements(&drawn.axes, variable.width);
+        if let Some(scale) = new.own_scale(drawn.variable, &drawn.axes) {
+            variable.to_own_scale(&scale, draws);
+        }
     }
     for (expression, output) in expressions.iter_mut().zip(&sampling.expressions) {
         expression.name.clone_from(&output.name);
+        let axes: Vec<AxisId> = output.axes.iter().map(|axis| axis.0).collect();
+        expression.elements = new.names_of_elements(&axes, expression.width);
     }
     let log_density = density.map(|program| evaluate::log_densities(&program, &theta, draws));
     Ok(Prediction { num_rows: new.data.num_rows(), variables, expressions, log_density })

@@ -287,3 +287,26 @@ fn indicators_of_a_row_that_are_too_many() {
     let exact = log_sum_exp(&(0..=17).map(mass).collect::<Vec<f64>>());
     close(out.log_density.expect("densities")[0], exact, 0.02);
 }
+
+/// μ ~ N(0, 10²), x ~ N(μ, 1) in standardized columns, whose posterior mean is 0: a new x has each column's mean, and the variance
+/// 1 + 1/(n + 1/100) in units of the column's.
+#[test]
+fn standardized_columns_are_predicted_in_their_own_units_by_their_names() {
+    let text = "[data]\nstandardize = [\"height\", \"weight\"]\n[data.values]\nheight = [1.0, 3.0, 5.0]\nweight = [-10.0, 20.0, 80.0]
+[data.blocks]\nbody = [\"height\", \"weight\"]\n[plates]\nrow = \"rows\"\nmeasure = { columns = \"body\" }
+[variables.m]\nplates = [\"measure\"]\ndistribution = \"normal\"\nmean = 0\nsd = 10
+[variables.x]\nplates = [\"row\", \"measure\"]\ndistribution = \"normal\"\nmean = \"m\"\nsd = 1\nobserved = \"body\"\n";
+    let out = predicted(text, vec![("height", numbers(&[f64::NAN])), ("weight", numbers(&[f64::NAN]))], 4000);
+    let x = &out.variables[0];
+    assert_eq!(x.elements, ["height", "weight"]);
+    for (i, column) in [[1.0, 3.0, 5.0], [-10.0, 20.0, 80.0f64]].iter().enumerate() {
+        let mean = column.iter().sum::<f64>() / 3.0;
+        let variance = column.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 3.0;
+        let sd = (variance * (1.0 + 1.0 / 3.01)).sqrt();
+        close(x.means[i], mean, 0.01 * sd);
+        close(x.sds[i], sd, 0.01 * sd);
+        close(x.quantiles[1][i], mean, 0.1 * sd);
+        let own = &x.draws[i * 4000..(i + 1) * 4000];
+        close(own.iter().sum::<f64>() / 4000.0, mean, 0.1 * sd);
+    }
+}

@@ -85,8 +85,8 @@ pub(in crate::cli) struct TraverseArguments {
     #[arg(long, value_name = "N", default_value_t = 6)]
     pairs: usize,
 
-    /// The row whose data are the decoder's condition along the dimensions, where it has one (counted from 1)
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// The row whose data are the decoder's condition along the dimensions, where it has one (counted from 0, as in all tables)
+    #[arg(long, value_name = "N", default_value_t = 0)]
     row: u32,
 }
 
@@ -226,6 +226,13 @@ pub(in crate::cli) fn evaluate(arguments: &EvaluateArguments) -> Outcome {
 /// Walks along every latent dimension, and between pairs of rows.
 pub(in crate::cli) fn traverse(arguments: &TraverseArguments) -> Outcome {
     let run = SavedRun::open(&arguments.folder.run, arguments.folder.data.as_deref())?;
+    if arguments.row as usize >= run.model.num_rows {
+        print_failure(&format!(
+            "--row {} is none of the {} rows of the data: they are counted from 0",
+            arguments.row, run.model.num_rows
+        ));
+        return Err(REFUSED);
+    }
     let program = &run.model.program;
     let names: Vec<&str> = program.latents.iter().map(|latent| latent.name.as_str()).collect();
     let chosen = match &arguments.latent {
@@ -270,8 +277,7 @@ pub(in crate::cli) fn traverse(arguments: &TraverseArguments) -> Outcome {
                 (centre[dimension] + at(stop, -3.0, 3.0) * spread[dimension].max(0.1)) as f32;
         }
     }
-    let condition = (arguments.row - 1).min(run.model.num_rows.saturating_sub(1) as u32);
-    let decoded = decode(&run.model, &run.parameters, &vec![condition; count], Code::Given(&given), 0);
+    let decoded = decode(&run.model, &run.parameters, &vec![arguments.row; count], Code::Given(&given), 0);
     let row_names: Vec<String> = (0..d).map(|i| format!("{} {i}", names[chosen])).collect();
     let shades = picture.shades(&decoded[picture.observed].means);
     let title = "One dimension at a time, three sds to both sides";
