@@ -80,19 +80,25 @@ pub fn repeated_rows(graph: &Graph) -> Result<Option<RepeatedRows>, RepeatError>
         first_copy.push((*count > 0.0).then_some(rows.len()));
         rows.extend(std::iter::repeat_n(row, *count as usize));
     }
-    let mut repeated = graph.clone();
-    repeated.counts = None;
-    repeated.axes[axis.0].size = rows.len();
-    for node in &mut repeated.nodes {
+    let repeated = taken_rows(graph, axis, rows);
+    Ok(Some(RepeatedRows { graph: repeated, first_copy }))
+}
+
+/// The same model over rows of its data, each counted once, in the given order; `axis` is that of the rows.
+pub fn taken_rows(graph: &Graph, axis: AxisId, rows: Vec<usize>) -> Graph {
+    let mut other = graph.clone();
+    other.counts = None;
+    other.axes[axis.0].size = rows.len();
+    for node in &mut other.nodes {
         if let NodeKind::Constant(tensor) = &mut node.kind {
             *tensor = taken(tensor, axis, &rows);
         }
     }
-    for variable in &mut repeated.variables {
+    for variable in &mut other.variables {
         variable.initial = variable.initial.take().map(|tensor| taken(&tensor, axis, &rows));
     }
-    repeated.data = Arc::new(graph.data.selected(rows));
-    Ok(Some(RepeatedRows { graph: repeated, first_copy }))
+    other.data = Arc::new(graph.data.selected(rows));
+    other
 }
 
 /// The elements of an array at the given places of an axis.

@@ -7,9 +7,11 @@
 use vi_model::graph::{Distribution, Graph, NodeKind, Observation, VariableId};
 use vi_model::repeated_rows::{RepeatError, RepeatedRows, repeated_rows};
 
+use super::gaussian::Gaussian;
 use crate::amortized::compile::is_amortized;
 use crate::error::SgviError;
 use crate::lower::is_discrete;
+use crate::predict::{Prediction, unobserved_rows};
 
 /// How much a variable asks that rows be repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,12 +93,57 @@ fn is_used(graph: &Graph, v: VariableId) -> bool {
     graph.nodes.iter().any(|node| node.kind == NodeKind::Variable(v))
 }
 
-/// Values of the rows as they occur, `[repeated rows, width]`, as those of the data rows' first copies: NaN where a row occurs no times.
-pub(crate) fn first_copies(repeated: Option<&RepeatedRows>, values: Vec<f64>, width: usize) -> Vec<f64> {
-    let Some(repeated) = repeated else { return values };
-    let row = |copy: &Option<usize>| match copy {
-        Some(copy) => values[copy * width..(copy + 1) * width].to_vec(),
-        None => vec![f64::NAN; width],
-    };
-    repeated.first_copy.iter().flat_map(row).collect()
+/// Values of the data rows' first copies, and of rows that occur no times those that they have unobserved.
+pub(crate) struct FirstCopies<'a> {
+    repeated: Option<&'a RepeatedRows>,
+    unobserved: Prediction,
+}
+
+impl<'a> FirstCopies<'a> {
+    /// For variables and expressions of the rows that will be asked for; `counted` is the model before its rows were repeated.
+    ///
+    /// # Errors
+    /// Variables that cannot be drawn in the rows that occur no times.
+    pub(crate) fn new(
+        counted: &Graph,
+        repeated: Option<&'a RepeatedRows>,
+        owner: &[usize],
+        q: Option<&Gaussian>,
+        names: &[String],
+    ) -> Result<Self, SgviError> {
+        let mut unobserved = Prediction::default();
+        if let (Some(repeated), Some(q)) = (repeated, q) {
+            let absent = |(row, copy): (usize, &Option<usize>)| copy.is_none().then_some(row);
+            let rows: Vec<usize> = repeated.first_copy.iter().enumerate().filter_map(absent).collect();
+            if !rows.is_empty() {
+                unobserved = unobserved_rows(counted, &repeated.graph, owner, q, rows, names)?;
+            }
+        }
+        Ok(Self { repeated, unobserved })
+    }
+
+    /// Values of one kind of the rows as they occur, `[repeated rows, width]`, brought to the data rows.
+    fn of(&self, values: Vec<f64>, width: usize, unobserved: &[f64]) -> Vec<f64> {
+        let Some(repeated) = self.repeated else { return values };
+        let mut absent = unobserved.chunks(width.max(1));
+        let row = |copy: &Option<usize>| match copy {
+            Some(copy) => values[copy * width..(copy + 1) * width].to_vec(),
+            None => absent.next().map_or_else(|| vec![f64::NAN; width], <[f64]>::to_vec),
+        };
+        repeated.first_copy.iter().flat_map(row).collect()
+    }
+
+    /// Means and standard deviations of a variable or expression.
+    pub(crate) fn moments(&self, name: &str, mean: Vec<f64>, sd: Vec<f64>, width: usize) -> (Vec<f64>, Vec<f64>) {
+        let variable = self.unobserved.variables.iter().find(|v| v.name == name).map(|v| (&v.means, &v.sds));
+        let expression = self.unobserved.expressions.iter().find(|e| e.name == name).map(|e| (&e.means, &e.sds));
+        let own: (&[f64], &[f64]) = variable.or(expression).map_or((&[], &[]), |(m, s)| (m, s));
+        (self.of(mean, width, own.0), self.of(sd, width, own.1))
+    }
+
+    /// Probabilities of a categorical variable.
+    pub(crate) fn probabilities(&self, name: &str, probabilities: Vec<f64>, width: usize) -> Vec<f64> {
+        let own = self.unobserved.variables.iter().find(|v| v.name == name).map_or(&[][..], |v| &v.means);
+        self.of(probabilities, width, own)
+    }
 }

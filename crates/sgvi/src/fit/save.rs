@@ -7,7 +7,7 @@ use super::expected;
 use super::gaussian::Gaussian;
 use super::noise;
 use super::posterior::marginal;
-use super::repeat::first_copies;
+use super::repeat::FirstCopies;
 use super::responsibility::{Responsibilities, responsibilities};
 use super::run::Fitted;
 use crate::error::SgviError;
@@ -81,7 +81,7 @@ pub(crate) fn check(graph: &Graph, model: &Model, names: &[String]) -> Result<()
 }
 
 /// Writes for every row the probabilities of each named categorical, mean and sd of every other named variable; of rows that occur
-/// several times the first copy's, of those that occur no times none.
+/// several times the first copy's, of those that occur no times what they would have unobserved.
 ///
 /// # Errors
 /// Files that cannot be written.
@@ -94,6 +94,7 @@ pub(crate) fn save(
 ) -> Result<(), SaveError> {
     let q = fitted.gaussian.as_ref();
     let repeated = fitted.repeated.as_ref();
+    let copies = FirstCopies::new(graph, repeated, &fitted.model.owner, q, names)?;
     let graph = repeated.map_or(graph, |r| &r.graph);
     if names.iter().any(|name| discrete(graph, name).is_some()) {
         for mut r in responsibilities(graph, q, 11)?.into_iter().filter(|r| r.rows) {
@@ -101,29 +102,44 @@ pub(crate) fn save(
             if !names.contains(name) {
                 continue;
             }
-            let width = r.size * r.plates.iter().product::<usize>();
-            r.probabilities = first_copies(repeated, r.probabilities, width);
-            write_discrete(graph, &r, name, directory, format)?;
+            let elements = r.plates.iter().product::<usize>();
+            if r.is_categorical(graph) {
+                r.probabilities = copies.probabilities(name, r.probabilities, r.size * elements);
+                write_discrete(graph, &r, name, directory, format)?;
+                continue;
+            }
+            let (mean, sd) = r.moments();
+            let (mean, sd) = copies.moments(name, mean, sd, elements);
+            write_moments(name, directory, format, columns(r.plates.is_empty(), elements), &mean, &sd)?;
         }
     }
     for (name, node) in names.iter().filter_map(|name| Some((name, mixed(graph, &fitted.model, name)?))) {
         let e = expected::expected(graph, &fitted.model, q, None, node, 13)?;
-        let of_rows = |values| first_copies(repeated, values, e.width);
-        let mut writer = directory.local_writer(name, format, columns(e.axes.len() == 1, e.width))?;
-        writer.write_moments(&of_rows(e.mean), &of_rows(e.sd))?;
-        writer.finish()?;
+        let (mean, sd) = copies.moments(name, e.mean, e.sd, e.width);
+        write_moments(name, directory, format, columns(e.axes.len() == 1, e.width), &mean, &sd)?;
     }
     let Some(q) = q else { return Ok(()) };
     for name in names {
         let Some(output) = continuous(graph, &fitted.model, name) else { continue };
         let (mean, sd) = moments(&fitted.model, output, q);
         let width = output.value.shape.inner();
-        let (mean, sd) = (first_copies(repeated, mean, width), first_copies(repeated, sd, width));
-        let mut writer = directory.local_writer(name, format, columns(output.axes.len() == 1, width))?;
-        writer.write_moments(&mean, &sd)?;
-        writer.finish()?;
+        let (mean, sd) = copies.moments(name, mean, sd, width);
+        write_moments(name, directory, format, columns(output.axes.len() == 1, width), &mean, &sd)?;
     }
     Ok(())
+}
+
+fn write_moments(
+    name: &str,
+    directory: &mut RunDirectory,
+    format: LocalFormat,
+    columns: LocalColumns,
+    mean: &[f64],
+    sd: &[f64],
+) -> Result<(), OutputError> {
+    let mut writer = directory.local_writer(name, format, columns)?;
+    writer.write_moments(mean, sd)?;
+    writer.finish()
 }
 
 /// One mean and sd, or those of each of the elements.
@@ -149,9 +165,7 @@ pub(crate) fn write_discrete(
         return writer.finish();
     }
     let (mean, sd) = r.moments();
-    let mut writer = directory.local_writer(name, format, columns(r.plates.is_empty(), elements))?;
-    writer.write_moments(&mean, &sd)?;
-    writer.finish()
+    write_moments(name, directory, format, columns(r.plates.is_empty(), elements), &mean, &sd)
 }
 
 /// Mean and sd of every row's elements: closed form on the whole line, from draws elsewhere.

@@ -22,6 +22,8 @@ pub(crate) struct PredictiveSettings {
     pub(crate) known: HashMap<AxisId, usize>,
     /// Posterior probabilities `[plates, values]` of discrete variables outside the rows' plate.
     pub(crate) discrete: HashMap<VariableId, Vec<f64>>,
+    /// What is asked for instead of the observed variables and all expressions of the rows: latent variables, and expressions.
+    pub(crate) asked: Option<(Vec<VariableId>, Vec<String>)>,
 }
 
 /// An observed variable of the rows, drawn anew.
@@ -138,7 +140,7 @@ impl Lowering<'_> {
         }
         l.add_latents()?;
         let mut present = vec![false; l.b.program.num_rows];
-        for v in (0..graph.variables.len()).map(VariableId) {
+        for v in l.wanted() {
             l.prepare(v)?;
         }
         let mut expressions = Vec::new();
@@ -166,6 +168,23 @@ impl Lowering<'_> {
             expressions = l.row_expressions()?;
         }
         Ok((present, expressions, log_density))
+    }
+
+    /// The variables whose values are needed.
+    fn wanted(&self) -> Vec<VariableId> {
+        let graph = self.graph;
+        let Some((variables, names)) = self.asked() else {
+            return (0..graph.variables.len()).map(VariableId).collect();
+        };
+        let mut wanted = variables.clone();
+        for expression in graph.expressions.iter().filter(|e| names.contains(&e.name)) {
+            wanted.extend(graph.variables_of(expression.node));
+        }
+        wanted
+    }
+
+    fn asked(&self) -> Option<&(Vec<VariableId>, Vec<String>)> {
+        self.predictive.as_ref()?.settings.asked.as_ref()
     }
 
     /// Parameters and bounds of a variable.
@@ -282,7 +301,8 @@ impl Lowering<'_> {
             }
         };
         self.variables.insert((v, View::Plain), value);
-        if let (Some(p), true) = (&mut self.predictive, observed.is_some() && !densities) {
+        let shown = self.asked().map_or(observed.is_some(), |asked| asked.0.contains(&v));
+        if let (Some(p), true) = (&mut self.predictive, shown && !densities) {
             p.drawn.push(Drawn {
                 variable: v,
                 axes: self.b.axes_of(&drawn.draw),
@@ -397,7 +417,8 @@ impl Lowering<'_> {
         for expression in &graph.expressions {
             let axes = graph.node(expression.node).axes.clone();
             let rows = axes.iter().any(|a| Some(*a) == graph.rows);
-            if !rows || graph.is_data(expression.node) || graph.uses_network(expression.node) {
+            let left_out = self.asked().is_some_and(|asked| !asked.1.contains(&expression.name));
+            if !rows || left_out || graph.is_data(expression.node) || graph.uses_network(expression.node) {
                 continue;
             }
             let value = self.node(expression.node, View::Plain)?;

@@ -8,8 +8,9 @@ mod rows;
 mod tests;
 
 use vi_model::data::Data;
-use vi_model::graph::{AxisId, AxisKind, Graph};
+use vi_model::graph::{AxisId, AxisKind, Graph, VariableId};
 use vi_model::new_rows::NewRowsError;
+use vi_model::repeated_rows::taken_rows;
 use vi_model::row_values::OwnScale;
 use vi_run::seed::derive_seed;
 
@@ -129,7 +130,7 @@ pub struct RowExpression {
 }
 
 /// What an approximation says of rows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Prediction {
     /// Number of rows.
     pub num_rows: usize,
@@ -174,21 +175,8 @@ pub(crate) fn predict(
     let dense = sampling.present.iter().any(|p| *p) && !joint_rows(&new);
     let density = if dense { Some(PredictiveProgram::new(&new, &settings, true)?) } else { None };
     let places = rows::places(graph, &new, &model.owner, &sampling.owner);
-    // Draws of the approximation in the coordinates of the new programs, and the number of each draw.
     let draws = options.draws.max(2).div_ceil(2) * 2;
-    let width = q.noise_dimension();
-    let seed = derive_seed(options.seed, 3);
-    let noise = if width * draws <= MOST_MATCHED { noise::matched(seed, draws, width) } else { Vec::new() };
-    let mut theta = Vec::with_capacity(draws * (places.len() + 1));
-    for d in 0..draws {
-        let own = match noise.get(d * width..(d + 1) * width) {
-            Some(own) => own.to_vec(),
-            None => noise::independent(derive_seed(seed, d as u64), 1, width),
-        };
-        let point = q.points(&own, 1);
-        theta.extend(places.iter().map(|p| p.map_or(0.0, |p| point[p])));
-        theta.push(d as f64);
-    }
+    let theta = points(q, &places, draws, derive_seed(options.seed, 3));
     let (mut variables, mut expressions) = evaluate::draws(&sampling, &theta, draws, options);
     for (variable, drawn) in variables.iter_mut().zip(&sampling.drawn) {
         variable.name.clone_from(&new.variable(drawn.variable).name);
@@ -207,8 +195,67 @@ pub(crate) fn predict(
     Ok(Prediction { num_rows: new.data.num_rows(), variables, expressions, log_density })
 }
 
+/// Draws of the approximation in the coordinates of a program for new rows, each followed by its number.
+fn points(q: &Gaussian, places: &[Option<usize>], draws: usize, seed: u64) -> Vec<f64> {
+    let width = q.noise_dimension();
+    let noise = if width * draws <= MOST_MATCHED { noise::matched(seed, draws, width) } else { Vec::new() };
+    let mut theta = Vec::with_capacity(draws * (places.len() + 1));
+    for d in 0..draws {
+        let own = match noise.get(d * width..(d + 1) * width) {
+            Some(own) => own.to_vec(),
+            None => noise::independent(derive_seed(seed, d as u64), 1, width),
+        };
+        let point = q.points(&own, 1);
+        theta.extend(places.iter().map(|p| p.map_or(0.0, |p| point[p])));
+        theta.push(d as f64);
+    }
+    theta
+}
+
+/// What an approximation says of the latent variables and expressions `names` of data rows of which nothing is observed: their
+/// distribution given the variables outside the rows. `counted` is the model with those rows, `fitted` the one that was fitted.
+///
+/// # Errors
+/// Variables that cannot be drawn.
+pub(crate) fn unobserved_rows(
+    counted: &Graph,
+    fitted: &Graph,
+    owner: &[usize],
+    q: &Gaussian,
+    rows: Vec<usize>,
+    names: &[String],
+) -> Result<Prediction, SgviError> {
+    let Some(axis) = counted.rows else { return Ok(Prediction::default()) };
+    let mut new = taken_rows(counted, axis, rows);
+    for v in (0..new.variables.len()).filter(|v| counted.is_local(VariableId(*v))) {
+        new.variables[v].observed = None;
+    }
+    let variables: Vec<VariableId> = names.iter().filter_map(|name| new.variable_named(name)).collect();
+    let mut settings = PredictiveSettings {
+        seed: derive_seed(17, 1),
+        asked: Some((variables, names.to_vec())),
+        ..PredictiveSettings::default()
+    };
+    if has_global(fitted) {
+        let posterior = responsibilities(fitted, Some(q), derive_seed(17, 2))?;
+        settings.discrete = posterior.into_iter().filter(|r| !r.rows).map(|r| (r.variable, r.probabilities)).collect();
+    }
+    let program = PredictiveProgram::new(&new, &settings, false)?;
+    let places = rows::places(fitted, &new, owner, &program.owner);
+    let options = PredictOptions { quantiles: Vec::new(), ..PredictOptions::default() };
+    let theta = points(q, &places, options.draws, derive_seed(17, 3));
+    let (mut variables, mut expressions) = evaluate::draws(&program, &theta, options.draws, &options);
+    for (variable, drawn) in variables.iter_mut().zip(&program.drawn) {
+        variable.name.clone_from(&new.variable(drawn.variable).name);
+    }
+    for (expression, output) in expressions.iter_mut().zip(&program.expressions) {
+        expression.name.clone_from(&output.name);
+    }
+    Ok(Prediction { num_rows: new.data.num_rows(), variables, expressions, log_density: None })
+}
+
 /// Names of the values of a categorical variable.
-fn categories(graph: &Graph, v: vi_model::graph::VariableId, categorical: bool) -> Vec<String> {
+fn categories(graph: &Graph, v: VariableId, categorical: bool) -> Vec<String> {
     use vi_model::graph::Distribution::{Categorical, MarkovChain};
     match &graph.variable(v).distribution {
         Categorical { range, .. } | MarkovChain { range, .. } if categorical => {
