@@ -15,6 +15,7 @@ pub mod error;
 pub mod exponential;
 pub mod family;
 pub mod gamma;
+pub mod incomplete;
 pub mod inverse_gamma;
 pub mod matrix;
 pub mod multinomial;

@@ -144,6 +144,21 @@ pub enum Distribution {
 }
 
 impl Distribution {
+    /// The least and the greatest value that a continuous distribution of single numbers has before it is truncated.
+    pub fn range(&self) -> (f64, f64) {
+        match self {
+            Self::Gamma { .. }
+            | Self::InverseGamma { .. }
+            | Self::Exponential { .. }
+            | Self::HalfNormal { .. }
+            | Self::HalfCauchy { .. }
+            | Self::HalfStudentT { .. }
+            | Self::LogNormal { .. } => (0.0, f64::INFINITY),
+            Self::Beta { .. } => (0.0, 1.0),
+            _ => (f64::NEG_INFINITY, f64::INFINITY),
+        }
+    }
+
     /// Its name in the model language.
     pub fn name(&self) -> &'static str {
         match self {

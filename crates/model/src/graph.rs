@@ -227,6 +227,8 @@ pub struct Variable {
     pub ordered: bool,
     /// Whether a discrete latent variable shall be summed out (`None`: where it can be) or keep factors of its own (sgvi).
     pub marginalized: Option<bool>,
+    /// The largest value of a latent count without a bound up to which it is summed out; `None` as long as an engine has not said.
+    pub largest: Option<usize>,
     /// Truncation from below (sgvi).
     pub lower: Option<NodeId>,
     /// Truncation from above (sgvi).

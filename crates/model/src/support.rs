@@ -428,6 +428,7 @@ mod tests {
             initial: None,
             point: false,
             ordered: false,
+            largest: None,
             marginalized: None,
             lower: None,
             upper: None,

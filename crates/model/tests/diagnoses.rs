@@ -132,12 +132,7 @@ fn distributions_and_their_parameters() {
         "dimension",
         &["gamma"],
     );
-    refused(
-        &variable("distribution = \"gamma\"\nshape = 1.0\nrate = 1.0\nlower = 0.1"),
-        "not-truncatable",
-        "lower",
-        &["gamma"],
-    );
+    refused(&variable("distribution = \"poisson\"\nrate = 1.0\nlower = 0.1"), "not-truncatable", "lower", &["poisson"]);
     refused(
         &variable("distribution = \"poisson\"\nrate = 1.0\namortized = \"f(x)\""),
         "not-amortizable",

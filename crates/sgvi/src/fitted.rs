@@ -105,7 +105,7 @@ impl Fit {
             Reached::Networks(..) => return Err(PredictError::Networks),
             Reached::Nothing(_) => return Err(PredictError::Failed),
         };
-        let graph = fitted.repeated.as_ref().map_or(&self.graph, |repeated| &repeated.graph);
+        let graph = fitted.graph(&self.graph);
         // A model without continuous unknowns has an approximation without coordinates.
         let none = (fitted.model.program.dimension == 0).then(Gaussian::none);
         let q = fitted.gaussian.as_ref().or(none.as_ref()).ok_or(PredictError::Failed)?;

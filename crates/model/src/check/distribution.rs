@@ -64,7 +64,7 @@ pub(crate) fn check(spec: &VariableSpec, mistakes: &mut Vec<Diagnostic>) {
                 format!("{section} has `{}`, but `{}` cannot be truncated", field.key, entry.name),
             )
             .at(field.key_span.clone(), "not for this distribution")
-            .help("only scalar real distributions take `lower` and `upper`"),
+            .help("only continuous distributions of single numbers take `lower` and `upper`"),
             "amortized" => Diagnostic::new(
                 "not-amortizable",
                 format!("{section} has `amortized`, but the factor of a `{}` is no network", entry.name),

@@ -98,7 +98,9 @@ fn unfit(graph: &Graph, parent: VariableId, domain: Domain, matrix: bool) -> Opt
             ))
         }
         Domain::Unit => {
-            let fits = matches!(support, Support::Unit | Support::Simplex | Support::Binary) || (real && within_unit);
+            let fits = matches!(support, Support::Unit | Support::Simplex | Support::Binary)
+                || (real && within_unit)
+                || (support == Support::Positive && upper.is_some_and(|u| u <= 1.0));
             (!fits).then_some(("between 0 and 1", "use a beta variable, or write logit = \"NAME\""))
         }
         Domain::Simplex => (support != Support::Simplex)

@@ -90,6 +90,7 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
         support: Support::Positive,
         parameters: &[SHAPE, RATE, parameter("scale", Domain::Positive, "Scale, 1/rate.")],
         forms: &[&[&["shape"], &["rate", "scale"]]],
+        truncatable: true,
         ..BASE
     },
     DistributionEntry {
@@ -98,6 +99,7 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
         support: Support::Positive,
         parameters: &[SHAPE, SCALE],
         forms: &[&[&["shape"], &["scale"]]],
+        truncatable: true,
         ..BASE
     },
     DistributionEntry {
@@ -118,6 +120,7 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
             parameter("beta", Domain::Positive, "Weight of 0."),
         ],
         forms: &[&[&["alpha"], &["beta"]]],
+        truncatable: true,
         ..BASE
     },
     DistributionEntry {
@@ -193,6 +196,7 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
         support: Support::Positive,
         parameters: &[RATE],
         forms: &[&[&["rate"]]],
+        truncatable: true,
         ..BASE
     },
     DistributionEntry {
@@ -253,6 +257,7 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
         parameters: &[parameter("sd", Domain::Positive, "Standard deviation of the whole normal.")],
         forms: &[&[&["sd"]]],
         sgvi_only: true,
+        truncatable: true,
         ..BASE
     },
     DistributionEntry {
@@ -262,6 +267,7 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
         parameters: &[SCALE],
         forms: &[&[&["scale"]]],
         sgvi_only: true,
+        truncatable: true,
         ..BASE
     },
     DistributionEntry {
@@ -271,6 +277,7 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
         parameters: &[DOF, SCALE],
         forms: &[&[&["degrees_of_freedom"], &["scale"]]],
         sgvi_only: true,
+        truncatable: true,
         ..BASE
     },
     DistributionEntry {
@@ -298,6 +305,7 @@ pub const DISTRIBUTIONS: &[DistributionEntry] = &[
         ],
         forms: &[&[&["mean"], &["sd"]]],
         sgvi_only: true,
+        truncatable: true,
         ..BASE
     },
     DistributionEntry {

@@ -31,7 +31,7 @@ pub const DATA: Section = Section {
         key(
             "counts",
             KeyKind::Column,
-            "A column that says how many times each row occurs. In sgvi each occurrence has latent values of its own, so that the counts must be whole where a row has any that are not summed out; its first occurrence is saved.",
+            "A column that says how many times each row occurs. In sgvi each occurrence has latent values of its own, so that the counts must be whole where a row has any that are not summed out; its first occurrence is saved, and of a row that is counted zero times what it would have unobserved.",
         ),
         key(
             "standardize",
@@ -107,9 +107,13 @@ pub const VARIABLE: Section = Section {
         key(
             "lower",
             KeyKind::Parameter,
-            "Truncation from below of a scalar real distribution (sgvi; in cavi `lower = 0.0` makes a `flat` point positive).",
+            "Truncation from below of a continuous distribution of single numbers (sgvi; in cavi `lower = 0.0` makes a `flat` point positive).",
         ),
-        key("upper", KeyKind::Parameter, "Truncation from above of a scalar real distribution (sgvi)."),
+        key(
+            "upper",
+            KeyKind::Parameter,
+            "Truncation from above of a continuous distribution of single numbers (sgvi).",
+        ),
         key(
             "amortized",
             KeyKind::Parameter,

@@ -95,6 +95,7 @@ impl Resolver<'_> {
             initial,
             point: flag("point"),
             ordered: flag("ordered"),
+            largest: None,
             marginalized: match written.get("marginalized").map(|v| &v.kind) {
                 Some(ValueKind::Boolean(b)) => Some(*b),
                 _ => None,

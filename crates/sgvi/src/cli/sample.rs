@@ -9,6 +9,7 @@ use vi_run::record::REFUSED;
 use super::networks::{self, SavedRun};
 use super::{Outcome, load, print_failure, refuse};
 use crate::fit::approximation::{FILE, cmdstan_csv, from_json};
+use crate::fit::counts;
 use crate::fit::gaussian::Gaussian;
 use crate::fit::repeat::repeated;
 use crate::lower::Model;
@@ -85,6 +86,8 @@ pub(super) fn read_run(folder: &Path, model: Option<&Path>) -> Result<FinishedRu
     let graph = load(model.unwrap_or(model_path.as_ref()))?;
     let repeated = repeated(&graph).map_err(|error| refuse(&error, &graph))?;
     let graph = repeated.map_or(graph, |r| r.graph);
+    let summed = counts::complete(&graph, Some(&q)).map_err(|error| refuse(&error, &graph))?;
+    let graph = summed.unwrap_or(graph);
     let model = Model::new(&graph).map_err(|error| refuse(&error, &graph))?;
     Ok(FinishedRun { graph, model, q })
 }

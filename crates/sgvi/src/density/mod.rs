@@ -64,8 +64,24 @@ pub(crate) enum Kernel {
     LaplaceMass,
     /// location, scale, lower, upper
     LogisticMass,
-    /// location, scale, lower, upper, degrees of freedom (a constant)
+    /// location, scale, lower, upper, degrees of freedom
     StudentTMass,
+    /// sd, not used, lower, upper
+    HalfNormalMass,
+    /// scale, not used, lower, upper
+    HalfCauchyMass,
+    /// scale, degrees of freedom, lower, upper
+    HalfStudentTMass,
+    /// mean, sd of the log, lower, upper
+    LogNormalMass,
+    /// rate, not used, lower, upper
+    ExponentialMass,
+    /// shape, rate, lower, upper
+    GammaMass,
+    /// shape, scale, lower, upper
+    InverseGammaMass,
+    /// alpha, beta, lower, upper
+    BetaMass,
 }
 
 /// A log density and its partial derivatives.
@@ -102,7 +118,15 @@ impl Kernel {
             Self::CauchyMass => truncation::cauchy_mass(a),
             Self::LaplaceMass => truncation::laplace_mass(a),
             Self::LogisticMass => truncation::logistic_mass(a),
-            Self::StudentTMass => truncation::student_t_mass(a),
+            Self::StudentTMass => truncation::student_t_mass(a, wanted),
+            Self::HalfNormalMass => truncation::half_normal_mass(a),
+            Self::HalfCauchyMass => truncation::half_cauchy_mass(a),
+            Self::HalfStudentTMass => truncation::half_student_t_mass(a, wanted),
+            Self::LogNormalMass => truncation::log_normal_mass(a),
+            Self::ExponentialMass => truncation::exponential_mass(a),
+            Self::GammaMass => truncation::gamma_mass(a, wanted),
+            Self::InverseGammaMass => truncation::inverse_gamma_mass(a, wanted),
+            Self::BetaMass => truncation::beta_mass(a, wanted),
         }
     }
 
@@ -187,7 +211,18 @@ mod tests {
             (CauchyMass, 4, [0.3, 1.7, -0.4, 1.1, 0.0]),
             (LaplaceMass, 4, [0.3, 1.7, -0.4, 1.1, 0.0]),
             (LogisticMass, 4, [0.3, 1.7, -0.4, 1.1, 0.0]),
-            (StudentTMass, 4, [0.3, 1.7, -0.4, 1.1, 3.5]),
+            (StudentTMass, 5, [0.3, 1.7, -0.4, 1.1, 3.5]),
+            (StudentTMass, 5, [0.3, 1.7, 5.4, 6.1, 3.5]),
+            (HalfNormalMass, 4, [1.7, 0.0, 0.4, 1.1, 0.0]),
+            (HalfCauchyMass, 4, [1.7, 0.0, 0.4, 1.1, 0.0]),
+            (HalfStudentTMass, 4, [1.7, 3.5, 0.4, 1.1, 0.0]),
+            (LogNormalMass, 4, [0.3, 1.7, 0.4, 1.1, 0.0]),
+            (ExponentialMass, 4, [1.7, 0.0, 0.4, 1.1, 0.0]),
+            (GammaMass, 4, [2.3, 1.7, 0.4, 1.1, 0.0]),
+            (GammaMass, 4, [2.3, 1.7, 7.4, 9.1, 0.0]),
+            (InverseGammaMass, 4, [2.3, 1.7, 0.4, 1.1, 0.0]),
+            (BetaMass, 4, [2.3, 1.7, 0.4, 0.9, 0.0]),
+            (BetaMass, 4, [0.6, 5.1, 0.8, 0.9, 0.0]),
         ]
     }
 
@@ -313,6 +348,33 @@ mod tests {
                 assert!((value - total.ln()).abs() < 1e-8, "{mass:?}: {value} against {}", total.ln());
             }
             let whole = mass.at(&[0.3, 1.7, f64::NEG_INFINITY, f64::INFINITY, 3.5], &w).0;
+            assert!(whole.abs() < 1e-12, "{mass:?}: {whole}");
+        }
+        let half = t + std::f64::consts::LN_2;
+        let ln_beta = ln_gamma(2.4) + ln_gamma(1.7) - ln_gamma(4.1);
+        // Parameters of the mass, and those of the density after its value.
+        let positive: Vec<(Kernel, [f64; 2], Kernel, [f64; 4])> = vec![
+            (Kernel::HalfNormalMass, [1.7, 0.0], Kernel::HalfNormal, [1.7, 0.0, 0.0, 0.0]),
+            (Kernel::HalfCauchyMass, [1.7, 0.0], Kernel::HalfCauchy, [1.7, 0.0, 0.0, 0.0]),
+            (Kernel::HalfStudentTMass, [1.7, 3.5], Kernel::StudentT, [3.5, 0.0, 1.7, half]),
+            (Kernel::LogNormalMass, [-0.4, 0.7], Kernel::LogNormal, [-0.4, 0.7, 0.0, 0.0]),
+            (Kernel::ExponentialMass, [1.7, 0.0], Kernel::Exponential, [1.7, 0.0, 0.0, 0.0]),
+            (Kernel::GammaMass, [2.4, 1.7], Kernel::Gamma, [2.4, 1.7, ln_gamma(2.4), 0.0]),
+            (Kernel::InverseGammaMass, [2.4, 1.7], Kernel::InverseGamma, [2.4, 1.7, ln_gamma(2.4), 0.0]),
+            (Kernel::BetaMass, [2.4, 1.7], Kernel::Beta, [2.4, 1.7, ln_beta, 0.0]),
+        ];
+        for (mass, parameters, density, p) in positive {
+            for (lower, upper) in [(-0.4, 0.3), (0.2, 0.7), (0.55, 0.99)] {
+                let n = 200_000;
+                let from = f64::max(lower, 0.0);
+                let h = (upper - from) / f64::from(n);
+                let total: f64 = (0..n)
+                    .map(|i| density.at(&[from + (f64::from(i) + 0.5) * h, p[0], p[1], p[2], p[3]], &w).0.exp() * h)
+                    .sum();
+                let value = mass.at(&[parameters[0], parameters[1], lower, upper, 0.0], &w).0;
+                assert!((value - total.ln()).abs() < 1e-8, "{mass:?}: {value} against {}", total.ln());
+            }
+            let whole = mass.at(&[parameters[0], parameters[1], f64::NEG_INFINITY, f64::INFINITY, 0.0], &w).0;
             assert!(whole.abs() < 1e-12, "{mass:?}: {whole}");
         }
     }

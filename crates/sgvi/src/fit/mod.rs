@@ -8,6 +8,7 @@ pub(crate) mod categories;
 mod chains_tests;
 pub(crate) mod climb;
 pub(crate) mod compare;
+pub(crate) mod counts;
 pub(crate) mod curvature;
 pub(crate) mod estimator;
 pub(crate) mod expected;

@@ -304,11 +304,13 @@ fn bounds(graph: &Graph, o: &ReadOut, support: &Support) -> Bounds {
     let variable = graph.variable(v);
     use vi_model::graph::Distribution;
     let (lower, upper) = match &variable.distribution {
-        Distribution::Beta { .. } => (Some(0.0), Some(1.0)),
         Distribution::Uniform { lower, upper } => (constant(Some(*lower)), constant(Some(*upper))),
-        _ => {
-            let lower = if variable.lower.is_some() { constant(variable.lower) } else { Some(0.0) };
-            (lower, constant(variable.upper))
+        distribution => {
+            let of = |node: Option<_>, none| if node.is_some() { constant(node) } else { none };
+            let is_beta = matches!(distribution, Distribution::Beta { .. });
+            let (lower, upper) = (of(variable.lower, Some(0.0)), of(variable.upper, is_beta.then_some(1.0)));
+            let (least, most) = distribution.range();
+            (lower.map(|l| l.max(least)), upper.map(|u| u.min(most)))
         }
     };
     Bounds { kind: support.clone(), lower, upper }

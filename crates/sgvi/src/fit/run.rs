@@ -18,7 +18,7 @@ use super::repeat::repeated;
 use super::search::{Search, SearchSettings};
 use super::steps::{self, StochasticSettings};
 use super::stochastic::Stochastic;
-use super::{expected, posterior, responsibility};
+use super::{counts, expected, posterior, responsibility};
 use crate::error::SgviError;
 use crate::fitted::FitOptions;
 use crate::lower::{Model, Support};
@@ -35,6 +35,15 @@ pub(crate) struct Fitted {
     pub model: Model,
     /// The model over repeated rows that was compiled, where a weight for each row was not enough.
     pub repeated: Option<RepeatedRows>,
+    /// The model with latent counts that have no bound summed so far that nothing is missing, where there are such.
+    pub summed: Option<Graph>,
+}
+
+impl Fitted {
+    /// The model that was compiled: with its rows repeated, and with sums over latent counts, where that was so.
+    pub(crate) fn graph<'a>(&'a self, graph: &'a Graph) -> &'a Graph {
+        self.summed.as_ref().or(self.repeated.as_ref().map(|r| &r.graph)).unwrap_or(graph)
+    }
 }
 
 /// Steps at most where the model file does not say.
@@ -70,9 +79,28 @@ pub(crate) fn fingerprint(graph: &Graph) -> u64 {
 /// # Errors
 /// Models that this engine cannot treat. A failure while running is a record with status `failed`.
 pub(crate) fn fit(graph: &Graph, options: FitOptions<'_>) -> Result<Fitted, SgviError> {
-    let Some(repeated) = repeated(graph)? else { return fit_rows(graph, options) };
-    let fitted = fit_rows(&repeated.graph, options)?;
+    let Some(repeated) = repeated(graph)? else { return fit_counts(graph, options) };
+    let fitted = fit_counts(&repeated.graph, options)?;
     Ok(Fitted { repeated: Some(repeated), ..fitted })
+}
+
+/// As [`fit_rows`], again wherever the fit shows that a sum over latent counts must go further.
+fn fit_counts(graph: &Graph, mut options: FitOptions<'_>) -> Result<Fitted, SgviError> {
+    let Some(mut now) = counts::started(graph)? else { return fit_rows(graph, options) };
+    loop {
+        let again = FitOptions {
+            saved: options.saved.clone(),
+            interruption: options.interruption.clone(),
+            ..FitOptions::default()
+        };
+        let fitted = fit_rows(&now, options)?;
+        let ended = fitted.record.status == Status::Failed || again.interruption.is_raised();
+        let needed = if ended { None } else { counts::complete(&now, fitted.gaussian.as_ref())? };
+        match needed.filter(|needed| needed.variables != now.variables) {
+            Some(needed) => (now, options) = (needed, again),
+            None => return Ok(Fitted { summed: Some(now), ..fitted }),
+        }
+    }
 }
 
 /// As [`fit`], over the rows as they stand.
@@ -93,7 +121,7 @@ fn fit_rows(graph: &Graph, options: FitOptions<'_>) -> Result<Fitted, SgviError>
         responsibility::add_entries(graph, None, seed, &mut record.posterior)?;
         let missing = expected::add_entries(graph, &model, None, None, seed, &mut record.posterior);
         name_unreported(&missing, &mut record);
-        return Ok(Fitted { record, gaussian: None, model, repeated: None });
+        return Ok(Fitted { record, gaussian: None, model, repeated: None, summed: None });
     }
     let max_iterations = inference.max_iterations.unwrap_or(MAX_ITERATIONS);
     let mut executor = Executor::new(seed, max_iterations, RelativeGain::new(0.0))
@@ -127,7 +155,7 @@ fn fit_rows(graph: &Graph, options: FitOptions<'_>) -> Result<Fitted, SgviError>
         Ok(fit) => (fit.algorithm.gaussian(), fit.outcome),
         Err(failure) => {
             failed(&mut record, &failure);
-            return Ok(Fitted { record, gaussian: None, model, repeated: None });
+            return Ok(Fitted { record, gaussian: None, model, repeated: None, summed: None });
         }
     };
     record.set_outcome(&outcome);
@@ -139,7 +167,7 @@ fn fit_rows(graph: &Graph, options: FitOptions<'_>) -> Result<Fitted, SgviError>
             "failure".to_owned(),
             json!("the ELBO is not finite: draws of the approximation fall where the log joint is not finite; try another family or parametrisation"),
         );
-        return Ok(Fitted { record, gaussian: Some(q), model, repeated: None });
+        return Ok(Fitted { record, gaussian: Some(q), model, repeated: None, summed: None });
     }
     describe(&mut record, graph, &model, &q, &assessment, seed);
     record.extra.insert("gradient_signal_to_noise".to_owned(), json!(signal_to_noise(&model, &evaluator, &q, seed)));
@@ -150,7 +178,7 @@ fn fit_rows(graph: &Graph, options: FitOptions<'_>) -> Result<Fitted, SgviError>
     let seed = derive_seed(seed, 1_000_087);
     let missing = expected::add_entries(graph, &model, Some(&q), Some(&assessment), seed, &mut record.posterior);
     name_unreported(&missing, &mut record);
-    Ok(Fitted { record, gaussian: Some(q), model, repeated: None })
+    Ok(Fitted { record, gaussian: Some(q), model, repeated: None, summed: None })
 }
 
 /// A whole number that is not negative.

@@ -95,7 +95,7 @@ pub(crate) fn save(
     let q = fitted.gaussian.as_ref();
     let repeated = fitted.repeated.as_ref();
     let copies = FirstCopies::new(graph, repeated, &fitted.model.owner, q, names)?;
-    let graph = repeated.map_or(graph, |r| &r.graph);
+    let graph = fitted.graph(graph);
     if names.iter().any(|name| discrete(graph, name).is_some()) {
         for mut r in responsibilities(graph, q, 11)?.into_iter().filter(|r| r.rows) {
             let name = &graph.variable(r.variable).name;

@@ -75,10 +75,7 @@ impl Lowering<'_> {
                     Probability::Probability(n) | Probability::Probit(n) => (Kernel::BinomialProbability, n),
                 };
                 let p = self.plain(v, node)?;
-                let rest = self.b.difference(&trials, x);
-                let (n, k, r) = (self.ln_factorial(&trials), self.ln_factorial(x), self.ln_factorial(&rest));
-                let kr = self.b.sum(&k, &r);
-                let choose = self.b.difference(&n, &kr);
+                let (trials, choose) = self.choose(&trials, x);
                 self.b.density(kernel, &[x, &trials, &p, &choose], true)
             }
             Distribution::Poisson { rate, log } => {

@@ -42,34 +42,6 @@ pub(crate) fn is_discrete(distribution: &Distribution) -> bool {
 }
 
 impl Lowering<'_> {
-    /// Number of values of a discrete variable.
-    pub(super) fn num_values(&mut self, v: VariableId) -> Result<usize, SgviError> {
-        let graph = self.graph;
-        let unbounded = |what: &str| {
-            SgviError::unsupported(
-                graph,
-                v,
-                format!("it is a latent {what} without a bound, which cannot be summed out"),
-                "observe it, or write a categorical or binomial variable with a finite number of values",
-            )
-        };
-        match &graph.variable(v).distribution {
-            Distribution::Categorical { range, .. } | Distribution::MarkovChain { range, .. } => {
-                Ok(graph.axis(*range).size)
-            }
-            Distribution::Bernoulli { .. } => Ok(2),
-            Distribution::Binomial { trials, .. } => {
-                let trials = self.node(*trials, View::Plain)?;
-                match self.b.number(&trials) {
-                    Some(n) if (0.0..=1e4).contains(&n) => Ok(n as usize + 1),
-                    _ => Err(unbounded("count whose number of trials varies")),
-                }
-            }
-            Distribution::Multinomial { .. } => Err(unbounded("vector of counts")),
-            _ => Err(unbounded("count")),
-        }
-    }
-
     /// An observed discrete variable becomes data, a latent one an axis.
     pub(super) fn add_discrete(&mut self, v: VariableId, observed: Option<Value>) -> Result<(), SgviError> {
         let mut mask = None;

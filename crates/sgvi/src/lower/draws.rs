@@ -159,7 +159,11 @@ impl Lowering<'_> {
     }
 
     /// A scalar distribution with its arguments, where it is one.
-    fn scalar(&mut self, v: VariableId, d: &Distribution) -> Result<Option<(Scalar, Vec<Value>)>, SgviError> {
+    pub(super) fn scalar(
+        &mut self,
+        v: VariableId,
+        d: &Distribution,
+    ) -> Result<Option<(Scalar, Vec<Value>)>, SgviError> {
         let plain = |l: &mut Self, n: NodeId| l.parameter(v, n, View::Plain);
         let root = |l: &mut Self, x: &Value| l.b.unary(UnaryFunction::Sqrt, x);
         let inverse = |l: &mut Self, x: &Value| l.b.unary(UnaryFunction::Reciprocal, x);

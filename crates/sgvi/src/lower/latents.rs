@@ -81,11 +81,27 @@ impl Lowering<'_> {
         ))
     }
 
+    /// A bound of a variable whose values end at `end` by themselves.
+    fn bound_within(&mut self, v: VariableId, name: &str, end: f64) -> Result<Value, SgviError> {
+        let variable = self.graph.variable(v);
+        let is_lower = name == "lower";
+        let Some(node) = (if is_lower { variable.lower } else { variable.upper }) else {
+            return Ok(self.b.constant(end));
+        };
+        let bound = self.bound(v, node, name)?;
+        let numbers = self.b.numbers(&bound).unwrap_or_default();
+        let beyond = |x: &f64| if is_lower { *x < end } else { *x > end };
+        if !numbers.iter().any(beyond) {
+            return Ok(bound);
+        }
+        let within = numbers.iter().map(|x| if beyond(x) { end } else { *x }).collect();
+        Ok(self.b.data(bound.shape.clone(), within))
+    }
+
     pub(super) fn support(&mut self, v: VariableId) -> Result<Support, SgviError> {
         let graph = self.graph;
         let variable: &Variable = graph.variable(v);
         let size = variable.dimension.map_or(1, |d| graph.axis(d).size);
-        let zero = self.b.constant(0.0);
         let support = match &variable.distribution {
             Distribution::Gamma { .. }
             | Distribution::InverseGamma { .. }
@@ -93,8 +109,16 @@ impl Lowering<'_> {
             | Distribution::HalfNormal { .. }
             | Distribution::HalfCauchy { .. }
             | Distribution::HalfStudentT { .. }
-            | Distribution::LogNormal { .. } => Support::Lower(zero),
-            Distribution::Beta { .. } => Support::Interval(zero, self.b.constant(1.0)),
+            | Distribution::LogNormal { .. } => {
+                let lower = self.bound_within(v, "lower", 0.0)?;
+                match variable.upper {
+                    Some(node) => Support::Interval(lower, self.bound(v, node, "upper")?),
+                    None => Support::Lower(lower),
+                }
+            }
+            Distribution::Beta { .. } => {
+                Support::Interval(self.bound_within(v, "lower", 0.0)?, self.bound_within(v, "upper", 1.0)?)
+            }
             Distribution::Uniform { lower, upper } => {
                 Support::Interval(self.bound(v, *lower, "lower")?, self.bound(v, *upper, "upper")?)
             }

@@ -4,6 +4,7 @@ mod builder;
 mod chain;
 mod chains;
 mod collapse;
+mod counts;
 mod densities;
 mod discrete;
 mod draws;
@@ -28,6 +29,8 @@ mod statistics;
 mod tests;
 pub(crate) mod touched;
 mod truncation;
+#[cfg(test)]
+mod truncation_tests;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -38,6 +41,7 @@ use crate::error::SgviError;
 use crate::fit::categories::Category;
 use crate::tape::{Program, Shape, Value};
 use builder::Builder;
+pub(crate) use counts::{MOST_VALUES, first_range, unbounded};
 use discrete::Enumerated;
 pub(crate) use discrete::is_discrete;
 pub(crate) use expectation::Expectation;

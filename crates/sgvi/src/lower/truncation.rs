@@ -1,11 +1,10 @@
 //! The log mass between the bounds of truncated distributions, by which their densities are renormalised.
 
-use vi_model::graph::{Distribution, PrecisionOrSd, Spread, SpreadForm, VariableId};
+use vi_model::graph::{Distribution, VariableId};
 
 use super::Lowering;
-use crate::density::Kernel;
 use crate::error::SgviError;
-use crate::tape::{UnaryFunction, Value};
+use crate::tape::Value;
 
 impl Lowering<'_> {
     /// A value, zero where the observed data `x` are missing.
@@ -27,62 +26,21 @@ impl Lowering<'_> {
         if lower.is_none() && upper.is_none() {
             return Ok(None);
         }
-        let (kernel, location, scale, nu) = match d {
-            Distribution::Normal { mean, spread, form: SpreadForm::Scalar } if variable.dimension.is_none() => {
-                let location = self.plain(v, *mean)?;
-                let scale = match spread {
-                    Spread::StandardDeviation(n) => self.plain(v, *n)?,
-                    Spread::Variance(n) | Spread::Covariance(n) => {
-                        let variance = self.plain(v, *n)?;
-                        self.b.unary(UnaryFunction::Sqrt, &variance)
-                    }
-                    Spread::Precision(n) => {
-                        let precision = self.plain(v, *n)?;
-                        let root = self.b.unary(UnaryFunction::Sqrt, &precision);
-                        self.b.unary(UnaryFunction::Reciprocal, &root)
-                    }
-                };
-                (Kernel::NormalMass, location, scale, None)
+        let kernel = match d {
+            Distribution::Flat | Distribution::Uniform { .. } => None,
+            _ if variable.dimension.is_some() => None,
+            _ => self.scalar(v, d)?.and_then(|(scalar, arguments)| Some((scalar.mass()?, arguments))),
+        };
+        let Some((kernel, arguments)) = kernel else {
+            if matches!(d, Distribution::Flat | Distribution::Uniform { .. }) {
+                return Ok(None);
             }
-            Distribution::StudentT { degrees_of_freedom, mean, spread } => {
-                let location = self.plain(v, *mean)?;
-                let scale = match spread {
-                    PrecisionOrSd::StandardDeviation(n) => self.plain(v, *n)?,
-                    PrecisionOrSd::Precision(n) => {
-                        let precision = self.plain(v, *n)?;
-                        let root = self.b.unary(UnaryFunction::Sqrt, &precision);
-                        self.b.unary(UnaryFunction::Reciprocal, &root)
-                    }
-                };
-                let nu = self.plain(v, *degrees_of_freedom)?;
-                if !nu.is_data() {
-                    return Err(SgviError::unsupported(
-                        self.graph,
-                        v,
-                        "a truncated student-t needs constant degrees of freedom",
-                        "write them as a number",
-                    ));
-                }
-                (Kernel::StudentTMass, location, scale, Some(nu))
-            }
-            Distribution::Cauchy { location, scale } => {
-                (Kernel::CauchyMass, self.plain(v, *location)?, self.plain(v, *scale)?, None)
-            }
-            Distribution::Laplace { location, scale } => {
-                (Kernel::LaplaceMass, self.plain(v, *location)?, self.plain(v, *scale)?, None)
-            }
-            Distribution::Logistic { location, scale } => {
-                (Kernel::LogisticMass, self.plain(v, *location)?, self.plain(v, *scale)?, None)
-            }
-            Distribution::Flat | Distribution::Uniform { .. } => return Ok(None),
-            _ => {
-                return Err(SgviError::unsupported(
-                    self.graph,
-                    v,
-                    "only scalar real distributions can be truncated",
-                    "leave out `lower` and `upper`, or use normal, student-t, cauchy, laplace or logistic",
-                ));
-            }
+            return Err(SgviError::unsupported(
+                self.graph,
+                v,
+                "only continuous distributions of single numbers can be truncated",
+                "leave out `lower` and `upper`",
+            ));
         };
         let lower = match lower {
             Some(n) => self.plain(v, n)?,
@@ -92,8 +50,10 @@ impl Lowering<'_> {
             Some(n) => self.plain(v, n)?,
             None => self.b.constant(f64::INFINITY),
         };
-        let mut arguments = vec![&location, &scale, &lower, &upper];
-        arguments.extend(nu.as_ref());
-        Ok(Some(self.b.density(kernel, &arguments, false)))
+        let zero = self.b.constant(0.0);
+        let [first, second, third] = [0, 1, 2].map(|i| arguments.get(i).unwrap_or(&zero));
+        let mut all = vec![first, second, &lower, &upper];
+        all.extend((arguments.len() > 2).then_some(third));
+        Ok(Some(self.b.density(kernel, &all, false)))
     }
 }

@@ -152,20 +152,47 @@ impl Scalar {
         }
     }
 
-    /// A draw between bounds, by halving the interval in which the distribution function reaches a uniform number.
-    ///
-    /// `None` for distributions that cannot be truncated.
-    pub(crate) fn sample_between(self, a: &[f64; 3], lower: f64, upper: f64, rng: &mut ChaCha8Rng) -> Option<f64> {
-        let [location, scale, degrees] = *a;
-        let kernel = match self {
+    /// The kernel of the log mass between bounds: first and second argument, lower, upper, third argument. `None` for distributions
+    /// that cannot be truncated.
+    pub(crate) fn mass(self) -> Option<Kernel> {
+        Some(match self {
             Self::Normal => Kernel::NormalMass,
             Self::StudentT => Kernel::StudentTMass,
             Self::Cauchy => Kernel::CauchyMass,
             Self::Laplace => Kernel::LaplaceMass,
             Self::Logistic => Kernel::LogisticMass,
-            _ => return None,
+            Self::HalfNormal => Kernel::HalfNormalMass,
+            Self::HalfCauchy => Kernel::HalfCauchyMass,
+            Self::HalfStudentT => Kernel::HalfStudentTMass,
+            Self::LogNormal => Kernel::LogNormalMass,
+            Self::Exponential => Kernel::ExponentialMass,
+            Self::Gamma => Kernel::GammaMass,
+            Self::InverseGamma => Kernel::InverseGammaMass,
+            Self::Beta => Kernel::BetaMass,
+            Self::Uniform
+            | Self::Bernoulli
+            | Self::BernoulliProbit
+            | Self::Binomial
+            | Self::Poisson
+            | Self::NegativeBinomial => return None,
+        })
+    }
+
+    /// A draw between bounds, by halving the interval in which the distribution function reaches a uniform number.
+    ///
+    /// `None` for distributions that cannot be truncated.
+    pub(crate) fn sample_between(self, a: &[f64; 3], lower: f64, upper: f64, rng: &mut ChaCha8Rng) -> Option<f64> {
+        let kernel = self.mass()?;
+        let log_mass = |l: f64, u: f64| kernel.at(&[a[0], a[1], l, u, a[2]], &[false; 5]).0;
+        // Where the values lie, and a place and a length to measure steps from.
+        let (least, most, location, scale) = match self {
+            Self::Normal | Self::StudentT | Self::Cauchy | Self::Laplace | Self::Logistic => {
+                (f64::NEG_INFINITY, f64::INFINITY, a[0], a[1])
+            }
+            Self::Beta => (0.0, 1.0, 0.0, 1.0),
+            _ => (0.0, f64::INFINITY, 0.0, 1.0),
         };
-        let log_mass = |l: f64, u: f64| kernel.at(&[location, scale, l, u, degrees], &[false; 5]).0;
+        let (lower, upper) = (lower.max(least), upper.min(most));
         let wanted = rng.random::<f64>().max(f64::MIN_POSITIVE).ln() + log_mass(lower, upper);
         // A finite interval that holds the point.
         let (mut below, mut above) = (lower, upper);
@@ -246,16 +273,19 @@ mod tests {
             (Scalar::Cauchy, [0.3, 1.2, 0.0], 0.0, f64::INFINITY),
             (Scalar::Laplace, [0.3, 1.2, 0.0], 0.0, 2.0),
             (Scalar::Logistic, [0.3, 1.2, 0.0], -1.0, 0.5),
+            (Scalar::HalfNormal, [1.2, 0.0, 0.0], 0.4, f64::INFINITY),
+            (Scalar::HalfCauchy, [1.2, 0.0, 0.0], 0.4, 30.0),
+            (Scalar::HalfStudentT, [1.2, 3.0, 0.0], f64::NEG_INFINITY, 2.0),
+            (Scalar::LogNormal, [0.3, 1.2, 0.0], 0.4, 3.0),
+            (Scalar::Exponential, [1.2, 0.0, 0.0], 2.0, f64::INFINITY),
+            (Scalar::Gamma, [2.3, 1.2, 0.0], 1.0, 9.0),
+            (Scalar::Gamma, [2.3, 0.01, 0.0], 400.0, f64::INFINITY),
+            (Scalar::InverseGamma, [2.3, 1.2, 0.0], 1.0, f64::INFINITY),
+            (Scalar::Beta, [2.3, 1.2, 0.0], 0.3, f64::INFINITY),
         ];
         for (kind, a, lower, upper) in cases {
             let mut rng = ChaCha8Rng::seed_from_u64(9);
-            let kernel = match kind {
-                Scalar::Normal => Kernel::NormalMass,
-                Scalar::StudentT => Kernel::StudentTMass,
-                Scalar::Cauchy => Kernel::CauchyMass,
-                Scalar::Laplace => Kernel::LaplaceMass,
-                _ => Kernel::LogisticMass,
-            };
+            let kernel = kind.mass().expect("can be truncated");
             let log_mass = |u: f64| kernel.at(&[a[0], a[1], lower, u, a[2]], &[false; 5]).0;
             let n = 4000;
             let mut levels: Vec<f64> = (0..n)

@@ -133,26 +133,32 @@ impl Compiler<'_> {
             };
             Ok(value)
         };
+        let (least, most) = variable.distribution.range();
+        let lower = variable.lower.map(|node| bound(node, "lower")).transpose()?.map(|l| l.max(least));
+        let upper = variable.upper.map(|node| bound(node, "upper")).transpose()?.map(|u| u.min(most));
         match variable.distribution {
             Distribution::Normal { .. }
             | Distribution::NormalJoint { .. }
             | Distribution::StudentT { .. }
             | Distribution::Cauchy { .. }
             | Distribution::Laplace { .. }
-            | Distribution::Logistic { .. } => Ok(match (variable.lower, variable.upper) {
-                (None, None) => Range::Real,
-                (Some(lower), None) => Range::Above(bound(lower, "lower")?),
-                (None, Some(upper)) => Range::Below(bound(upper, "upper")?),
-                (Some(lower), Some(upper)) => Range::Between(bound(lower, "lower")?, bound(upper, "upper")?),
-            }),
-            Distribution::Gamma { .. }
+            | Distribution::Logistic { .. }
+            | Distribution::Gamma { .. }
             | Distribution::InverseGamma { .. }
             | Distribution::Exponential { .. }
             | Distribution::HalfNormal { .. }
             | Distribution::HalfCauchy { .. }
             | Distribution::HalfStudentT { .. }
-            | Distribution::LogNormal { .. } => Ok(Range::Above(0.0)),
-            Distribution::Beta { .. } => Ok(Range::Between(0.0, 1.0)),
+            | Distribution::LogNormal { .. }
+            | Distribution::Beta { .. } => {
+                let finite = |end: f64| end.is_finite().then_some(end);
+                Ok(match (lower.or(finite(least)), upper.or(finite(most))) {
+                    (None, None) => Range::Real,
+                    (Some(lower), None) => Range::Above(lower),
+                    (None, Some(upper)) => Range::Below(upper),
+                    (Some(lower), Some(upper)) => Range::Between(lower, upper),
+                })
+            }
             Distribution::Uniform { lower, upper } => Ok(Range::Between(bound(lower, "lower")?, bound(upper, "upper")?)),
             _ => self.refuse_variable(
                 id,
