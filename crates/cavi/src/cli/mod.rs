@@ -17,14 +17,20 @@ pub(crate) use error::CommandError;
 
 const EXAMPLES: &str = "\
 Examples:
-  cavi run models/gmm.toml                     fit a model; results go to runs/gmm
+  cavi run models/gmm.toml
+      fit a model; results go to runs/gmm
   cavi run models/gmm.toml --restarts 20 --save z
-                                               keep the best of 20 starts, and each row's cluster in local/z.csv
-  cavi run models/gmm.toml --json | jq .elbo   the summary for another program
-  cavi predict runs/gmm --data new.csv         clusters of rows that the fit has not seen
-  cavi check models/gmm.toml                   what would be done: variables, factors, updates, memory
-  cavi reference | less                        every section, key and distribution of the language
-  cavi schema > model.schema.json              for editors that complete and check TOML
+      keep the best of 20 starts, and each row's cluster in local/z.csv
+  cavi run models/gmm.toml --json | jq .elbo
+      the summary for another program
+  cavi predict runs/gmm --data new.csv
+      clusters of rows that the fit has not seen
+  cavi check models/gmm.toml
+      what would be done: variables, factors, updates, memory
+  cavi reference | less
+      every section, key and distribution of the language
+  cavi schema > model.schema.json
+      for editors that complete and check TOML
 
 Exit status:
   0  converged (or the check passed)
@@ -37,7 +43,7 @@ Exit status:
 /// A model file states data, plates and random variables; `cavi` derives the updates of a factorised posterior, iterates
 /// them until the evidence lower bound (ELBO) stops rising, and leaves posterior, convergence curve and pictures in a folder.
 #[derive(Debug, Parser)]
-#[command(name = "cavi", version, about, after_help = EXAMPLES)]
+#[command(name = "cavi", version, about, after_help = EXAMPLES, max_term_width = 80)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -68,12 +74,12 @@ enum Command {
 const RUN_EXAMPLES: &str = "\
 What is left in DIR:
   summary.json    status, ELBO and its terms, restarts, seed
-  posterior.json  the posterior of every variable that is not in the rows' plate
-  report.html     all of it as one page for a browser, with the pictures and the model
-  elbo.csv        the ELBO after each iteration of each restart (elbo.svg, elbo.png: the curve)
+  posterior.json  the posterior of every variable outside the rows' plate
+  report.html     all of it as one page for a browser, with pictures and model
+  elbo.csv        the ELBO after each iteration; elbo.svg, elbo.png: the curve
   local/NAME.csv  the row-level posterior of each --save NAME
   state.json      what `cavi predict` needs
-  pictures/       clusters, states over time, loadings, … whatever the model's shape allows
+  pictures/       clusters, states over time, loadings, … as the model allows
 
 Examples:
   cavi run models/gmm.toml
@@ -81,13 +87,15 @@ Examples:
   cavi run models/gmm.toml --max-iterations 50 --tolerance 0 --no-plot --quiet";
 
 const PREDICT_EXAMPLES: &str = "\
-The table (CSV) has a line per new row, numbered from 0: the posterior of each latent variable of
-the rows; of each observed one the mean and standard deviation of a new value (`y`, `y.sd`: its
-noise and all uncertainty included, exact under the fitted factors) and its expected parameters
-(`y.mean`, `y.mean.sd`, …); and the row's log predictive density, or a lower bound on it. Columns
-of observed values may be missing or empty; what they are computed from may not.
-Observed variables are in the data's own units, also where the model standardizes their columns;
-latent variables, other expressions and log densities are about the standardized values.
+The table (CSV) has a line per new row, numbered from 0: the posterior of each
+latent variable of the rows; of each observed one the mean and standard
+deviation of a new value (`y`, `y.sd`: its noise and all uncertainty included,
+exact under the fitted factors) and its expected parameters (`y.mean`,
+`y.mean.sd`, …); and the row's log predictive density, or a lower bound on it.
+Columns of observed values may be missing or empty; what they are computed from
+may not. Observed variables are in the data's own units, also where the model
+standardizes their columns; latent variables, other expressions and log
+densities are about the standardized values.
 
 Examples:
   cavi predict runs/gmm --data new.csv > clusters.csv

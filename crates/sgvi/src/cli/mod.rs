@@ -24,7 +24,7 @@ use crate::error::SgviError;
 /// by the gradient of the evidence lower bound (ELBO), or trains networks that give each row its own, and leaves posterior, verdict,
 /// convergence curve and pictures in a folder.
 #[derive(Debug, Parser)]
-#[command(name = "sgvi", version, about, after_help = EXAMPLES)]
+#[command(name = "sgvi", version, about, after_help = EXAMPLES, max_term_width = 80)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -32,16 +32,22 @@ struct Arguments {
 
 const EXAMPLES: &str = "\
 Examples:
-  sgvi run models/eight-schools.toml           fit a model; results go to runs/eight-schools
+  sgvi run models/eight-schools.toml
+      fit a model; results go to runs/eight-schools
   sgvi run models/eight-schools.toml --family full-rank --json | jq .verdict
-                                               another family; the summary for another program
-  sgvi check models/eight-schools.toml         what would be fitted: axes, variables, coordinates
+      another family; the summary for another program
+  sgvi check models/eight-schools.toml
+      what would be fitted: axes, variables, coordinates
   sgvi predict runs/poisson-regression --data new.csv
-                                               mean, sd, quantiles, log density of new rows
-  sgvi sample runs/eight-schools               draws from the posterior, for ArviZ and the like
-  sgvi run models/vae.toml                     networks: then encode, reconstruct, evaluate, traverse
-  sgvi encode runs/vae --data new.csv          latent means and sds of new rows
-  sgvi reference | less                        every section, key and distribution of the language
+      mean, sd, quantiles, log density of new rows
+  sgvi sample runs/eight-schools
+      draws from the posterior, for ArviZ and the like
+  sgvi run models/vae.toml
+      networks: then encode, reconstruct, evaluate, traverse
+  sgvi encode runs/vae --data new.csv
+      latent means and sds of new rows
+  sgvi reference | less
+      every section, key and distribution of the language
 
 Exit status:
   0  converged (or the command succeeded)
@@ -51,15 +57,16 @@ Exit status:
 
 const RUN_EXAMPLES: &str = "\
 What is left in DIR:
-  summary.json         status, ELBO and its terms, verdict, restarts, seed
-  posterior.json       the posterior of every variable that is not in the rows' plate
-  report.html          all of it as one page for a browser, with the pictures and the model
-  elbo.csv             the ELBO after each iteration of each restart (elbo.svg, elbo.png: the curve)
-  local/NAME.csv       the row-level posterior of each --save NAME
-  approximation.json   what `sgvi sample` and `sgvi predict` need
-  pictures/            densities, estimates, tables, whatever the model's shape allows
-  and of networks: weights.safetensors, model.json, terms.csv, samples.png, reconstructions.png, latent.png, …
-  checkpoint.bin       only of an interrupted run: --resume goes on from it
+  summary.json        status, ELBO and its terms, verdict, restarts, seed
+  posterior.json      the posterior of every variable outside the rows' plate
+  report.html         all of it as one page for a browser
+  elbo.csv            the ELBO after each step; elbo.svg, elbo.png: the curve
+  local/NAME.csv      the row-level posterior of each --save NAME
+  approximation.json  what `sgvi sample` and `sgvi predict` need
+  pictures/           densities, estimates, tables, … as the model allows
+  checkpoint.bin      only of an interrupted run: --resume goes on from it
+and of networks: weights.safetensors, model.json, terms.csv, samples.png,
+reconstructions.png, latent.png, …
 
 Examples:
   sgvi run models/eight-schools.toml
@@ -67,14 +74,15 @@ Examples:
   sgvi run models/vae.toml --max-iterations 500 --no-plot --quiet";
 
 const PREDICT_NOTES: &str = "\
-The table (CSV) has a line per new row, numbered from 0: of each observed variable mean, sd and
-quantiles of a new value, the expressions of the rows, and the log predictive density. Columns of
-observed values may be missing or empty; what they are computed from may not.
-Observed variables are in the data's own units, also where the model standardizes their columns;
-other expressions and log densities are about the standardized values.
+The table (CSV) has a line per new row, numbered from 0: of each observed
+variable mean, sd and quantiles of a new value, the expressions of the rows,
+and the log predictive density. Columns of observed values may be missing or
+empty; what they are computed from may not. Observed variables are in the
+data's own units, also where the model standardizes their columns; other
+expressions and log densities are about the standardized values.
 
 Example:
-  sgvi predict runs/poisson-regression --data new.csv --quantiles 0.1,0.5,0.9 --output predictions.csv";
+  sgvi predict runs/poisson-regression --data new.csv --quantiles 0.1,0.5,0.9";
 
 #[derive(Debug, Subcommand)]
 enum Command {
