@@ -51,7 +51,8 @@ impl Rotations {
                 .iter()
                 .filter_map(|o| match o.source {
                     Source::Statistic { factor, statistic: 1 } => {
-                        vector(factor).map(|d| (factor, d, &o.index[o.index.len() - 2..]))
+                        let axes = o.index.len().checked_sub(2).map(|from| &o.index[from..]);
+                        vector(factor).zip(axes).map(|(d, axes)| (factor, d, axes))
                     }
                     _ => None,
                 })

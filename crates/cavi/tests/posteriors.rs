@@ -41,6 +41,23 @@ fn expressions_use_the_covariance_inside_a_block() {
     assert!(ascent.posterior().iter().all(|(name, _)| name != "row"), "rows are not in the table");
 }
 
+/// A block of one scalar is that variable: precision 1/4 + 2, linear part 3 and 3².
+#[test]
+fn a_block_of_one_scalar_is_the_variable_alone() {
+    for mean_of_row in ["m", "2 * m - m"] {
+        let (elbo, ascent) = fit(&format!(
+            "[data.values]\ny = [1.0, 2.0]\n[plates]\no = \"rows\"\n\
+             [variables.m]\ndistribution = \"normal\"\nmean = 0\nsd = 2\n\
+             [variables.x]\nplates = [\"o\"]\ndistribution = \"normal\"\nmean = \"{mean_of_row}\"\nsd = 1\nobserved = \"y\"\n\
+             [inference]\nblocks = [[\"m\"]]\n"
+        ));
+        close("m", &mean(&ascent, "m"), &[3.0 / 2.25], 1e-12);
+        close("sd", &sd(&ascent, "m"), &[(1.0_f64 / 2.25).sqrt()], 1e-12);
+        let evidence = -(2.0 * std::f64::consts::PI).ln() - 0.5 * (4.0 * 2.25_f64).ln() - 0.5 * (5.0 - 9.0 / 2.25);
+        close("evidence", &[elbo], &[evidence], 1e-12);
+    }
+}
+
 /// Dirichlet and stick-breaking: means and sds of the weights, not of the sticks.
 #[test]
 fn weights_report_marginals_over_the_simplex() {

@@ -8,6 +8,7 @@ use crate::graph::{AxisId, Distribution, Graph, NodeId, NodeKind, Observation, T
 mod covariates;
 mod domain;
 mod initial;
+mod parts;
 
 use domain::Domain;
 
@@ -46,6 +47,7 @@ fn check(graph: &Graph, levels: Levels) -> Vec<Diagnostic> {
         if found.len() > known {
             continue;
         }
+        found.extend(parts::check_parts(graph, variable, levels));
         found.extend(asymmetric(graph, variable));
         found.extend(initial::check_initial(graph, variable));
         let check = VariableCheck { graph, id: VariableId(position), variable };
@@ -129,7 +131,11 @@ impl VariableCheck<'_> {
             Some(Observation::Numeric(node)) => Some(node),
             _ => None,
         };
-        let from_data = |node: NodeId| graph.is_data(node) && !covariates::value_columns(graph, node).is_empty();
+        let from_data = |node: NodeId| {
+            // What is written as it stands was looked at before.
+            let is_written = matches!(graph.node(node).kind, NodeKind::Number(_) | NodeKind::Constant(_));
+            graph.is_data(node) && !is_written
+        };
         let parameters: Vec<(&str, NodeId, Domain)> = domain::parameters(&self.variable.distribution)
             .into_iter()
             .filter_map(|(key, node, domain)| Some((key, node, domain?)))

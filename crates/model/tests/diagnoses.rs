@@ -267,6 +267,7 @@ fn plates() {
     for (plate, code) in [
         ("other = \"rows\"", "two-row-plates"),
         ("other = 0", "empty-plate"),
+        ("other = 1000000000000", "large-plate"),
         ("other = \"group\"", "plate-form"),
         ("other = 1.5", "plate-form"),
         ("other = { levels = \"groups\" }", "unknown-column"),

@@ -12,6 +12,9 @@ use crate::graph::{Axis, AxisId, AxisKind, NetworkId, Tensor, VariableId};
 use crate::registry::{self, nearest};
 use crate::spec::{Value, ValueKind};
 
+/// Elements of a plate of a fixed size at most.
+const LARGEST_PLATE: i64 = 1_000_000_000;
+
 impl Resolver<'_> {
     pub(super) fn add_axis(&mut self, name: &str, size: usize, kind: AxisKind) -> AxisId {
         self.axes.push(Axis { name: name.to_string(), size, kind });
@@ -85,6 +88,13 @@ impl Resolver<'_> {
                         "empty-plate",
                         format!("the plate `{name}` has {size} elements"),
                         "a plate has at least one element".into(),
+                    )));
+                }
+                if *size > LARGEST_PLATE {
+                    return Err(self.report(refuse(
+                        "large-plate",
+                        format!("the plate `{name}` has {size} elements"),
+                        format!("write at most {LARGEST_PLATE}"),
                     )));
                 }
                 Ok((self.add_axis(name, *size as usize, AxisKind::Fixed), Vec::new()))
