@@ -449,8 +449,9 @@ impl Program {
             .collect()
     }
 
-    /// Marks which slots reach a parameter and which have one reader.
+    /// Gives the parameters their places, and marks which slots reach one and which have one reader.
     pub(crate) fn finish(&mut self) {
+        self.layout.arrange();
         for operation in &self.operations {
             let differentiable = match operation {
                 Operation::Global { .. } | Operation::Linear { .. } => true,

@@ -85,7 +85,7 @@ impl Search {
     pub(super) fn step(&mut self, ground: &mut Ground<'_>) -> (Totals, bool) {
         let start = match self.place.take() {
             Some(place) => place,
-            None => ground.place(ground.trainer.parameters.clone()),
+            None => ground.place(ground.trainer.parameters.to_vec()),
         };
         let before = start.value;
         if !before.is_finite() {

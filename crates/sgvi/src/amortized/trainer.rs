@@ -6,6 +6,7 @@ use super::model::AmortizedModel;
 use super::part::{Drawing, Part, Pass};
 use super::program::{Operation, Program, SlotId};
 use super::team::{Team, with_team};
+use crate::network::aligned::Aligned;
 use crate::network::dense::Step;
 use crate::network::kernels::{Kernels, Processor};
 use crate::network::layer::{Role, Use};
@@ -64,14 +65,14 @@ struct LayerUse {
 #[derive(Debug)]
 pub(crate) struct Trainer {
     /// All parameters.
-    pub parameters: Vec<f32>,
+    pub parameters: Aligned,
     /// First moments of the optimiser.
-    pub first: Vec<f32>,
+    pub first: Aligned,
     /// Second moments of the optimiser.
-    pub second: Vec<f32>,
+    pub second: Aligned,
     /// Gradient of the last objective, per row: after [`Trainer::accumulate`] of everything, after [`Trainer::step`]
     /// of the points.
-    pub gradient: Vec<f32>,
+    pub gradient: Aligned,
     /// That of the rows' terms in the coordinates of variables outside the rows' plate.
     by_theta: Vec<f64>,
     parts: Vec<Part>,
@@ -110,10 +111,10 @@ impl Trainer {
         let num_parts = batch.div_ceil(rows_per_part).min(PARTS_IN_FLIGHT);
         let length = parameters.len();
         Self {
-            first: vec![0.0; length],
-            second: vec![0.0; length],
-            gradient: vec![0.0; length],
-            parameters,
+            first: Aligned::zeros(length),
+            second: Aligned::zeros(length),
+            gradient: Aligned::zeros(length),
+            parameters: Aligned::of(&parameters),
             by_theta: Vec::new(),
             parts: (0..num_parts).map(|_| Part::new(program, rows_per_part, draws, true)).collect(),
             tasks: tasks(program, task_size(length, num_parts)),
@@ -372,6 +373,7 @@ fn tasks(program: &Program, size: usize) -> Vec<Task> {
             });
         }
     }
+    tasks.sort_by_key(|task| task.range.start);
     tasks
 }
 

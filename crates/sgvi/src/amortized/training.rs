@@ -7,6 +7,7 @@ use super::search::{Ground, Search};
 use super::settings::{Schedule, Settings, StopRule, split_rows};
 use super::trainer::{StepPlan, Trainer, evaluate};
 use crate::error::SgviError;
+use crate::network::aligned::Aligned;
 use crate::network::noise::StepNoise;
 use rand::seq::SliceRandom;
 use std::collections::VecDeque;
@@ -349,7 +350,7 @@ impl<'a> Training<'a> {
             term.held_out = totals.bound / totals.rows;
             if term.held_out > self.best_held_out {
                 self.best_held_out = term.held_out;
-                self.best_parameters.clone_from(&self.trainer.parameters);
+                self.trainer.parameters.clone_into(&mut self.best_parameters);
                 self.evaluations_without_gain = 0;
             } else {
                 self.evaluations_without_gain += 1;
@@ -432,7 +433,7 @@ impl Algorithm for Training<'_> {
         };
         let full_batch = range.len() == self.rows.len();
         let globals: f64 = self.global_terms(Some(&noise)).iter().sum();
-        let before = self.rates.as_ref().map(|_| self.trainer.parameters.clone());
+        let before = self.rates.as_ref().map(|_| self.trainer.parameters.to_vec());
         let totals = self.trainer.step(self.model, &self.order[range], &noise, plan);
         if let (Some(rates), Some(before)) = (&self.rates, before) {
             scaling::rescale(&mut self.trainer.parameters, &before, rates);
@@ -452,9 +453,9 @@ impl Algorithm for Training<'_> {
         }
         if self.step.is_multiple_of(SNAPSHOT_EVERY) {
             // The bound was finite before this step: what it was computed from is good, and so are the moments.
-            self.snapshot.parameters.clone_from(&self.trainer.parameters);
-            self.snapshot.first.clone_from(&self.trainer.first);
-            self.snapshot.second.clone_from(&self.trainer.second);
+            self.trainer.parameters.clone_into(&mut self.snapshot.parameters);
+            self.trainer.first.clone_into(&mut self.snapshot.first);
+            self.trainer.second.clone_into(&mut self.snapshot.second);
         }
         let elbo = per_row * self.weight + globals;
         let standard_error = if full_batch {
@@ -475,7 +476,7 @@ impl Algorithm for Training<'_> {
 
     fn finish(&mut self) -> Result<Option<f64>, SgviError> {
         if !self.best_parameters.is_empty() {
-            self.trainer.parameters.clone_from(&self.best_parameters);
+            self.trainer.parameters = Aligned::of(&self.best_parameters);
         }
         let draws = self.settings.evaluation_draws;
         let totals = self.final_bound(draws);
@@ -524,9 +525,9 @@ impl Resumable for Training<'_> {
     }
 
     fn load(&mut self, decoder: &mut Decoder<'_>) -> Result<(), CheckpointError> {
-        self.trainer.parameters = decoder.f32_vec()?;
-        self.trainer.first = decoder.f32_vec()?;
-        self.trainer.second = decoder.f32_vec()?;
+        self.trainer.parameters = Aligned::of(&decoder.f32_vec()?);
+        self.trainer.first = Aligned::of(&decoder.f32_vec()?);
+        self.trainer.second = Aligned::of(&decoder.f32_vec()?);
         self.snapshot =
             Snapshot { parameters: decoder.f32_vec()?, first: decoder.f32_vec()?, second: decoder.f32_vec()? };
         self.best_parameters = decoder.f32_vec()?;

@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 
 /// Numbers in a line of the cache.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 /// A buffer that begins at a line of the cache; it reads and writes like a slice.
 #[derive(Debug, Default)]
@@ -18,6 +18,14 @@ impl Aligned {
     pub(crate) fn zeros(length: usize) -> Self {
         let mut buffer = Self::default();
         buffer.with_length(length);
+        buffer
+    }
+
+    /// These numbers.
+    #[must_use]
+    pub fn of(values: &[f32]) -> Self {
+        let mut buffer = Self::default();
+        buffer.with_length(values.len()).copy_from_slice(values);
         buffer
     }
 
@@ -64,6 +72,7 @@ mod tests {
             buffer.fill(3.0);
             let moved = std::iter::once(buffer).collect::<Vec<_>>();
             assert!(moved[0].iter().all(|&value| value == 3.0));
+            assert_eq!(*Aligned::of(&moved[0]), *moved[0]);
         }
     }
 }

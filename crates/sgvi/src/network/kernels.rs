@@ -163,12 +163,29 @@ impl Kernels for Processor {
     }
 }
 
+/// Columns whose sums stay in registers while rows are added.
+const COLUMNS_AT_A_TIME: usize = 64;
+
 vectorized! {
     /// sums += column sums of a row-major matrix.
     fn column_sums(sums: &mut [f32], matrix: &[f32]) {
-        for row in matrix.chunks_exact(sums.len()) {
-            for (sum, &value) in sums.iter_mut().zip(row) {
-                *sum += value;
+        let width = sums.len();
+        for (index, sums) in sums.chunks_mut(COLUMNS_AT_A_TIME).enumerate() {
+            let start = index * COLUMNS_AT_A_TIME;
+            if let Ok(sums) = <&mut [f32; COLUMNS_AT_A_TIME]>::try_from(&mut *sums) {
+                let mut kept = *sums;
+                for row in matrix.chunks_exact(width) {
+                    for (sum, &value) in kept.iter_mut().zip(&row[start..start + COLUMNS_AT_A_TIME]) {
+                        *sum += value;
+                    }
+                }
+                *sums = kept;
+            } else {
+                for row in matrix.chunks_exact(width) {
+                    for (sum, &value) in sums.iter_mut().zip(&row[start..]) {
+                        *sum += value;
+                    }
+                }
             }
         }
     }

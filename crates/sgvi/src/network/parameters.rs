@@ -1,5 +1,6 @@
 //! All numbers that are learned, in one flat buffer with named views.
 
+use super::aligned::LINE;
 use super::noise::StepNoise;
 use rand_distr::{Distribution, Uniform};
 use std::ops::Range;
@@ -62,7 +63,20 @@ impl Layout {
         self.views.len() - 1
     }
 
-    /// All views, in the order of the buffer, without gaps.
+    /// Moves the views that are whole lines of the cache before all others, so that each of them begins at a line of a buffer
+    /// that does, and vectors loaded from it do not straddle two. Places that were handed out before are void.
+    pub fn arrange(&mut self) {
+        let mut order: Vec<ViewId> = (0..self.views.len()).collect();
+        order.sort_by_key(|&id| !self.views[id].range.len().is_multiple_of(LINE));
+        let mut start = 0;
+        for id in order {
+            let range = &mut self.views[id].range;
+            *range = start..start + range.len();
+            start = range.end;
+        }
+    }
+
+    /// All views, in the order in which they were allocated; together they are the buffer, without gaps.
     #[must_use]
     pub(crate) fn views(&self) -> &[View] {
         &self.views
@@ -131,5 +145,21 @@ mod tests {
         assert!((variance * 900.0 - 1.0).abs() < 0.02, "{variance}");
         assert!(layout.slice(&buffer, bias).iter().all(|&b| b == 0.0));
         assert_eq!(layout.named("encoder.layer_1.bias").unwrap().range, 60_000..60_200);
+    }
+
+    #[test]
+    fn whole_lines_come_first_and_starts_stay_as_they_are() {
+        let mut layout = Layout::default();
+        let views = [30, 64, 7, 160].map(|size| layout.allocate(format!("{size}"), &[size], Initial::Uniform(1.0)));
+        let before = layout.initialize(2);
+        let old = layout.clone();
+        layout.arrange();
+        let after = layout.initialize(2);
+        let ranges = views.map(|view| layout.views()[view].range.clone());
+        assert_eq!(ranges, [224..254, 0..64, 254..261, 64..224]);
+        assert_eq!(layout.len(), 261);
+        for view in views {
+            assert_eq!(old.slice(&before, view), layout.slice(&after, view));
+        }
     }
 }

@@ -48,7 +48,7 @@ fn check(model: &AmortizedModel, bound: Bound, draws: usize) {
     let per_row = |totals: Totals| totals.bound / totals.rows;
     let exact = trainer.accumulate(model, &rows, &noise, bound);
     assert!(exact.bound.is_finite());
-    let gradient = trainer.gradient.clone();
+    let gradient = trainer.gradient.to_vec();
     let evaluated = evaluate(model, &parameters, &rows, draws, &noise, bound);
     assert!((per_row(exact) - per_row(evaluated)).abs() < 1e-9);
     let step = 4e-3_f32;
@@ -171,7 +171,7 @@ fn the_doubly_reparameterised_gradient_agrees_in_the_mean() {
         let mut sums = vec![(0.0_f64, 0.0_f64); parameters.len()];
         for step in 0..repeats {
             trainer.accumulate(&model, &rows, &StepNoise::new(5, step), bound);
-            for (sum, &g) in sums.iter_mut().zip(&trainer.gradient) {
+            for (sum, &g) in sums.iter_mut().zip(trainer.gradient.iter()) {
                 sum.0 += f64::from(g);
                 sum.1 += f64::from(g).powi(2);
             }
@@ -212,7 +212,7 @@ fn the_number_of_threads_does_not_matter() {
                 };
                 trainer.step(&model, &rows, &StepNoise::new(1, step), plan);
             }
-            trainer.parameters
+            trainer.parameters.to_vec()
         })
     };
     assert_eq!(run(1), run(3));

@@ -142,7 +142,7 @@ unsafe fn step<R: Register>(rule: Rule, gradient: R, values: *mut f32, first: *m
     // SAFETY: the caller's contract.
     unsafe {
         let value = R::load(values);
-        let kept = value.multiply(R::splat(1.0 - rule.shrink()));
+        let kept = if rule.shrink() == 0.0 { value } else { value.multiply(R::splat(1.0 - rule.shrink())) };
         match rule {
             Rule::Adam { first_decay, second_decay, scale, epsilon, .. } => {
                 let trace = R::splat(TRACE);
@@ -153,7 +153,7 @@ unsafe fn step<R: Register>(rule: Rule, gradient: R, values: *mut f32, first: *m
                 m.store(first);
                 v.store(second);
                 let root = v.square_root().add(R::splat(epsilon));
-                kept.add(m.multiply(R::splat(scale)).divide(root)).store(values);
+                kept.add_product(m.divide(root), R::splat(scale)).store(values);
             }
             Rule::Momentum { momentum, scale, .. } => {
                 let m = gradient.add(R::splat(TRACE)).add_product(R::splat(momentum), R::load(first));

@@ -51,9 +51,14 @@ pub(super) unsafe fn gradient<R: Register>(job: Gradient<'_, '_>) {
     let mut tile = [unsafe { R::zero() }; LARGEST_TILE];
     let mut ahead = [0; 3 * LARGEST_TILE];
     let buffers = destination.buffers();
-    let lines = (0..LARGEST_TILE / vectors).flat_map(|i| (0..vectors).map(move |v| i * stride + v * R::LANES));
-    let lines = lines.flat_map(|at| buffers.iter().flatten().map(move |buffer| buffer + (4 * at) as isize));
-    ahead.iter_mut().zip(lines).for_each(|(place, line)| *place = line);
+    let mut places = ahead.iter_mut();
+    for row in 0..LARGEST_TILE / vectors {
+        for line in 0..vectors {
+            for (buffer, place) in buffers.iter().flatten().zip(&mut places) {
+                *place = buffer + (4 * (row * stride + line * R::LANES)) as isize;
+            }
+        }
+    }
     let lines = vectors * buffers.iter().flatten().count();
     let tiles = Tiles { segments, destination, tile: tile.as_mut_ptr().cast(), ahead: &ahead, lines };
     // SAFETY: the assertions above cover every element that the tiles of `count` rows touch.

@@ -36,9 +36,9 @@ pub(super) trait Register: Copy {
     unsafe fn add(self, other: Self) -> Self;
     /// self·other
     unsafe fn multiply(self, other: Self) -> Self;
-    /// The square root.
+    /// The square root to the last place but one, of numbers above 1e-30; what is larger than any finite number counts as the largest.
     unsafe fn square_root(self) -> Self;
-    /// self / other to the last place but one, for `other` between 1e-30 and 1e30 (what is larger counts as that).
+    /// self / other to the last place but one, for `other` between 1e-30 and 1e30.
     unsafe fn divide(self, other: Self) -> Self;
     /// Writes the numbers to `to`.
     unsafe fn store(self, to: *mut f32);
@@ -121,16 +121,22 @@ impl Register for __m512 {
     #[inline(always)]
     unsafe fn square_root(self) -> Self {
         // SAFETY: the contract of the trait.
-        unsafe { _mm512_sqrt_ps(self) }
+        unsafe {
+            // One step of Newton's method from 14 bits: the divider would be busy with it for twelve cycles. The order of the
+            // operands keeps what is not a number.
+            let square = _mm512_min_ps(_mm512_set1_ps(f32::MAX), self);
+            let estimate = _mm512_rsqrt14_ps(square);
+            let root = _mm512_mul_ps(square, estimate);
+            let error = _mm512_fnmadd_ps(root, root, square);
+            _mm512_fmadd_ps(error, _mm512_mul_ps(estimate, _mm512_set1_ps(0.5)), root)
+        }
     }
 
     #[inline(always)]
     unsafe fn divide(self, other: Self) -> Self {
         // SAFETY: the contract of the trait.
         unsafe {
-            // One step of Newton's method from 14 bits; the divider would be busy with the square roots. The order of the
-            // operands keeps what is not a number.
-            let other = _mm512_min_ps(_mm512_set1_ps(1e30), other);
+            // As for the root.
             let estimate = _mm512_rcp14_ps(other);
             let correction = _mm512_fnmadd_ps(other, estimate, _mm512_set1_ps(2.0));
             _mm512_mul_ps(self, _mm512_mul_ps(estimate, correction))

@@ -3,7 +3,7 @@
 //! The sums run over the same numbers in the same order as those of the passes that read all of the input, and come out
 //! the same to the last bit: to add a product with zero changes nothing.
 
-use super::super::aligned::Aligned;
+use super::super::aligned::{Aligned, LINE};
 use super::super::dense::{DenseMemory, DenseTerm, Step, Weights};
 use super::super::kernels::Matrix;
 use super::super::lists::{OneByOne, Taker};
@@ -42,6 +42,15 @@ impl Bands {
     /// Numbers in a row of a table.
     fn stride(self) -> usize {
         self.vectors * self.lanes
+    }
+
+    /// Whether a table may stay where it lies, with `columns` numbers from one row to the next: its rows begin at lines of the
+    /// first cache, which has room for all of them.
+    fn in_place(self, values: &[f32]) -> bool {
+        let lines = self.columns / LINE;
+        // Rows an even number of lines apart take turns in fewer sets of the cache.
+        let few_sets = lines.trailing_zeros() >= 6 || 1 << lines.trailing_zeros() > self.vectors * self.lanes / LINE;
+        self.columns.is_multiple_of(LINE) && !few_sets && (values.as_ptr() as usize).is_multiple_of(4 * LINE)
     }
 
     /// First column and number of columns of each.
@@ -136,8 +145,9 @@ pub(super) unsafe fn forward<R: Register>(
     let height = lists.block(0).rows;
     let bands = Bands::new::<R>(columns, height);
     let stride = bands.stride();
+    let in_place = bands.in_place(values);
     let Workspace { panel, output: tiles } = workspace;
-    let panel = panel.with_length(height * stride);
+    let panel = panel.with_length(if in_place { 0 } else { height * stride });
     let partial = tiles.with_length(rows * stride);
     for index in 0..blocks {
         let block = lists.block(index);
@@ -146,12 +156,6 @@ pub(super) unsafe fn forward<R: Register>(
         for band in bands.iter() {
             let vectors = band.len().div_ceil(R::LANES);
             let padded = vectors * R::LANES;
-            let next = if band.end < columns {
-                Rows { values: &table.values[band.end..], stride: columns, rows: block.rows }
-            } else {
-                let first = first + block.rows;
-                Rows { values: &values[first * columns..], stride: columns, rows: height.min(depth - first) }
-            };
             let accumulate = index > 0;
             let target = if padded == band.len() {
                 Target { output: &mut *output, stride: columns, column: band.start, accumulate, step: None }
@@ -159,10 +163,22 @@ pub(super) unsafe fn forward<R: Register>(
                 Target { output: &mut *partial, stride: padded, column: 0, accumulate, step: None }
             };
             let (sums, target): (&mut [f32], _) = (&mut [], Some(target));
+            let (table, stride, next) = if in_place {
+                (&table.values[band.start..], columns, Rows::NONE)
+            } else {
+                // SAFETY: the caller's contract.
+                unsafe { pack::<R>(table, band.start, band.len(), &mut panel[..block.rows * stride], stride) };
+                let next = if band.end < columns {
+                    Rows { values: &table.values[band.end..], stride: columns, rows: block.rows }
+                } else {
+                    let first = first + block.rows;
+                    Rows { values: &values[first * columns..], stride: columns, rows: height.min(depth - first) }
+                };
+                (&*panel, stride, next)
+            };
             // SAFETY: the caller's contract.
             unsafe {
-                pack::<R>(table, band.start, band.len(), &mut panel[..block.rows * stride], stride);
-                R::gather(Gather { lists: block, table: panel, stride, vectors, sums, begun: false, target, next });
+                R::gather(Gather { lists: block, table, stride, vectors, sums, begun: false, target, next });
             }
         }
     }
