@@ -31,6 +31,7 @@ pub(crate) mod touched;
 mod truncation;
 #[cfg(test)]
 mod truncation_tests;
+mod vectors;
 
 use std::collections::HashMap;
 use std::sync::Arc;
