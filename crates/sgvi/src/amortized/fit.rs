@@ -66,6 +66,7 @@ pub(crate) fn fit(graph: &Graph, options: FitOptions<'_>) -> Result<AmortizedFit
     record.set_outcome(&fitted.outcome);
     let training = fitted.algorithm;
     super::report::fill(&mut record, graph, &model, &training);
+    crate::fit::steps::advise_of_unread(&graph.inference, &mut record);
     let (parameters, terms, held_out_rows) =
         (training.parameters().to_vec(), training.terms().to_vec(), training.held_out_rows().to_vec());
     Ok(AmortizedFit { parameters, terms, held_out_rows, record, settings, model })

@@ -118,7 +118,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             checkpoints: Some(Checkpoints {
                 path: path.clone(),
                 every: Duration::from_secs(30),
-                every_steps: checkpoint_steps(&graph),
+                every_steps: fit::steps::checkpoint_steps(&graph.inference),
                 fingerprint: fit::run::fingerprint(&graph),
                 resume: arguments.resume,
             }),
@@ -161,12 +161,6 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
 }
 
-/// `checkpoint_every` of the model file.
-fn checkpoint_steps(graph: &Graph) -> Option<usize> {
-    let steps = graph.inference.options.get("checkpoint_every")?.as_integer()?;
-    usize::try_from(steps).ok()
-}
-
 /// Fits a model with networks; its state is saved every half a minute and on Ctrl-C, for `--resume`.
 fn run_amortized(graph: &Graph, arguments: &Arguments, interruption: Interruption, quiet: bool) -> Outcome {
     let shared = &arguments.shared;
@@ -190,7 +184,7 @@ fn run_amortized(graph: &Graph, arguments: &Arguments, interruption: Interruptio
         checkpoints: Some(Checkpoints {
             path: path.clone(),
             every: Duration::from_secs(30),
-            every_steps: checkpoint_steps(graph),
+            every_steps: fit::steps::checkpoint_steps(&graph.inference),
             fingerprint: amortized::fit::fingerprint(graph),
             resume: arguments.resume,
         }),

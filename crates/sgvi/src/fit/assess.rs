@@ -2,6 +2,7 @@
 
 use vi_run::seed::derive_seed;
 
+use super::between;
 use super::categories;
 use super::gaussian::Gaussian;
 use super::noise;
@@ -11,6 +12,10 @@ use crate::tape::{Evaluation, Evaluator};
 
 /// Draws of the final assessment.
 pub(crate) const DRAWS: usize = 40_000;
+
+/// Curvature of the log joint at the centre of an approximation, in units of its spread, above which that sits between modes, and
+/// the least nats by which the log evidence then exceeds the ELBO.
+const BETWEEN_MODES: (f64, f64) = (0.25, 0.02);
 
 /// The judgement of an approximation.
 #[derive(Debug, Clone)]
@@ -27,6 +32,8 @@ pub(crate) struct Assessment {
     pub smoothed: Smoothed,
     /// Standard error of the log evidence estimate.
     pub log_evidence_standard_error: f64,
+    /// The largest curvature of the log joint at the centre, in units of the spread, where it is known (see [`between::rise`]).
+    pub(crate) rise: Option<f64>,
     /// The standard normals of the draws.
     pub noise: Vec<f64>,
     /// Number of draws.
@@ -92,6 +99,7 @@ pub(crate) fn assess(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u
         log_weight_sd: variance.sqrt(),
         log_evidence_standard_error: (relative / draws as f64).sqrt(),
         smoothed,
+        rise: between::rise(evaluator, q),
         noise,
         draws,
     }
@@ -133,15 +141,25 @@ pub(crate) fn elbo(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64
 }
 
 impl Assessment {
-    /// `good`, `usable` or `bad`: k̂ below 0.5 (or nearly constant weights), below 0.7, or above.
+    /// `good`, `usable` or `bad`: k̂ below 0.5 (or nearly constant weights), below 0.7, or above; `bad` between modes too, where a
+    /// wide Gaussian has bounded weights.
     pub(crate) fn verdict(&self) -> &'static str {
-        if self.log_weight_sd < 0.05 || self.smoothed.khat < 0.5 {
+        if self.sits_between_modes() {
+            "bad"
+        } else if self.log_weight_sd < 0.05 || self.smoothed.khat < 0.5 {
             "good"
         } else if self.smoothed.khat < 0.7 {
             "usable"
         } else {
             "bad"
         }
+    }
+
+    /// Whether the log joint rises from the centre to both sides, and importance sampling finds mass there that the ELBO lacks.
+    pub(crate) fn sits_between_modes(&self) -> bool {
+        let gap = self.smoothed.log_mean - self.elbo;
+        let error = self.standard_error.hypot(self.log_evidence_standard_error);
+        self.rise.is_some_and(|rise| rise > BETWEEN_MODES.0) && gap > BETWEEN_MODES.1 + 4.0 * error
     }
 
     /// k̂ where it is a number.

@@ -245,3 +245,76 @@ i = {{ axes = [\"kind\", \"left\"], values = [[0.7, 0.3], [0.4, 0.6]] }}\nseen =
         check_gradient(&text);
     }
 }
+
+/// A variable of each row chooses the transitions into it, and stands in the emission or not.
+#[test]
+fn transitions_that_a_category_of_the_row_chooses() {
+    let t = [[[0.9, 0.1], [0.2, 0.8]], [[0.3, 0.7], [0.6, 0.4]]];
+    let chain = "t = { axes = [\"kind\", \"left\", \"left\"], values = [[[0.9, 0.1], [0.2, 0.8]], [[0.3, 0.7], [0.6, 0.4]]] }\n";
+    let a = "[variables.a]\nplates = [\"row\"]\ndistribution = \"markov-chain\"\ninitial = [0.7, 0.3]\ntransition = \"t[k]\"\nsequence = \"s\"\n";
+    let k = "[variables.k]\nplates = [\"row\"]\ndistribution = \"categorical\"\nprobabilities = \"p\"\n";
+    for in_emission in [false, true] {
+        let mean = if in_emission { "c[a] + e[k]" } else { "c[a]" };
+        let y = format!(
+            "[variables.y]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"{mean}\"\nsd = 0.8\nobserved = \"x\"\n"
+        );
+        let mut states = Vec::new();
+        for a in paths(2) {
+            for k in paths(2) {
+                let mut weight = [0.7, 0.3][a[0]] * [0.7, 0.3][a[3]];
+                for r in 1..3 {
+                    weight *= t[k[r]][a[r - 1]][a[r]];
+                }
+                for r in 0..4 {
+                    weight *= P[k[r]] * normal(X[r], C[a[r]] + if in_emission { E[k[r]] } else { 0.0 });
+                }
+                states.push((weight, vec![("a", a.to_vec()), ("k", k.to_vec())]));
+            }
+        }
+        for text in [format!("{DATA}{chain}{PLATES}{k}{a}{y}"), format!("{DATA}{chain}{PLATES}{a}{k}{y}")] {
+            check(&text, &states, &[("a", 2), ("k", 2)]);
+        }
+    }
+}
+
+/// New rows of a chain whose transitions differ by row, and are drawn by a further variable or looked up.
+#[test]
+fn new_rows_of_chains_with_transitions_of_their_own() {
+    let t = [[[0.9, 0.1], [0.2, 0.8]], [[0.3, 0.7], [0.6, 0.4]]];
+    let text = |transition: &str| {
+        format!(
+            "{DATA}g = [0, 1, 1, 0]\nt = {{ axes = [\"kind\", \"left\", \"left\"], values = [[[0.9, 0.1], [0.2, 0.8]], [[0.3, 0.7], [0.6, 0.4]]] }}\n{PLATES}\
+             [variables.k]\nplates = [\"row\"]\ndistribution = \"categorical\"\nprobabilities = \"p\"\n\
+             [variables.a]\nplates = [\"row\"]\ndistribution = \"markov-chain\"\ninitial = [0.7, 0.3]\ntransition = \"{transition}\"\n\
+             [variables.m]\ndistribution = \"normal\"\nmean = 0\nsd = 1e-3\n\
+             [variables.y]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"c[a] + m\"\nsd = 0.8\nobserved = \"x\"\n"
+        )
+    };
+    for (transition, by_column) in [("t[k]", false), ("t[g]", true)] {
+        let text = text(transition);
+        let text = if by_column { text.replace("kind = 2", "kind = { levels = \"g\" }") } else { text };
+        let fit = crate::fit(&graph(&text)).unwrap_or_else(|e| panic!("{e}"));
+        let column = |name: &str, x: [f64; 3]| (name.to_owned(), vi_model::data::Cells::Numbers(x.to_vec()));
+        let g = [1.0, 1.0, 0.0];
+        let data = vi_model::data::Data::from_columns(vec![
+            column("x", [f64::NAN; 3]),
+            column("s", [0.0; 3]),
+            column("group", [0.0; 3]),
+            column("g", g),
+        ])
+        .unwrap();
+        let options = crate::predict::PredictOptions { draws: 20_000, ..crate::predict::PredictOptions::default() };
+        let prediction = fit.predict(&data, &options).unwrap_or_else(|e| panic!("{e}"));
+        let mut state = [0.7, 0.3];
+        for r in 0..3 {
+            if r > 0 {
+                let kind = |k: usize| if by_column { f64::from(u8::from(g[r] == k as f64)) } else { P[k] };
+                let step = |from: usize, to: usize| (0..2).map(|k| kind(k) * t[k][from][to]).sum::<f64>();
+                state = [0, 1].map(|to| state[0] * step(0, to) + state[1] * step(1, to));
+            }
+            let mean: f64 = state.iter().zip(C).map(|(p, c)| p * c).sum();
+            let found = prediction.variables[0].means[r];
+            assert!((found - mean).abs() < 0.05, "{transition} {r}: {found} instead of {mean}");
+        }
+    }
+}

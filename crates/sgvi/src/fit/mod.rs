@@ -3,6 +3,7 @@
 pub(crate) mod approach;
 pub(crate) mod approximation;
 pub(crate) mod assess;
+pub(crate) mod between;
 pub(crate) mod categories;
 #[cfg(test)]
 mod chains_tests;
@@ -30,6 +31,8 @@ pub(crate) mod run;
 pub(crate) mod saddle;
 pub(crate) mod save;
 pub(crate) mod search;
+#[cfg(test)]
+mod settings_tests;
 pub(crate) mod steps;
 pub(crate) mod stochastic;
 #[cfg(test)]

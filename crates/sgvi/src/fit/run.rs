@@ -170,6 +170,7 @@ fn fit_rows(graph: &Graph, options: FitOptions<'_>) -> Result<Fitted, SgviError>
         return Ok(Fitted { record, gaussian: Some(q), model, repeated: None, summed: None });
     }
     describe(&mut record, graph, &model, &q, &assessment, seed);
+    steps::advise_of_unread(inference, &mut record);
     record.extra.insert("gradient_signal_to_noise".to_owned(), json!(signal_to_noise(&model, &evaluator, &q, seed)));
     if inference.family.unwrap_or_default() == VariationalFamily::MeanField && inference.blocks.is_empty() {
         linear_response(&mut record, graph, &model, &evaluator, &q, seed);
@@ -236,7 +237,12 @@ fn describe(record: &mut Record, graph: &Graph, model: &Model, q: &Gaussian, ass
     extra("log_evidence_standard_error", json!(assessment.log_evidence_standard_error));
     let family = graph.inference.family.unwrap_or_default().name();
     extra("family", json!(family));
-    if assessment.verdict() != "good" {
+    if assessment.sits_between_modes() {
+        record.advise(
+            "the approximation sits between modes of the posterior, where the log joint is lower than on both sides: tell them apart \
+             (`ordered = true`, or `initial` values and a prior on one side), and its spread is that of neither",
+        );
+    } else if assessment.verdict() != "good" {
         record.advise(advice(family, assessment.verdict(), !q.categories.is_empty()));
     }
     record.posterior = posterior::entries(graph, model, q, Some(assessment), derive_seed(seed, 1_000_033));

@@ -1,6 +1,7 @@
 //! How stochastic steps are asked for: the keys of `[inference]` that models without networks read.
 
-use vi_model::inference::{ControlVariate, GradientEstimator, Inference};
+use vi_model::inference::{ControlVariate, GradientEstimator, Inference, Schedule};
+use vi_run::record::Record;
 
 use super::estimator::Estimator;
 use super::search::SearchSettings;
@@ -85,6 +86,27 @@ const OF_NETWORKS: [&str; 8] =
 /// Keys that say how stochastic steps are made.
 const OF_STEPS: [&str; 4] = ["momentum", "clip", "schedule_learning_rate", "window"];
 
+/// `checkpoint_every`: steps after which the state of the run is saved, however little time has passed.
+pub(crate) fn checkpoint_steps(inference: &Inference) -> Option<usize> {
+    usize::try_from(inference.options.get("checkpoint_every")?.as_integer()?).ok()
+}
+
+/// Names the keys of coordinate ascent that the run passed over.
+pub(crate) fn advise_of_unread(inference: &Inference, record: &mut Record) {
+    let given = [
+        ("schedule", inference.schedule.is_some_and(|s| s != Schedule::Batch)),
+        ("step_delay", inference.step_delay.is_some()),
+        ("step_forgetting", inference.step_forgetting.is_some()),
+    ];
+    let names: Vec<String> = given.iter().filter(|g| g.1).map(|g| format!("`{}`", g.0)).collect();
+    if !names.is_empty() {
+        record.advise(format!(
+            "{} of [inference] say how `cavi` steps and were passed over; here `batch_size` and `optimizer` say it",
+            names.join(", ")
+        ));
+    }
+}
+
 /// Whether an optimiser's name is one of the search with fixed draws, which is also what runs where none is named.
 pub(crate) fn has_fixed_draws(inference: &Inference) -> bool {
     inference.optimizer.as_deref().is_some_and(|name| ["dadvi", "lbfgs"].contains(&name.to_ascii_lowercase().as_str()))
@@ -167,6 +189,10 @@ pub(crate) fn settings(
         }
         "adam" => Rule::Adam { rate: inference.learning_rate.unwrap_or(0.01) },
         "dowg" => Rule::Dowg,
+        "adamw" => {
+            let reason = "its decay pulls the weights of networks towards zero, and this model has none".to_owned();
+            return Err(refuse("optimizer", reason, "write adam; priors keep the coordinates of this model in bounds"));
+        }
         _ => {
             return Err(refuse(
                 "optimizer",

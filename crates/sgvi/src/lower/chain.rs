@@ -46,6 +46,9 @@ impl Lowering<'_> {
         };
         let starts = self.starts(sequence)?;
         let (initial, _) = self.log_probabilities(initial, range, false)?;
+        if let Some(steps) = self.summed_steps(v).filter(|_| initial.shape.axes.len() == 1) {
+            return Ok(Some((initial, steps, starts)));
+        }
         let axes = self.graph.node(transition).axes.clone();
         let transition = self.node(transition, View::Log)?;
         let n = axes.len();

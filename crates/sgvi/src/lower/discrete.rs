@@ -184,7 +184,7 @@ impl Lowering<'_> {
         }
     }
 
-    fn enumeration_labels(&self) -> Vec<Label> {
+    pub(super) fn enumeration_labels(&self) -> Vec<Label> {
         self.enumerated.iter().flat_map(|e| std::iter::once(e.label.0).chain(e.look_ups.iter().map(|l| l.0))).collect()
     }
 
@@ -254,6 +254,9 @@ impl Lowering<'_> {
                 gone.extend(members.into_iter().map(|m| self.enumerated[m].variable));
                 continue;
             }
+            if !chain && self.sum_into_steps(&e)? {
+                continue;
+            }
             let mine = |value: &Value| value.shape.has(e.label.0) || e.look_ups.iter().any(|l| value.shape.has(l.0));
             let (mut factors, rest): (Vec<_>, Vec<_>) = self.pending.drain(..).partition(|f| mine(&f.value));
             self.pending = rest;
@@ -306,7 +309,7 @@ impl Lowering<'_> {
     }
 
     /// A factor brought to the plates of a discrete variable and the values of discrete variables.
-    fn message(&mut self, e: &Enumerated, value: &Value) -> Result<Value, SgviError> {
+    pub(super) fn message(&mut self, e: &Enumerated, value: &Value) -> Result<Value, SgviError> {
         let labels = self.enumeration_labels();
         let plates = self.own_plates(e.variable);
         let own = self.shape_of(&plates);

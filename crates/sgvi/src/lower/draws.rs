@@ -56,8 +56,7 @@ impl Lowering<'_> {
             }
             Distribution::MarkovChain { range, .. } => {
                 let size = graph.axis(*range).size;
-                let parameters = self.chain_parameters(v)?.filter(|(i, t, _)| !i.shape.rows && !t.shape.rows);
-                let Some((log_initial, log_transition, starts)) = parameters else {
+                let Some((log_initial, log_transition, starts)) = self.chain_parameters(v)? else {
                     return Err(self.not_drawn(v));
                 };
                 self.b.program.chunkable = false;

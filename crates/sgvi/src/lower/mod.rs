@@ -25,6 +25,7 @@ mod reduction_tests;
 mod shuffle;
 mod start;
 mod statistics;
+mod steps;
 #[cfg(test)]
 mod tests;
 pub(crate) mod touched;
@@ -163,6 +164,8 @@ struct Lowering<'a> {
     probes: Option<Vec<Probe>>,
     /// Log derivatives of the values of amortised variables by what networks draw, where those differ.
     jacobians: HashMap<VariableId, Value>,
+    /// Log probabilities of the steps of chains, where a further variable chose them.
+    steps: HashMap<VariableId, Value>,
     /// Variables some of whose cells are latent coordinates.
     filled: HashMap<VariableId, Value>,
     /// For programs over new rows.
@@ -264,6 +267,7 @@ impl<'a> Lowering<'a> {
             start: Vec::new(),
             start_scale: Vec::new(),
             jacobians: HashMap::new(),
+            steps: HashMap::new(),
             filled: HashMap::new(),
             probes: None,
             predictive: None,

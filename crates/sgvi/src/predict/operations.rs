@@ -292,9 +292,9 @@ impl Operation for SampleCounts {
 /// Draws a path of a discrete chain along the rows. All rows must be in one chunk.
 #[derive(Debug)]
 pub(crate) struct SampleChain {
-    /// log π `[k]`.
+    /// log π `[rows?, k]`.
     pub(crate) log_initial: Value,
-    /// log P `[from, to]`.
+    /// log P `[rows?, from, to]`.
     pub(crate) log_transition: Value,
     pub(crate) starts: Arc<Vec<bool>>,
     pub(crate) size: usize,
@@ -315,7 +315,12 @@ impl Operation for SampleChain {
             let (states, probabilities) = out.split_at_mut(1);
             let mut state = 0;
             for (t, (out, p)) in states[0].iter_mut().zip(probabilities[0].chunks_mut(k)).enumerate() {
-                let log = if self.starts[t] { initial } else { &transition[state * k..(state + 1) * k] };
+                let row = |value: &Value| if value.shape.rows { t } else { 0 };
+                let log = if self.starts[t] {
+                    &initial[row(&self.log_initial) * k..][..k]
+                } else {
+                    &transition[(row(&self.log_transition) * k + state) * k..][..k]
+                };
                 p.iter_mut().zip(log).for_each(|(p, l)| *p = l.exp());
                 state = category(p.iter().copied(), &mut rng);
                 *out = state as f64;

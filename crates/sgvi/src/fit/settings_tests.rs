@@ -1,0 +1,95 @@
+//! What a run says of itself and of its settings: the verdict between modes, keys passed over, checkpoints by steps.
+
+use std::path::Path;
+
+use vi_model::graph::Graph;
+
+use super::run::fit;
+use crate::fitted::FitOptions;
+
+/// A slope, whose posterior is normal.
+const SLOPE: &str = "[data.values]\nx = [-1, 0, 1, 2]\ny = [-0.8, 0.3, 1.4, 1.9]\n[plates]\nrow = \"rows\"\n[variables.b]\ndistribution = \"normal\"\n\
+    mean = 0\nsd = 2\n[variables.o]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"b * x\"\nsd = 0.5\nobserved = \"y\"\n";
+
+fn graph(text: &str) -> Graph {
+    vi_model::load_str(text, "test.toml", Path::new(".")).unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+/// x ~ N(0, 1), y ~ N(x², 0.6²): modes at ±0.9, and a Gaussian over both at zero, whose weights are bounded.
+#[test]
+fn a_gaussian_between_modes_is_bad() {
+    let model = |y: f64| {
+        graph(&format!(
+            "[data.values]\nobs = {y}\n[variables.x]\ndistribution = \"normal\"\nmean = 0\nsd = 1\n\
+             [variables.w]\ndistribution = \"normal\"\nmean = \"square(x)\"\nsd = 0.6\nobserved = \"obs\"\n"
+        ))
+    };
+    let evidence = |y: f64| {
+        let density = |z: f64| (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt();
+        let joint = |x: f64| density(x) * density((y - x * x) / 0.6) / 0.6;
+        (-8000..8000).map(|i| joint(f64::from(i) * 1e-3) * 1e-3).sum::<f64>().ln()
+    };
+    for (y, between) in [(1.0, true), (-1.0, false)] {
+        let run = fit(&model(y), FitOptions::default()).unwrap();
+        let number = |key: &str| run.record.extra[key].as_f64().unwrap();
+        let error = number("log_evidence_standard_error");
+        assert!((number("log_evidence") - evidence(y)).abs() < 5.0 * error + 1e-3, "{y}");
+        assert!(number("khat") < 0.5, "{y}: {}", number("khat"));
+        assert_eq!(run.record.extra["verdict"], if between { "bad" } else { "good" }, "{y}");
+        assert_eq!(evidence(y) - run.record.elbo > 0.2, between, "{y}");
+        assert_eq!(run.record.extra.get("advice").is_some_and(|a| a.to_string().contains("between modes")), between);
+    }
+}
+
+/// Keys of the other engine are named.
+#[test]
+fn keys_of_coordinate_ascent_are_named() {
+    let with = |options: &str| fit(&graph(&format!("{SLOPE}[inference]\n{options}\n")), FitOptions::default());
+    let advice = |options: &str| with(options).unwrap().record.extra.get("advice").map(ToString::to_string);
+    let said = advice("schedule = \"stochastic\"\nstep_delay = 2.0\nfamily = \"full-rank\"").unwrap();
+    assert!(said.contains("`schedule`, `step_delay` of") && said.contains("`batch_size`"), "{said}");
+    assert_eq!(advice("schedule = \"batch\"\nfamily = \"full-rank\""), None);
+    let refused = with("optimizer = \"adamw\"").unwrap_err().to_string();
+    assert!(refused.contains("networks"), "{refused}");
+}
+
+/// The state of a run is saved after every so many steps, however little time has passed.
+#[test]
+fn checkpoints_by_steps() {
+    use std::sync::{Arc, Mutex};
+    use vi_run::executor::{Checkpoints, Iteration, Observer};
+    struct Watcher(std::path::PathBuf, Arc<Mutex<Vec<Option<Vec<u8>>>>>);
+    impl Observer for Watcher {
+        fn iteration(&mut self, _: &Iteration<'_>) {
+            self.1.lock().unwrap().push(std::fs::read(&self.0).ok());
+        }
+    }
+    let graph =
+        graph(&format!("{SLOPE}[inference]\noptimizer = \"adam\"\nmax_iterations = 10\ncheckpoint_every = 4\n"));
+    let path = std::env::temp_dir().join(format!("sgvi-checkpoints-{}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let every_steps = super::steps::checkpoint_steps(&graph.inference);
+    assert_eq!(every_steps, Some(4));
+    let checkpoints = Checkpoints {
+        path: path.clone(),
+        every: std::time::Duration::from_secs(1_000_000),
+        every_steps,
+        fingerprint: 1,
+        resume: false,
+    };
+    let options = FitOptions {
+        observers: vec![Box::new(Watcher(path.clone(), Arc::clone(&seen)))],
+        checkpoints: Some(checkpoints),
+        ..FitOptions::default()
+    };
+    fit(&graph, options).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 10);
+    // What stands there changes twice in ten steps: after the fourth and after the eighth.
+    let changes: Vec<usize> = (1..10).filter(|i| seen[*i] != seen[i - 1]).collect();
+    assert_eq!(changes.len(), 2, "{changes:?}");
+    assert_eq!(changes[1] - changes[0], 4, "{changes:?}");
+    assert!(seen[0].is_none());
+}
