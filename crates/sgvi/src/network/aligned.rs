@@ -23,7 +23,7 @@ impl Aligned {
 
     /// These numbers.
     #[must_use]
-    pub fn of(values: &[f32]) -> Self {
+    pub(crate) fn of(values: &[f32]) -> Self {
         let mut buffer = Self::default();
         buffer.with_length(values.len()).copy_from_slice(values);
         buffer

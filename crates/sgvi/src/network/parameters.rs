@@ -65,7 +65,7 @@ impl Layout {
 
     /// Moves the views that are whole lines of the cache before all others, so that each of them begins at a line of a buffer
     /// that does, and vectors loaded from it do not straddle two. Places that were handed out before are void.
-    pub fn arrange(&mut self) {
+    pub(crate) fn arrange(&mut self) {
         let mut order: Vec<ViewId> = (0..self.views.len()).collect();
         order.sort_by_key(|&id| !self.views[id].range.len().is_multiple_of(LINE));
         let mut start = 0;
