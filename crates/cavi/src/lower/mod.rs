@@ -21,6 +21,7 @@ mod shape;
 mod shift;
 mod simplex;
 mod steps;
+mod values;
 
 use std::collections::BTreeMap;
 

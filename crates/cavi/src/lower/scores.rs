@@ -4,10 +4,7 @@
 //! integral over one factor or over a mean and a precision. Where two values of a row meet the same factor, or the row has
 //! unknowns of its own that are no categories, there is no such form.
 
-use vi_model::graph::{
-    AxisId, Distribution, NamedExpression, NodeId, NodeKind, Observation, PrecisionOrSd, Probability, RateOrScale,
-    Spread, SpreadForm, VariableId,
-};
+use vi_model::graph::{AxisId, Distribution, NamedExpression, NodeId, Observation, Probability, VariableId};
 
 use super::derived::Products;
 use super::expression::{Atom, AtomKind, Monomial};
@@ -191,7 +188,7 @@ impl Lowering {
     }
 
     /// The gates of a scope by their position among those of the rows; gates that are not of the rows have no such density.
-    fn gates_in(scope: &Scope, gates: &[VariableId]) -> Option<Vec<(usize, Label)>> {
+    pub(super) fn gates_in(scope: &Scope, gates: &[VariableId]) -> Option<Vec<(usize, Label)>> {
         scope.gates.iter().map(|g| Some((gates.iter().position(|v| *v == g.variable)?, g.label))).collect()
     }
 
@@ -214,7 +211,7 @@ impl Lowering {
     }
 
     /// The expected probability of a category.
-    fn probability(
+    pub(super) fn probability(
         &mut self,
         v: VariableId,
         node: NodeId,
@@ -234,7 +231,7 @@ impl Lowering {
         Some(self.reading(scope, vec![(1.0, vec![operand])]))
     }
 
-    fn moment_operand(&self, v: VariableId, atom: &Atom, power: i32) -> Option<Operand> {
+    pub(super) fn moment_operand(&self, v: VariableId, atom: &Atom, power: i32) -> Option<Operand> {
         let plain = self.variable_operand(v, &atom.index, 0, &(0..0)).ok()?;
         Some(Operand { source: Source::Moment { factor: self.factor(v), power }, ..plain })
     }
@@ -271,13 +268,19 @@ impl Lowering {
         Reading { products, index, shape }
     }
 
-    fn fixed_reading(&mut self, v: VariableId, key: &str, node: NodeId, scope: &mut Scope) -> Option<Reading> {
+    pub(super) fn fixed_reading(
+        &mut self,
+        v: VariableId,
+        key: &str,
+        node: NodeId,
+        scope: &mut Scope,
+    ) -> Option<Reading> {
         let operand = self.fixed(v, key, node, scope, Transform::Identity).ok()?;
         Some(self.reading(scope, vec![(1.0, vec![operand])]))
     }
 
     /// The mean and variance of a sum of normal variables with known weights.
-    fn location(&mut self, v: VariableId, node: NodeId, scope: &mut Scope) -> Option<Location> {
+    pub(super) fn location(&mut self, v: VariableId, node: NodeId, scope: &mut Scope) -> Option<Location> {
         self.reporting = true;
         let index = self.parameter_index(v, scope, node).ok()?;
         let sum = self.expand(node, &index, scope).ok()?;
@@ -304,7 +307,7 @@ impl Lowering {
         })
     }
 
-    fn positive_reading(
+    pub(super) fn positive_reading(
         &mut self,
         v: VariableId,
         key: &str,
@@ -347,7 +350,7 @@ impl Lowering {
         Some(Positive { multiplier, gamma })
     }
 
-    fn success(&mut self, v: VariableId, probability: &Probability, scope: &mut Scope) -> Option<Success> {
+    pub(super) fn success(&mut self, v: VariableId, probability: &Probability, scope: &mut Scope) -> Option<Success> {
         match *probability {
             Probability::Logit(node) => self.location(v, node, scope).map(Success::Logit),
             Probability::Probit(node) => self.location(v, node, scope).map(Success::Probit),
@@ -373,178 +376,6 @@ impl Lowering {
                 }
             }
         }
-    }
-
-    /// The density of an observed value, and the scope of its elements.
-    fn value_density(&mut self, v: VariableId, gates: &[VariableId]) -> Option<(ValueDensity, Scope)> {
-        let mut scope = self.scope(v);
-        let observation = self.graph.variable(v).observed;
-        if let (
-            Distribution::Categorical { probabilities, range, logits: false },
-            Some(Observation::Levels { column, axis }),
-        ) = (self.graph.variable(v).distribution.clone(), observation)
-        {
-            let codes = self.codes(column, axis);
-            let probability = self.probability(v, probabilities, range, AxisIndex::codes(codes), &mut scope)?;
-            let gates = Self::gates_in(&scope, gates)?;
-            return Some((
-                ValueDensity { variable: v, kind: ValueKind::Categorical { probability, codes }, value: None, gates },
-                scope,
-            ));
-        }
-        let Some(Observation::Numeric(observed)) = observation else { return None };
-        let mut inner = None;
-        let kind = match self.graph.variable(v).distribution.clone() {
-            Distribution::Normal { mean, spread, form } if form != SpreadForm::Matrix => {
-                let (key, node, power) = match spread {
-                    Spread::Precision(node) => ("precision", node, Power::One),
-                    Spread::Variance(node) => ("variance", node, Power::MinusOne),
-                    Spread::StandardDeviation(node) => ("sd", node, Power::MinusTwo),
-                    Spread::Covariance(node) => ("covariance", node, Power::MinusOne),
-                };
-                let location = self.location(v, mean, &mut scope)?;
-                let precision = self.positive_reading(v, key, node, power, &mut scope)?;
-                ValueKind::Normal { location, precision, degrees: None }
-            }
-            Distribution::StudentT { degrees_of_freedom, mean, spread } => {
-                let (key, node, power) = match spread {
-                    PrecisionOrSd::Precision(node) => ("precision", node, Power::One),
-                    PrecisionOrSd::StandardDeviation(node) => ("sd", node, Power::MinusTwo),
-                };
-                let NodeKind::Number(degrees) = self.graph.node(degrees_of_freedom).kind else { return None };
-                let location = self.location(v, mean, &mut scope)?;
-                let precision = self.positive_reading(v, key, node, power, &mut scope)?;
-                // A mean and a precision that are both unknown are two numbers beside the scale of the t.
-                if precision.gamma.is_some() {
-                    return None;
-                }
-                ValueKind::Normal { location, precision, degrees: Some(degrees) }
-            }
-            Distribution::NormalJoint { parameters }
-                if !self.is_matrix_pair(parameters) && self.is_compound(parameters) =>
-            {
-                ValueKind::LinearNormalGamma(self.linear_pair_reading(v, parameters, &mut scope)?)
-            }
-            Distribution::NormalJoint { parameters } => {
-                let index = self.parameter_index(v, &scope, parameters).ok()?;
-                let joint = self.single(v, "parameters", parameters, &index, &mut scope).ok()?;
-                let AtomKind::Variable(w) = joint.kind else { return None };
-                let factor = &self.program.factors[self.factor(w)];
-                if factor.point {
-                    return None;
-                }
-                let family = factor.family;
-                let mut elements = scope.clone();
-                let own = match family {
-                    Family::NormalWishart(_) => {
-                        elements.axes.pop();
-                        vec![elements.value.pop()?]
-                    }
-                    _ => vec![],
-                };
-                let second = match (family, own.first()) {
-                    (Family::NormalWishart(d), Some(_)) => vec![AxisIndex::label(self.program.new_label("other", d))],
-                    _ => vec![],
-                };
-                let both = [own.as_slice(), &second].concat();
-                let natural = [
-                    self.natural(w, &joint.index, 0, &both, &elements)?,
-                    self.natural(w, &joint.index, 1, &[], &elements)?,
-                    self.natural(w, &joint.index, 2, &own, &elements)?,
-                    self.natural(w, &joint.index, 3, &[], &elements)?,
-                ];
-                let shift = match self.shifts.location.get(&w).copied() {
-                    Some(node) => {
-                        let at = [joint.index.as_slice(), &own].concat();
-                        let index = Self::inherit(&self.graph.value_axes(w), &at, &self.graph.node(node).axes)?;
-                        vec![(1.0, vec![self.data_operand(node, &index, Transform::Identity).ok()?])]
-                    }
-                    None => vec![],
-                };
-                let mut shift = self.reading(&elements, shift);
-                if let Family::NormalWishart(d) = family {
-                    shift.index.extend(own.clone());
-                    shift.shape.push(d);
-                    inner = Some((elements, own, d));
-                    ValueKind::NormalWishart { natural, shift }
-                } else {
-                    ValueKind::NormalGamma { natural, shift }
-                }
-            }
-            Distribution::Bernoulli { probability } => {
-                let trials = self.reading(&scope, vec![(1.0, vec![])]);
-                ValueKind::Binomial { trials, success: self.success(v, &probability, &mut scope)? }
-            }
-            Distribution::Binomial { trials, probability } => {
-                let trials = self.fixed_reading(v, "trials", trials, &mut scope)?;
-                ValueKind::Binomial { trials, success: self.success(v, &probability, &mut scope)? }
-            }
-            Distribution::Multinomial { probabilities, range } => {
-                let mut elements = scope.clone();
-                let at = elements.axes.iter().position(|a| *a == range)?;
-                elements.axes.remove(at);
-                let category = elements.value.remove(at);
-                let size = self.graph.axis(range).size;
-                let index = self.parameter_index(v, &scope, probabilities).ok()?;
-                let atom = self.single(v, "probabilities", probabilities, &index, &mut scope).ok()?;
-                let (operand, known) = match atom.kind {
-                    AtomKind::Data(data) => (self.data_operand(data, &atom.index, Transform::Identity).ok()?, true),
-                    AtomKind::Variable(p) => {
-                        let factor = &self.program.factors[self.factor(p)];
-                        match (factor.family, factor.point) {
-                            (_, true) => (self.moment_operand(p, &atom, 1)?, true),
-                            (Family::Dirichlet(_), false) => {
-                                let plain = self.variable_operand(p, &atom.index, 0, &(0..0)).ok()?;
-                                let source = Source::Natural { factor: self.factor(p), statistic: 0 };
-                                (Operand { source, ..plain }, false)
-                            }
-                            _ => return None,
-                        }
-                    }
-                    _ => return None,
-                };
-                elements.gates.clone_from(&scope.gates);
-                let mut parameters = self.reading(&elements, vec![(1.0, vec![operand])]);
-                parameters.index.push(category.clone());
-                parameters.shape.push(size);
-                inner = Some((elements, vec![category], size));
-                ValueKind::Multinomial { parameters, known }
-            }
-            Distribution::Poisson { rate, log: false } => {
-                ValueKind::Poisson(self.positive_reading(v, "rate", rate, Power::One, &mut scope)?)
-            }
-            Distribution::Exponential { rate } => {
-                let shape = self.reading(&scope, vec![(1.0, vec![])]);
-                ValueKind::Gamma { shape, rate: self.positive_reading(v, "rate", rate, Power::One, &mut scope)? }
-            }
-            Distribution::Gamma { shape, rate } => {
-                let shape = self.fixed_reading(v, "shape", shape, &mut scope)?;
-                let (key, node, power) = match rate {
-                    RateOrScale::Rate(node) => ("rate", node, Power::One),
-                    RateOrScale::Scale(node) => ("scale", node, Power::MinusOne),
-                };
-                ValueKind::Gamma { shape, rate: self.positive_reading(v, key, node, power, &mut scope)? }
-            }
-            _ => return None,
-        };
-        let index = self.parameter_index(v, &scope, observed).ok()?;
-        let mut value = |transform| -> Option<Reading> {
-            let operand = self.data_operand(observed, &index, transform).ok()?;
-            let products = vec![(1.0, vec![operand])];
-            Some(match &inner {
-                Some((elements, own, size)) => {
-                    let mut reading = self.reading(elements, products);
-                    reading.index.extend(own.iter().cloned());
-                    reading.shape.push(*size);
-                    reading
-                }
-                None => self.reading(&scope, products),
-            })
-        };
-        let value = Some([value(Transform::Identity)?, value(Transform::Present)?]);
-        let gates = Self::gates_in(&scope, gates)?;
-        let scope = inner.map_or(scope, |(elements, ..)| elements);
-        Some((ValueDensity { variable: v, kind, value, gates }, scope))
     }
 }
 
