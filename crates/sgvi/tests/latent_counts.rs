@@ -61,7 +61,7 @@ fn model(count: &str, chance: &str, more: &str) -> String {
     format!(
         "[data.values]\na = [3, 0, 11, 2]\nb = [5, 1, 8, 2]\nc = [4, 0, 9, 6]\n[data.blocks]\nvisits = [\"a\", \"b\", \"c\"]\n\
          [plates]\nsite = \"rows\"\nvisit = {{ columns = \"visits\" }}\n{more}\
-         [variables.n]\nplates = [\"site\"]\n{count}\n\
+         [variables.n]\nplates = [\"site\"]\nmarginalized = true\n{count}\n\
          [variables.y]\nplates = [\"site\", \"visit\"]\ndistribution = \"binomial\"\ntrials = \"n\"\nprobability = {chance}\nobserved = \"visits\"\n"
     )
 }
@@ -128,7 +128,7 @@ fn abundance_and_detection() {
 /// A count outside the rows, whose posterior is reported value by value; counts can be rates as well.
 #[test]
 fn a_count_outside_the_rows() {
-    let text = "[data.values]\ny = [7, 4, 9]\n[plates]\nrow = \"rows\"\n[variables.n]\ndistribution = \"poisson\"\nrate = 12\n\
+    let text = "[data.values]\ny = [7, 4, 9]\n[plates]\nrow = \"rows\"\n[variables.n]\ndistribution = \"poisson\"\nrate = 12\nmarginalized = true\n\
                 [variables.x]\nplates = [\"row\"]\ndistribution = \"poisson\"\nrate = \"0.5 * n\"\nobserved = \"y\"\n";
     let record = fit(text);
     let joint = |n: f64| {
@@ -151,4 +151,6 @@ fn counts_that_reach_too_far() {
     let text = model("distribution = \"poisson\"\nrate = 2e6", "0.4", "");
     let said = refused(&text);
     assert!(said.contains("`n`") && said.contains("too many values"), "{said}");
+    let said = refused(&model("distribution = \"poisson\"\nrate = 3", "0.4", "").replace("marginalized = true\n", ""));
+    assert!(said.contains("`n`") && said.contains("without a bound"), "{said}");
 }

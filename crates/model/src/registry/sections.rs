@@ -102,7 +102,7 @@ pub const VARIABLE: Section = Section {
         key(
             "marginalized",
             KeyKind::Boolean,
-            "Whether a discrete latent variable is summed out exactly (sgvi): when left out, wherever its values can be enumerated; false gives it categorical factors of its own, true refuses a model where it cannot be summed out.",
+            "Whether a discrete latent variable is summed out exactly (sgvi): when left out, wherever its values can be enumerated; false gives it categorical factors of its own, true refuses a model where it cannot be summed out, and sums a count without a bound as far as its posterior reaches.",
         ),
         key(
             "lower",

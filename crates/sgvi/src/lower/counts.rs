@@ -60,6 +60,14 @@ impl Lowering<'_> {
                         "it is a latent count without a bound, which cannot be summed out here".to_owned(),
                     ));
                 }
+                if graph.variable(v).marginalized != Some(true) {
+                    return Err(SgviError::unsupported(
+                        graph,
+                        v,
+                        "it is a latent count without a bound, of which only a part can be summed out",
+                        "observe it, or write `marginalized = true` to sum as far as its posterior reaches",
+                    ));
+                }
                 if self.predictive.is_some() {
                     // Counts of new rows are drawn.
                     self.too_many.push(v);
