@@ -3,8 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use rayon::prelude::*;
-
+use super::crew::Crew;
 use super::program::{Frame, Program};
 
 /// Numbers in the buffers of one frame that still stay in a core's cache.
@@ -26,7 +25,9 @@ pub(crate) struct Evaluator {
     chunk: usize,
     /// Numbers that one draw's sweep works on.
     work: usize,
-    frames: Mutex<Vec<Frame>>,
+    /// Frames at rest, with the member of the crew that had each last: its numbers are in that one's cache.
+    frames: Mutex<Vec<(usize, Frame)>>,
+    crew: Crew,
 }
 
 /// Results of one evaluation.
@@ -64,7 +65,7 @@ impl Evaluator {
         };
         let one = fixed + per_row * chunk + 2 * program.dimension;
         let draws = (CACHE_NUMBERS / one.max(1)).clamp(1, 64);
-        Self { work: program.work(), program, draws, chunk, frames: Mutex::new(Vec::new()) }
+        Self { work: program.work(), program, draws, chunk, frames: Mutex::default(), crew: Crew::default() }
     }
 
     /// The program.
@@ -125,10 +126,10 @@ impl Evaluator {
         let parts = &mut out.parts;
         parts.resize((blocks * groups.len() * width).max(parts.len()), 0.0);
         let parts = &mut parts[..blocks * groups.len() * width];
-        let run = |index: usize, part: &mut [f64]| {
+        let run = |member: usize, index: usize, part: &mut [f64]| {
             let (block, group) = (index / groups.len(), index % groups.len());
             let (from, to) = (block * size, ((block + 1) * size).min(draws));
-            let mut frame = self.frame();
+            let mut frame = self.frame(member);
             (frame.row_scale, frame.paired) = (task.row_scale, paired);
             frame.sweep(
                 &self.program,
@@ -145,16 +146,16 @@ impl Evaluator {
             if with_gradient {
                 gradient[..all].copy_from_slice(&frame.gradient[..all]);
             }
-            self.give_back(frame);
+            self.give_back(member, frame);
         };
         let rows_share = task.rows.len().max(1) as f64 / self.program.num_rows.max(1) as f64;
         let alone = (draws as f64 * self.work as f64 * rows_share) < WORTH_SHARING as f64;
         if width == 0 {
             // Nothing to add up.
         } else if alone || blocks * groups.len() == 1 {
-            parts.chunks_exact_mut(width).enumerate().for_each(|(index, part)| run(index, part));
+            parts.chunks_exact_mut(width).enumerate().for_each(|(index, part)| run(0, index, part));
         } else {
-            parts.par_chunks_exact_mut(width).enumerate().for_each(|(index, part)| run(index, part));
+            self.crew.for_each_piece(parts, width, &run);
         }
         for (index, part) in parts.chunks_exact(width.max(1)).enumerate() {
             let (from, to) = (index / groups.len() * size, ((index / groups.len() + 1) * size).min(draws));
@@ -192,13 +193,16 @@ impl Evaluator {
         (0..count).map(|g| rows.start + (g * size).min(n)..rows.start + ((g + 1) * size).min(n)).collect()
     }
 
-    fn frame(&self) -> Frame {
+    fn frame(&self, member: usize) -> Frame {
         let mut frames = self.frames.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        frames.pop().unwrap_or_else(|| Frame::new(&self.program, self.draws, self.chunk))
+        let own = frames.iter().position(|(last, _)| *last == member);
+        let found = own.or(frames.len().checked_sub(1)).map(|at| frames.swap_remove(at).1);
+        drop(frames);
+        found.unwrap_or_else(|| Frame::new(&self.program, self.draws, self.chunk))
     }
 
-    fn give_back(&self, frame: Frame) {
-        self.frames.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(frame);
+    fn give_back(&self, member: usize, frame: Frame) {
+        self.frames.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((member, frame));
     }
 
     /// Sweeps forward over blocks of draws in order, over the first `rows` rows in one chunk, and shows each finished

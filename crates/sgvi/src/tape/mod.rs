@@ -12,6 +12,7 @@
 mod affine;
 mod chain;
 mod contraction;
+mod crew;
 mod density;
 mod density_sum;
 mod elementwise;
