@@ -1,5 +1,10 @@
 //! Standard normal draws whose sample moments are matched, from one seed.
 
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+use faer::linalg::matmul::triangular::{self, BlockStructure};
+use faer::linalg::triangular_solve::solve_lower_triangular_in_place;
+use faer::{Accum, Mat, MatMut, MatRef, Par};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -41,19 +46,27 @@ pub(crate) fn matched(seed: u64, draws: usize, dimension: usize) -> Vec<f64> {
     all
 }
 
-/// Multiplies by the inverse Cholesky factor of the second moments.
+/// Multiplies by the inverse Cholesky factor of the second moments. On one thread: sums on several would be in another order.
 fn whiten(z: &mut [f64], draws: usize, n: usize) {
-    let matrix = nalgebra::DMatrix::from_row_slice(draws, n, z);
-    let moments = matrix.transpose() * &matrix / draws as f64;
-    let Some(cholesky) = nalgebra::Cholesky::new(moments) else { return };
-    // Rows z become L⁻¹ z.
-    let mut transposed = matrix.transpose();
-    if cholesky.l().solve_lower_triangular_mut(&mut transposed) {
-        for s in 0..draws {
-            for j in 0..n {
-                z[s * n + j] = transposed[(j, s)];
-            }
-        }
+    let mut factor = Mat::<f64>::zeros(n, n);
+    let columns = MatRef::from_column_major_slice(&*z, n, draws);
+    triangular::matmul(
+        factor.as_mut(),
+        BlockStructure::TriangularLower,
+        Accum::Replace,
+        columns,
+        BlockStructure::Rectangular,
+        columns.transpose(),
+        BlockStructure::Rectangular,
+        1.0 / draws as f64,
+        Par::Seq,
+    );
+    let memory = &mut MemBuffer::new(cholesky_in_place_scratch::<f64>(n, Par::Seq, Default::default()));
+    let stack = MemStack::new(memory);
+    if cholesky_in_place(factor.as_mut(), Default::default(), Par::Seq, stack, Default::default()).is_ok() {
+        // Draws z become L⁻¹ z.
+        let draws = MatMut::from_column_major_slice_mut(z, n, draws);
+        solve_lower_triangular_in_place(factor.as_ref(), draws, Par::Seq);
     }
 }
 

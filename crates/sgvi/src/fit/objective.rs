@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, MatMut, MatRef, Par};
 use nalgebra::{DMatrix, DVector};
 use vi_model::inference::VariationalFamily;
@@ -74,7 +75,10 @@ impl Chart {
         let k = self.origin.free.len();
         let root = match &self.origin.root {
             Root::Diagonal(sd) => Root::Diagonal(sd.iter().zip(rest).map(|(s, b)| s * b.exp()).collect()),
-            Root::Cholesky(l0) => Root::Cholesky(l0 * lower(rest, k)),
+            Root::Cholesky(l0) => {
+                let l0 = MatRef::from_column_major_slice(l0.as_slice(), k, k);
+                Root::Cholesky(lower_product(l0, BlockStructure::TriangularLower, &lower(rest, k)))
+            }
             Root::LowRank { sd, u } => {
                 let r = u.ncols();
                 Root::LowRank {
@@ -95,7 +99,7 @@ impl Chart {
         let mut out = Vec::with_capacity(x.len());
         match &self.mean_scale {
             MeanScale::Diagonal(scale) => out.extend(scale.iter().zip(g_mean).map(|(s, g)| s * g)),
-            MeanScale::Dense(p) => out.extend((p.transpose() * DVector::from_column_slice(g_mean)).iter()),
+            MeanScale::Dense(p) => out.extend(p.tr_mul(&DVector::from_column_slice(g_mean)).iter()),
         }
         let rest = &x[n..];
         match &self.origin.root {
@@ -103,7 +107,8 @@ impl Chart {
                 out.extend((0..k).map(|i| g_root[(i, 0)] * sd[i] * rest[i].exp() + on));
             }
             Root::Cholesky(l0) => {
-                let g = l0.transpose() * g_root;
+                let l0 = MatRef::from_column_major_slice(l0.as_slice(), k, k);
+                let g = lower_product(l0.transpose(), BlockStructure::TriangularUpper, g_root);
                 out.extend((0..k).map(|i| g[(i, i)] * rest[i].exp() + on));
                 for i in 0..k {
                     let shared = |j: usize| self.blocks.as_ref().is_none_or(|b| b[i * k + j]);
@@ -173,6 +178,24 @@ fn lower(x: &[f64], k: usize) -> DMatrix<f64> {
         c[(i, i)] = x[i].exp();
     }
     c
+}
+
+/// The lower triangle of A B, B lower triangular and A `[k, k]` of the structure named.
+fn lower_product(a: MatRef<'_, f64>, structure: BlockStructure, b: &DMatrix<f64>) -> DMatrix<f64> {
+    let k = b.nrows();
+    let mut out = DMatrix::zeros(k, k);
+    triangular::matmul(
+        MatMut::from_column_major_slice_mut(out.as_mut_slice(), k, k),
+        BlockStructure::TriangularLower,
+        Accum::Replace,
+        a,
+        structure,
+        MatRef::from_column_major_slice(b.as_slice(), k, k),
+        BlockStructure::TriangularLower,
+        1.0,
+        Par::Seq,
+    );
+    out
 }
 
 /// Zeros in the form of E[∇ log p · εᵀ].

@@ -1,5 +1,6 @@
 //! Elementwise functions and the four operators, aligned by axis label.
 
+use vi_families::rows::double::{exp_in_place, ln_in_place, log1p_exp_in_place, logistic_in_place};
 use vi_families::special;
 
 use super::nest::Nest;
@@ -95,9 +96,36 @@ impl Operation for Unary {
                 }
             };
         }
+        let whole = |function: fn(&mut [f64]), y: &mut [f64]| {
+            y.copy_from_slice(&x[..n]);
+            function(y);
+        };
         match self.function {
             UnaryFunction::Negate => each!(|x: f64| -x),
-            UnaryFunction::Exp => each!(|x: f64| x.exp()),
+            UnaryFunction::Exp => whole(exp_in_place, &mut y[..n]),
+            UnaryFunction::Log => whole(ln_in_place, &mut y[..n]),
+            UnaryFunction::LowestLog => {
+                whole(ln_in_place, &mut y[..n]);
+                y[..n].iter_mut().for_each(|y| *y = if *y == f64::NEG_INFINITY { f64::MIN } else { *y });
+            }
+            UnaryFunction::Log1m | UnaryFunction::LowestLog1m => {
+                each!(|x: f64| 1.0 - x);
+                ln_in_place(&mut y[..n]);
+                let lowest =
+                    if self.function == UnaryFunction::LowestLog1m { f64::MIN } else { f64::NEG_INFINITY };
+                for (y, &x) in y[..n].iter_mut().zip(&x[..n]) {
+                    // log(1 − x) = log w + (1 − x − w)/w for w, the rounded difference.
+                    let w = 1.0 - x;
+                    *y = if w == 0.0 { lowest } else { *y + (-x - (w - 1.0)) / w };
+                }
+            }
+            UnaryFunction::Softplus => whole(log1p_exp_in_place, &mut y[..n]),
+            UnaryFunction::Logistic => whole(logistic_in_place, &mut y[..n]),
+            UnaryFunction::LogLogistic => {
+                each!(|x: f64| -x);
+                log1p_exp_in_place(&mut y[..n]);
+                y[..n].iter_mut().for_each(|y| *y = -*y);
+            }
             UnaryFunction::Square => each!(|x: f64| x * x),
             UnaryFunction::Reciprocal => each!(|x: f64| 1.0 / x),
             f => each!(|x: f64| f.apply(x)),

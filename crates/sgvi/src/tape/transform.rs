@@ -1,6 +1,6 @@
 //! From unconstrained coordinates to the supports of the variables, with the logarithms of their Jacobians.
 
-use vi_families::special::{log1p_exp, logistic};
+use vi_families::rows::double::{exp_in_place, log1p_exp_in_place, logistic_in_place};
 
 use super::elementwise::buffer;
 use super::nest::Nest;
@@ -47,14 +47,14 @@ pub(crate) enum ScalarTransformKind {
     Interval,
 }
 
-/// e^θ, never 0: a density that grows without bound towards 0 is not infinite where θ leaves the range of the numbers.
-fn positive(theta: f64) -> f64 {
-    theta.exp().clamp(f64::MIN_POSITIVE, f64::INFINITY)
+/// Not 0: a density that grows without bound towards the end of its support is not infinite where θ leaves the range of the numbers.
+fn positive(value: f64) -> f64 {
+    value.clamp(f64::MIN_POSITIVE, f64::INFINITY)
 }
 
-/// logistic θ, never 0 or 1, for the same reason.
-fn share(theta: f64) -> f64 {
-    logistic(theta).clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON / 2.0)
+/// Not 0 or 1, for the same reason.
+fn share(value: f64) -> f64 {
+    value.clamp(f64::MIN_POSITIVE, 1.0 - f64::EPSILON / 2.0)
 }
 
 /// x = T(θ), elementwise.
@@ -86,6 +86,19 @@ impl ScalarTransform {
     }
 }
 
+impl ScalarTransform {
+    /// e^θ, or logistic θ where there are two bounds.
+    fn moved(&self, theta: &[f64], moved: &mut Vec<f64>) {
+        moved.clear();
+        moved.extend_from_slice(theta);
+        match self.kind {
+            ScalarTransformKind::Identity => {}
+            ScalarTransformKind::Lower | ScalarTransformKind::Upper => exp_in_place(moved),
+            ScalarTransformKind::Interval => logistic_in_place(moved),
+        }
+    }
+}
+
 impl Operation for ScalarTransform {
     fn forward(&self, program: &Program, frame: &mut Frame, theta: &[f64]) {
         let Some(out) = buffer(&self.output) else { return };
@@ -96,15 +109,23 @@ impl Operation for ScalarTransform {
             let counted = self.coordinates.counted(frame);
             let mut terms = std::mem::take(&mut frame.terms);
             let num_terms = program.terms.len();
+            let (mut moved, [mut tails, b, c, d, e]) = std::mem::take(&mut frame.scratch);
+            self.moved(&x[..frame.draws * n], &mut moved);
+            if self.kind == ScalarTransformKind::Interval {
+                tails.clear();
+                tails.extend(x[..frame.draws * n].iter().map(|t| -t.abs()));
+                log1p_exp_in_place(&mut tails);
+            }
             let (lower, upper) = (frame.read(program, &self.lower), frame.read(program, &self.upper));
             self.nest(frame).run(|[ox, ol, ou], len, [_, sl, su]| {
                 for i in 0..len {
-                    let t = x[ox + i];
+                    let (t, y) = (x[ox + i], moved[ox + i]);
                     let (l, u) = (lower[ol + i * sl], upper[ou + i * su]);
                     let (value, jacobian) = match self.kind {
-                        ScalarTransformKind::Lower => (l + positive(t), t),
-                        ScalarTransformKind::Upper => (u - positive(t), t),
-                        _ => (l + (u - l) * share(t), (u - l).ln() - log1p_exp(t) - log1p_exp(-t)),
+                        ScalarTransformKind::Lower => (l + positive(y), t),
+                        ScalarTransformKind::Upper => (u - positive(y), t),
+                        // log s + log(1 − s) = −|t| − 2 log(1 + e^−|t|)
+                        _ => (l + (u - l) * share(y), (u - l).ln() - (t.abs() + 2.0 * tails[ox + i])),
                     };
                     x[ox + i] = value;
                     if let Some(term) = counted {
@@ -112,6 +133,7 @@ impl Operation for ScalarTransform {
                     }
                 }
             });
+            frame.scratch = (moved, [tails, b, c, d, e]);
             frame.terms = terms;
         }
         frame.put(out, x);
@@ -121,8 +143,8 @@ impl Operation for ScalarTransform {
         let Some(out) = buffer(&self.output) else { return };
         let n = self.output.shape.elements(frame.rows);
         let mut gradient = std::mem::take(&mut frame.gradient);
-        let g = &frame.adjoints[out];
         if self.kind == ScalarTransformKind::Identity {
+            let g = &frame.adjoints[out];
             for draw in 0..frame.draws {
                 let to = &mut gradient[self.coordinates.range(program, frame, draw)];
                 for (to, g) in to.iter_mut().zip(&g[draw * n..(draw + 1) * n]) {
@@ -131,23 +153,26 @@ impl Operation for ScalarTransform {
             }
         } else {
             let counted = f64::from(u8::from(self.coordinates.counted(frame).is_some()));
+            let (mut coordinates, [mut moved, b, c, d, e]) = std::mem::take(&mut frame.scratch);
+            coordinates.resize(frame.draws * n, 0.0);
+            self.copy(program, frame, theta, &mut coordinates);
+            self.moved(&coordinates, &mut moved);
             let (lower, upper) = (frame.read(program, &self.lower), frame.read(program, &self.upper));
+            let g = &frame.adjoints[out];
             self.nest(frame).run(|[ox, ol, ou], len, [_, sl, su]| {
                 for i in 0..len {
                     let draw = (ox + i) / n;
                     let at = self.coordinates.range(program, frame, draw).start + (ox + i) % n;
-                    let t = theta[at];
+                    let y = moved[ox + i];
                     let (dx, jacobian) = match self.kind {
-                        ScalarTransformKind::Lower => (t.exp(), 1.0),
-                        ScalarTransformKind::Upper => (-t.exp(), 1.0),
-                        _ => {
-                            let s = logistic(t);
-                            ((upper[ou + i * su] - lower[ol + i * sl]) * s * (1.0 - s), 1.0 - 2.0 * s)
-                        }
+                        ScalarTransformKind::Lower => (y, 1.0),
+                        ScalarTransformKind::Upper => (-y, 1.0),
+                        _ => ((upper[ou + i * su] - lower[ol + i * sl]) * y * (1.0 - y), 1.0 - 2.0 * y),
                     };
                     gradient[at] += g[ox + i] * dx + counted * jacobian;
                 }
             });
+            frame.scratch = (coordinates, [moved, b, c, d, e]);
         }
         frame.gradient = gradient;
     }
@@ -167,13 +192,23 @@ pub(crate) struct Simplex {
 }
 
 impl Simplex {
-    fn offset(&self, k: usize) -> f64 {
-        ((self.size - 1 - k) as f64).ln()
-    }
-
     /// How often log(1 − vₖ) stands in the log Jacobian.
     fn weight(&self, k: usize) -> f64 {
         if self.sticks { 1.0 } else { (self.size - 1 - k) as f64 }
+    }
+
+    /// ln(K−1−k) for k < K − 1.
+    fn offsets(&self, offsets: &mut Vec<f64>) {
+        offsets.clear();
+        offsets.extend((0..self.size - 1).map(|k| ((self.size - 1 - k) as f64).ln()));
+    }
+}
+
+/// The log odds of all sticks of a draw, θ less the offsets of each simplex.
+fn log_odds(theta: &[f64], offsets: &[f64], log_odds: &mut Vec<f64>) {
+    log_odds.clear();
+    for theta in theta.chunks_exact(offsets.len().max(1)) {
+        log_odds.extend(theta.iter().zip(offsets).map(|(t, o)| t - o));
     }
 }
 
@@ -182,15 +217,21 @@ impl Operation for Simplex {
         let Some(out) = buffer(&self.output) else { return };
         let mut y = frame.take(out);
         let (k, n) = (self.size, self.output.shape.elements(frame.rows) / self.size);
+        let (mut tails, [mut offsets, mut odds, c, d, e]) = std::mem::take(&mut frame.scratch);
+        self.offsets(&mut offsets);
         for draw in 0..frame.draws {
-            let theta = &theta[self.coordinates.range(program, frame, draw)];
+            log_odds(&theta[self.coordinates.range(program, frame, draw)], &offsets, &mut odds);
+            // log v = min(t, 0) − log(1 + e^−|t|), log(1 − v) = −max(t, 0) − log(1 + e^−|t|)
+            tails.clear();
+            tails.extend(odds.iter().map(|t| -t.abs()));
+            log1p_exp_in_place(&mut tails);
             let mut jacobian = 0.0;
             for e in 0..n {
                 let mut rest = 0.0;
                 let y = &mut y[(draw * n + e) * k..(draw * n + e + 1) * k];
-                for j in 0..k - 1 {
-                    let t = theta[e * (k - 1) + j] - self.offset(j);
-                    let (log_v, log_1mv) = (-log1p_exp(-t), -log1p_exp(t));
+                let (odds, tails) = (&odds[e * (k - 1)..(e + 1) * (k - 1)], &tails[e * (k - 1)..(e + 1) * (k - 1)]);
+                for (j, (t, tail)) in odds.iter().zip(tails).enumerate() {
+                    let (log_v, log_1mv) = (t.min(0.0) - tail, -t.max(0.0) - tail);
                     y[j] = rest + log_v;
                     rest += log_1mv;
                     jacobian += log_v + self.weight(j) * log_1mv;
@@ -201,6 +242,7 @@ impl Operation for Simplex {
                 frame.terms[draw * program.terms.len() + term] += jacobian;
             }
         }
+        frame.scratch = (tails, [offsets, odds, c, d, e]);
         frame.put(out, y);
     }
 
@@ -209,21 +251,25 @@ impl Operation for Simplex {
         let (k, n) = (self.size, self.output.shape.elements(frame.rows) / self.size);
         let counted = f64::from(u8::from(self.coordinates.counted(frame).is_some()));
         let mut gradient = std::mem::take(&mut frame.gradient);
+        let (mut sticks, [mut offsets, b, c, d, e]) = std::mem::take(&mut frame.scratch);
+        self.offsets(&mut offsets);
         let g = &frame.adjoints[out];
         for draw in 0..frame.draws {
             let range = self.coordinates.range(program, frame, draw);
-            let theta = &theta[range.clone()];
+            log_odds(&theta[range.clone()], &offsets, &mut sticks);
+            logistic_in_place(&mut sticks);
             let to = &mut gradient[range];
             for e in 0..n {
                 let g = &g[(draw * n + e) * k..(draw * n + e + 1) * k];
                 let mut later = g[k - 1];
                 for j in (0..k - 1).rev() {
-                    let v = logistic(theta[e * (k - 1) + j] - self.offset(j));
+                    let v = sticks[e * (k - 1) + j];
                     to[e * (k - 1) + j] += (g[j] + counted) * (1.0 - v) - v * (later + counted * self.weight(j));
                     later += g[j];
                 }
             }
         }
+        frame.scratch = (sticks, [offsets, b, c, d, e]);
         frame.gradient = gradient;
     }
 }
