@@ -84,6 +84,29 @@ pub(crate) enum Kernel {
     BetaMass,
 }
 
+/// Logarithms of a few numbers that recur, such as the spreads of short vectors.
+#[derive(Debug)]
+pub(crate) struct Logarithms([(f64, f64); 16]);
+
+impl Default for Logarithms {
+    fn default() -> Self {
+        Self([(f64::NAN, f64::NAN); 16])
+    }
+}
+
+impl Logarithms {
+    /// log x.
+    #[inline(always)]
+    fn of(&mut self, x: f64) -> f64 {
+        // Fibonacci hashing (Knuth, The Art of Computer Programming, section 6.4): the upper bits are mixed best.
+        let place = &mut self.0[(x.to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize];
+        if place.0 != x {
+            *place = (x, x.ln());
+        }
+        place.1
+    }
+}
+
 /// A log density and its partial derivatives.
 pub(crate) type Partials = (f64, [f64; 5]);
 
@@ -91,9 +114,9 @@ impl Kernel {
     /// The log density at `a` and its derivatives; `wanted` tells which of the costly ones are needed.
     pub(crate) fn at(self, a: &[f64; 5], wanted: &[bool; 5]) -> Partials {
         match self {
-            Self::NormalSd => real::normal_sd(a),
-            Self::NormalPrecision => real::normal_precision(a),
-            Self::NormalVariance => real::normal_variance(a),
+            Self::NormalSd => real::normal_sd(a, f64::ln),
+            Self::NormalPrecision => real::normal_precision(a, f64::ln),
+            Self::NormalVariance => real::normal_variance(a, f64::ln),
             Self::StudentT => real::student_t(a),
             Self::Cauchy => real::cauchy(a),
             Self::Laplace => real::laplace(a),
@@ -131,7 +154,7 @@ impl Kernel {
     }
 
     /// Evaluates a run of `n` elements: argument `i` is read at `offsets[i + 1] + j·steps[i + 1]`, results go to
-    /// `offsets[0] + j`.
+    /// `offsets[0] + j`; `logarithms` is the same for runs whose parameters are alike.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn evaluate(
         self,
@@ -143,6 +166,7 @@ impl Kernel {
         wanted: [bool; 5],
         values: &mut [f64],
         partials: &mut [Vec<f64>; 5],
+        logarithms: &mut Logarithms,
     ) {
         let fast = vectorized::Run { n, offsets, steps, arguments, skip_missing, wanted };
         if fast.evaluate(self, values, partials) {
@@ -164,9 +188,9 @@ impl Kernel {
             };
         }
         match self {
-            Self::NormalSd => run!(real::normal_sd),
-            Self::NormalPrecision => run!(real::normal_precision),
-            Self::NormalVariance => run!(real::normal_variance),
+            Self::NormalSd => run!(|a: &[f64; 5]| real::normal_sd(a, |x| logarithms.of(x))),
+            Self::NormalPrecision => run!(|a: &[f64; 5]| real::normal_precision(a, |x| logarithms.of(x))),
+            Self::NormalVariance => run!(|a: &[f64; 5]| real::normal_variance(a, |x| logarithms.of(x))),
             Self::BernoulliLogit => run!(counts::bernoulli_logit),
             Self::PoissonLogRate => run!(counts::poisson_log_rate),
             Self::StudentT => run!(real::student_t),

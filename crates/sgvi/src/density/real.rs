@@ -8,29 +8,29 @@ const HALF_LN_TWO_PI: f64 = 0.918_938_533_204_672_8;
 
 /// log N(x | μ, σ²) = −½ z² − ln σ − ½ ln 2π, z = (x − μ)/σ.
 #[inline(always)]
-pub(super) fn normal_sd(a: &[f64; 5]) -> Partials {
+pub(super) fn normal_sd(a: &[f64; 5], log: impl FnOnce(f64) -> f64) -> Partials {
     let [x, mean, sd, ..] = *a;
     let inverse = 1.0 / sd;
     let z = (x - mean) * inverse;
-    (-0.5 * z * z - sd.ln() - HALF_LN_TWO_PI, [-z * inverse, z * inverse, (z * z - 1.0) * inverse, 0.0, 0.0])
+    (-0.5 * z * z - log(sd) - HALF_LN_TWO_PI, [-z * inverse, z * inverse, (z * z - 1.0) * inverse, 0.0, 0.0])
 }
 
 /// log N(x | μ, 1/τ) = ½ ln τ − ½ τ (x − μ)² − ½ ln 2π.
 #[inline(always)]
-pub(super) fn normal_precision(a: &[f64; 5]) -> Partials {
+pub(super) fn normal_precision(a: &[f64; 5], log: impl FnOnce(f64) -> f64) -> Partials {
     let [x, mean, precision, ..] = *a;
     let d = x - mean;
     let w = precision * d;
-    (0.5 * precision.ln() - 0.5 * w * d - HALF_LN_TWO_PI, [-w, w, 0.5 / precision - 0.5 * d * d, 0.0, 0.0])
+    (0.5 * log(precision) - 0.5 * w * d - HALF_LN_TWO_PI, [-w, w, 0.5 / precision - 0.5 * d * d, 0.0, 0.0])
 }
 
 /// log N(x | μ, v) = −½ (x − μ)²/v − ½ ln v − ½ ln 2π.
 #[inline(always)]
-pub(super) fn normal_variance(a: &[f64; 5]) -> Partials {
+pub(super) fn normal_variance(a: &[f64; 5], log: impl FnOnce(f64) -> f64) -> Partials {
     let [x, mean, variance, ..] = *a;
     let d = x - mean;
     let w = d / variance;
-    (-0.5 * w * d - 0.5 * variance.ln() - HALF_LN_TWO_PI, [-w, w, 0.5 * (w * w - 1.0 / variance), 0.0, 0.0])
+    (-0.5 * w * d - 0.5 * log(variance) - HALF_LN_TWO_PI, [-w, w, 0.5 * (w * w - 1.0 / variance), 0.0, 0.0])
 }
 
 /// log St(x | ν, μ, σ) = c − ln σ − (ν + 1)/2 · ln(1 + z²/ν), with c = ln Γ((ν+1)/2) − ln Γ(ν/2) − ½ ln νπ.

@@ -73,7 +73,12 @@ impl Crew {
     ///
     /// # Panics
     /// As `task` does.
-    pub(super) fn for_each_piece(&self, numbers: &mut [f64], width: usize, task: &(dyn Fn(usize, usize, &mut [f64]) + Sync)) {
+    pub(super) fn for_each_piece(
+        &self,
+        numbers: &mut [f64],
+        width: usize,
+        task: &(dyn Fn(usize, usize, &mut [f64]) + Sync),
+    ) {
         /// A start of pieces, of which every member takes others.
         struct Start(*mut f64);
         // SAFETY: no two threads make a slice of the same piece.
@@ -219,7 +224,11 @@ impl Board {
 fn look_again(looks: &mut u32) -> bool {
     *looks += 1;
     let long = looks.is_multiple_of(LOOKS);
-    if long { std::thread::yield_now() } else { std::hint::spin_loop() }
+    if long {
+        std::thread::yield_now()
+    } else {
+        std::hint::spin_loop()
+    }
     long
 }
 

@@ -4,7 +4,7 @@ use super::elementwise::{accumulate, buffer};
 use super::nest::Nest;
 use super::program::{Frame, Operation, Program};
 use super::shape::{Shape, Value};
-use crate::density::Kernel;
+use crate::density::{Kernel, Logarithms};
 
 /// y = log p(a₀ | a₁ …), with partial derivatives kept for the reverse sweep.
 #[derive(Debug)]
@@ -52,8 +52,19 @@ impl Operation for ScalarDensity {
             frame.start,
             frame.rows,
         );
+        let mut logarithms = Logarithms::default();
         nest.run(|offsets, n, steps| {
-            self.kernel.evaluate(n, offsets, steps, &arguments, self.skip_missing, wanted, &mut y, &mut partials);
+            self.kernel.evaluate(
+                n,
+                offsets,
+                steps,
+                &arguments,
+                self.skip_missing,
+                wanted,
+                &mut y,
+                &mut partials,
+                &mut logarithms,
+            );
         });
         for (a, partial) in partials.into_iter().enumerate() {
             if let Some(p) = self.partials[a] {

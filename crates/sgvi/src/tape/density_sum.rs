@@ -7,7 +7,7 @@ use vi_families::rows::double::bernoulli_logit;
 use super::elementwise::buffer;
 use super::program::{Frame, Operation, Program};
 use super::shape::{Source, Value};
-use crate::density::Kernel;
+use crate::density::{Kernel, Logarithms};
 
 /// Rows that are worked on at a time.
 const BLOCK: usize = 256;
@@ -90,6 +90,7 @@ impl Operation for DensitySum {
         let arguments: [&[f64]; 5] = std::array::from_fn(|a| frame.read(program, &self.arguments[a]));
         let factor = self.multiplicity * frame.row_scale;
         let num_terms = program.terms.len();
+        let mut logarithms = Logarithms::default();
         for draw in 0..draws {
             let term = &mut terms[draw * num_terms + self.term];
             if self.is_plain_bernoulli() {
@@ -113,6 +114,7 @@ impl Operation for DensitySum {
                     wanted,
                     &mut values,
                     &mut scratch,
+                    &mut logarithms,
                 );
                 let weights = self.weights.as_ref().map(|w| &w[frame.start + from..frame.start + from + n]);
                 sum += weighted_sum(&values[..n], weights);

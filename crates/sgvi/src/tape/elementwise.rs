@@ -108,24 +108,17 @@ impl Operation for Unary {
                 whole(ln_in_place, &mut y[..n]);
                 y[..n].iter_mut().for_each(|y| *y = if *y == f64::NEG_INFINITY { f64::MIN } else { *y });
             }
-            UnaryFunction::Log1m | UnaryFunction::LowestLog1m => {
+            UnaryFunction::LowestLog1m => {
                 each!(|x: f64| 1.0 - x);
                 ln_in_place(&mut y[..n]);
-                let lowest =
-                    if self.function == UnaryFunction::LowestLog1m { f64::MIN } else { f64::NEG_INFINITY };
                 for (y, &x) in y[..n].iter_mut().zip(&x[..n]) {
                     // log(1 − x) = log w + (1 − x − w)/w for w, the rounded difference.
                     let w = 1.0 - x;
-                    *y = if w == 0.0 { lowest } else { *y + (-x - (w - 1.0)) / w };
+                    *y = if w == 0.0 { f64::MIN } else { *y + (-x - (w - 1.0)) / w };
                 }
             }
             UnaryFunction::Softplus => whole(log1p_exp_in_place, &mut y[..n]),
             UnaryFunction::Logistic => whole(logistic_in_place, &mut y[..n]),
-            UnaryFunction::LogLogistic => {
-                each!(|x: f64| -x);
-                log1p_exp_in_place(&mut y[..n]);
-                y[..n].iter_mut().for_each(|y| *y = -*y);
-            }
             UnaryFunction::Square => each!(|x: f64| x * x),
             UnaryFunction::Reciprocal => each!(|x: f64| 1.0 / x),
             f => each!(|x: f64| f.apply(x)),
@@ -275,6 +268,28 @@ impl Operation for Binary {
                 }
             });
             frame.put_adjoint(right, adjoint);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_slices_agree_with_single_numbers() {
+        use UnaryFunction::*;
+        let numbers = [0.0, 1e-300, 1e-20, 3e-9, 0.1, 0.5, 0.9, 1.0 - 1e-12, 1.0];
+        let program = Program { buffers: vec![Shape::default(); 2], has_adjoint: vec![false; 2], ..Program::default() };
+        let value = |buffer| Value { source: Source::Latent(buffer), shape: Shape::default() };
+        for function in [Exp, Log, Logistic, Softplus, LowestLog, LowestLog1m] {
+            let mut frame = Frame::new(&program, numbers.len(), 0);
+            frame.values[0].copy_from_slice(&numbers);
+            Unary { function, input: value(0), output: value(1) }.forward(&program, &mut frame, &[]);
+            for (x, found) in numbers.iter().zip(&frame.values[1]) {
+                let wanted = function.apply(*x);
+                assert!(*found == wanted || (found - wanted).abs() <= 1e-15 * wanted.abs(), "{function:?} {x} {found}");
+            }
         }
     }
 }
