@@ -274,6 +274,7 @@ impl Operation for Binary {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shape::Shape;
     use super::*;
 
     #[test]
