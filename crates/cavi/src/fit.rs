@@ -19,7 +19,7 @@ const DEFAULT_MAX_ITERATIONS: usize = 1000;
 pub(crate) const DEFAULT_TOLERANCE: f64 = 1e-8;
 
 /// Values of the rows' data and factors up to which restarts run side by side.
-const LARGEST_SIDE_BY_SIDE: usize = 1 << 20;
+pub(crate) const LARGEST_SIDE_BY_SIDE: usize = 1 << 20;
 
 /// A model prepared for coordinate ascent: an algorithm whose step is one iteration over all factors.
 ///

@@ -216,6 +216,64 @@ fn linear_response_gives_the_exact_deviations_of_a_gaussian_posterior() {
     }
 }
 
+/// The response to a tilt t·x of a normal variable with prior N(m, v) is that to a prior mean of m + v·t.
+#[test]
+fn linear_response_is_the_response_of_a_fit_to_its_prior() {
+    let model = |mean: f64| {
+        format!(
+            r#"
+            [data.values]
+            y = [1.3, 2.0, 2.4, 4.4, 0.9, 0.7, 3.9, 1.2, 4.1, 2.6, 2.1, 3.3]
+            school = ["a", "a", "a", "b", "b", "b", "c", "c", "c", "d", "d", "d"]
+            [plates]
+            row = "rows"
+            group = {{ levels = "school" }}
+            [variables.centre]
+            distribution = "normal"
+            mean = {mean}
+            variance = 4.0
+            [variables.between]
+            distribution = "gamma"
+            shape = 2.0
+            rate = 1.0
+            [variables.noise]
+            distribution = "gamma"
+            shape = 1.0
+            rate = 1.0
+            [variables.effect]
+            plates = ["group"]
+            distribution = "normal"
+            mean = "centre"
+            precision = "between"
+            [variables.seen]
+            plates = ["row"]
+            distribution = "student-t"
+            degrees_of_freedom = 5.0
+            mean = "effect[school]"
+            precision = "noise"
+            observed = "y"
+            [inference]
+            tolerance = 1e-16
+            max_iterations = 100000
+            "#
+        )
+    };
+    let fitted = |mean: f64| fit(&load(&model(mean))).expect("a fit").algorithm;
+    let centre = |mean: f64| {
+        let entries = fitted(mean).posterior();
+        let (_, entry) = entries.iter().find(|(n, _)| n == "centre").expect("an entry");
+        entry.mean.as_ref().expect("a mean").values()[0]
+    };
+    let ascent = fitted(0.5);
+    let mut entries = ascent.posterior();
+    assert!(ascent.add_linear_response(&mut entries).expect("a response").is_empty());
+    let (_, entry) = entries.iter().find(|(n, _)| n == "centre").expect("an entry");
+    let corrected = entry.sd_linear_response.as_ref().expect("a corrected sd").values()[0];
+    // d E[x] / dt with m = 0.5 + 4 t.
+    let variance = (centre(0.5 + 0.004) - centre(0.5 - 0.004)) / 0.002;
+    assert!((corrected / variance.sqrt() - 1.0).abs() < 1e-5, "{corrected} instead of {}", variance.sqrt());
+}
+
 /// A learned probability that goes to zero takes its last responsibilities with it, however small they have become.
 #[test]
 fn learned_probabilities_reach_zero_under_every_schedule() {

@@ -91,7 +91,13 @@ pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
             record.elbo_terms = fit.algorithm.elbo_terms().into_iter().collect();
             let mut posterior = fit.algorithm.posterior();
             if linear_response {
-                fit.algorithm.add_linear_response(&mut posterior)?;
+                let unknown = fit.algorithm.add_linear_response(&mut posterior)?;
+                if !unknown.is_empty() {
+                    record.advise(format!(
+                        "no sd_linear_response of `{}`: the fit is at no maximum along some direction; a smaller `tolerance` may take it there",
+                        unknown.join("`, `")
+                    ));
+                }
             }
             record.posterior = posterior.into_iter().collect();
             if fit.algorithm.is_bounded() {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::local::{Workspace, pack_coefficient};
 use super::{Engine, Start};
 use crate::error::CaviError;
-use crate::factor::update;
+use crate::factor::{NaturalError, update};
 use crate::plan::GlobalTerm;
 use crate::program::{FactorId, Operand, Source};
 
@@ -82,11 +82,6 @@ impl Engine {
                 }
             }
         }
-        if let Some(tilt) = self.tilt
-            && tilt.factor == f
-        {
-            natural[0][tilt.position] += tilt.amount;
-        }
         self.natural[f] = natural;
     }
 
@@ -109,13 +104,6 @@ impl Engine {
                     self.contract(term, Some(position), &mut scratch);
                     array[own.clone()].iter_mut().zip(&scratch[own.clone()]).for_each(|(a, b)| *a += b);
                 }
-            }
-            if let Some(tilt) = self.tilt
-                && tilt.factor == f
-                && s == 0
-                && own.contains(&tilt.position)
-            {
-                array[tilt.position] += tilt.amount;
             }
         }
         self.natural[f] = natural;
@@ -166,17 +154,24 @@ impl Engine {
             let own: Vec<&[f64]> = natural.iter().zip(&sizes).map(|(n, &w)| &n[e * w..(e + 1) * w]).collect();
             let mut expected: Vec<&mut [f64]> =
                 statistics.iter_mut().zip(&sizes).map(|(array, &w)| &mut array[e * w..(e + 1) * w]).collect();
-            let entropy =
-                update(factor.family, factor.point, &own, &mut expected).map_err(|error| CaviError::Factor {
-                    factor: factor.name.clone(),
-                    element: if factor.elements() > 1 { format!(" at element {e}") } else { String::new() },
-                    iteration: self.iteration,
-                    reason: error.0,
-                })?;
-            self.element_entropy[f][e] = entropy;
+            match update(factor.family, factor.point, &own, &mut expected) {
+                Ok(entropy) => self.element_entropy[f][e] = entropy,
+                Err(error) => return Err(self.broken_global(f, e, error)),
+            }
         }
         self.entropy[f] = self.element_entropy[f].iter().sum();
         Ok(())
+    }
+
+    /// The error of an element of a global factor without a distribution.
+    pub(crate) fn broken_global(&self, f: FactorId, element: usize, error: NaturalError) -> CaviError {
+        let factor = &self.lowered.program.factors[f];
+        CaviError::Factor {
+            factor: factor.name.clone(),
+            element: if factor.elements() > 1 { format!(" at element {element}") } else { String::new() },
+            iteration: self.iteration,
+            reason: error.0,
+        }
     }
 
     /// Natural parameters of all global factors, one after another.

@@ -14,6 +14,7 @@ mod local;
 mod moments;
 mod predict;
 mod profiles;
+mod response;
 mod rows;
 mod scores;
 mod steps;
@@ -95,16 +96,6 @@ pub(crate) struct Engine {
     chains: ChainBuffers,
     /// Iterations done.
     pub(crate) iteration: usize,
-    /// An additional natural parameter, for linear response.
-    pub(crate) tilt: Option<Tilt>,
-}
-
-/// Adds `amount` times one coordinate of a factor's first statistic to the log joint.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Tilt {
-    pub(crate) factor: usize,
-    pub(crate) position: usize,
-    pub(crate) amount: f64,
 }
 
 impl Engine {
@@ -162,7 +153,6 @@ impl Engine {
             moments: Arc::default(),
             chains: ChainBuffers::default(),
             iteration: 0,
-            tilt: None,
         };
         engine.allocate_stored();
         engine.data_sums()?;

@@ -1,5 +1,6 @@
 //! Families of the factors of q: shapes of their statistics, and the update from natural parameters to expectations.
 
+mod fisher;
 mod gaussian;
 mod moments;
 mod partial;
@@ -7,6 +8,7 @@ mod shape;
 mod simplex;
 mod update;
 
+pub(crate) use fisher::covariance_times;
 pub(crate) use gaussian::{NormalGammaVectorParameters, normal_gamma_parameters};
 pub(crate) use moments::{moment, moment_shape};
 pub(crate) use partial::Part;
