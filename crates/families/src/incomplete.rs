@@ -71,7 +71,7 @@ fn log_beta_tails_below(a: f64, b: f64, x: f64, rest: f64) -> (f64, f64) {
         let m = (n / 2) as f64;
         match n {
             0 => (1.0, 1.0),
-            _ if n % 2 == 0 => (m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m)), 1.0),
+            _ if n.is_multiple_of(2) => (m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m)), 1.0),
             _ => (-(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0)), 1.0),
         }
     };

@@ -106,7 +106,7 @@ pub struct RowPrediction {
 
 impl RowPrediction {
     /// From standardized values to those of the data.
-    fn to_own_scale(&mut self, scale: &OwnScale, draws: usize) {
+    fn put_on_own_scale(&mut self, scale: &OwnScale, draws: usize) {
         scale.locations(&mut self.means, 1);
         scale.spreads(&mut self.sds);
         self.quantiles.iter_mut().for_each(|values| scale.locations(values, 1));
@@ -183,7 +183,7 @@ pub(crate) fn predict(
         variable.categories = categories(&new, drawn.variable, drawn.probabilities.is_some());
         variable.elements = new.names_of_elements(&drawn.axes, variable.width);
         if let Some(scale) = new.own_scale(drawn.variable, &drawn.axes) {
-            variable.to_own_scale(&scale, draws);
+            variable.put_on_own_scale(&scale, draws);
         }
     }
     for (expression, output) in expressions.iter_mut().zip(&sampling.expressions) {
