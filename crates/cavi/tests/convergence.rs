@@ -270,7 +270,7 @@ fn linear_response_is_the_response_of_a_fit_to_its_prior() {
     let (_, entry) = entries.iter().find(|(n, _)| n == "centre").expect("an entry");
     let corrected = entry.sd_linear_response.as_ref().expect("a corrected sd").values()[0];
     // d E[x] / dt with m = 0.5 + 4 t.
-    let variance = (centre(0.5 + 0.004) - centre(0.5 - 0.004)) / 0.002;
+    let variance = (centre(0.54) - centre(0.46)) / 0.02;
     assert!((corrected / variance.sqrt() - 1.0).abs() < 1e-5, "{corrected} instead of {}", variance.sqrt());
 }
 
