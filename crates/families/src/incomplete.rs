@@ -132,6 +132,21 @@ mod tests {
     }
 
     #[test]
+    fn tails_that_do_not_underflow_are_those_of_statrs() {
+        use statrs::function::{beta::beta_reg, gamma::gamma_lr, gamma::gamma_ur};
+        for (a, x) in [(0.3, 0.02), (0.3, 4.0), (2.3, 3.1), (11.0, 12.5), (140.0, 150.0)] {
+            let (lower, upper) = log_gamma_tails(a, x);
+            assert!((lower.exp() - gamma_lr(a, x)).abs() < 1e-12, "P({a}, {x}): {lower}");
+            assert!((upper.exp() - gamma_ur(a, x)).abs() < 1e-12, "Q({a}, {x}): {upper}");
+        }
+        for (a, b, x) in [(0.4, 0.7, 0.2), (2.3, 1.9, 0.4), (11.0, 3.0, 0.8), (140.0, 90.0, 0.63)] {
+            let (lower, upper) = log_beta_tails(a, b, x, 1.0 - x);
+            assert!((lower.exp() - beta_reg(a, b, x)).abs() < 1e-11, "I({a}, {b}; {x}): {lower}");
+            assert!((upper.exp() - beta_reg(b, a, 1.0 - x)).abs() < 1e-11, "1 − I({a}, {b}; {x}): {upper}");
+        }
+    }
+
+    #[test]
     fn beta_tails_are_integrals_of_the_density() {
         for (a, b, x) in [(2.3, 1.9, 0.4), (2.3, 4.9, 0.7), (11.0, 3.0, 0.2), (140.0, 90.0, 0.63), (1.0, 3.5, 0.05)] {
             let density = |t: f64| (a - 1.0) * t.ln() + (b - 1.0) * (-t).ln_1p() - ln_beta(a, b);

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const MAGIC: &[u8; 8] = b"vi-ckpt1";
+const MAGIC: &[u8; 8] = b"vi-ckpt2";
 
 /// Why a checkpoint could not be read or written.
 #[derive(Debug, thiserror::Error)]
