@@ -146,7 +146,8 @@ mod tests {
     /// The formulas against the differences.
     #[test]
     fn formulas_are_the_derivatives_of_the_updates() {
-        let cases: [(Family, bool, Vec<Vec<f64>>, Vec<Vec<f64>>); 6] = [
+        type Case = (Family, bool, Vec<Vec<f64>>, Vec<Vec<f64>>);
+        let cases: [Case; 6] = [
             (Family::Normal, false, vec![vec![0.7], vec![-1.3]], vec![vec![0.4], vec![-0.2]]),
             (
                 Family::NormalVector(2),
