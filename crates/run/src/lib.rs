@@ -36,6 +36,8 @@ pub mod summary;
 #[cfg(feature = "cli")]
 pub mod cli;
 #[cfg(feature = "plot")]
+mod markup;
+#[cfg(feature = "plot")]
 pub mod plot;
 
 pub use array::NestedArray;

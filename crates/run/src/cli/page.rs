@@ -3,6 +3,7 @@
 use super::number::{duration, grouped, significant};
 use super::report::element_name;
 use crate::array::NestedArray;
+use crate::markup::escape;
 use crate::record::{PosteriorEntry, Record, Status};
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -44,11 +45,6 @@ th{color:#5b6577;font-weight:600}th:first-child,td:first-child{text-align:left}
 summary{cursor:pointer}figure{display:inline-block;vertical-align:top;margin:.5rem 1rem .5rem 0;max-width:100%}figure svg{max-width:100%;height:auto}
 pre{background:#f5f7fa;padding:1rem;overflow:auto;font:13px/1.45 ui-monospace,monospace}li{margin:.2rem 0}
 ";
-
-/// Text as HTML shows it.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
 
 /// The whole page.
 pub(super) fn page(record: &Record, model: &ModelText<'_>, drawings: &[Drawing]) -> String {

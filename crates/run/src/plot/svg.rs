@@ -4,6 +4,7 @@ use super::colour::Colour;
 use super::font::FAMILIES;
 use super::raster;
 use super::scene::{Anchor, Area, Picture, Point, Shape, Text};
+use crate::markup::escape;
 use std::fmt::Write as _;
 
 /// A coordinate to a hundredth of a pixel.
@@ -25,10 +26,6 @@ fn paint(kind: &str, colour: Colour) -> String {
         let _ = write!(text, " {kind}-opacity=\"{}\"", number(f64::from(colour.opacity)));
     }
     text
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 fn rectangle(area: Area) -> String {
