@@ -1,6 +1,6 @@
 //! Probability masses of binary values and counts.
 
-use vi_families::special::{digamma, inverse_mills_ratio, ln_gamma, log_normal_cdf};
+use vi_families::special::{digamma, inverse_mills_ratio, ln_beta, ln_gamma, log_normal_cdf};
 
 use super::Partials;
 
@@ -80,16 +80,26 @@ pub(super) fn poisson_log_rate(a: &[f64; 5]) -> Partials {
 }
 
 /// ln Γ(k + r) − ln Γ(r) − ln k! − r ln(1 + a m) + k ln(a m / (1 + a m)), r = 1/a: variance m + a m².
+///
+/// Where a is so small that r is lost beside r ln r, it is Poisson's and its first correction a ((k − m)² − k)/2.
 pub(super) fn negative_binomial(arguments: &[f64; 5], wanted: &[bool; 5]) -> Partials {
     let [k, mean, a, ln_factorial, _] = *arguments;
+    if a * a * (k + mean + 1.0).powi(3) < 1e-14 {
+        let correction = 0.5 * ((k - mean) * (k - mean) - k);
+        let value = times_log(k, mean) - mean - ln_factorial + a * correction;
+        return (value, [0.0, ratio(k, mean) - 1.0 - a * (k - mean), correction, -1.0, 0.0]);
+    }
     let r = 1.0 / a;
     let am = a * mean;
-    let log = am.ln_1p();
-    let value = ln_gamma(k + r) - ln_gamma(r) - ln_factorial - (r + k) * log + times_log(k, am);
-    let d_mean = ratio(k, mean) - (k + r) * a / (1.0 + am);
+    let (log, log_share) = if am.is_finite() { (am.ln_1p(), -(1.0 / am).ln_1p()) } else { (a.ln() + mean.ln(), 0.0) };
+    let rising = if k == 0.0 { 0.0 } else { ln_gamma(k) - ln_beta(k, r) };
+    let value = rising - ln_factorial - r * log + if k == 0.0 { 0.0 } else { k * log_share };
+    // m/(1 + a m) and 1/(1 + a m).
+    let (kept, rest) = (1.0 / (1.0 / mean + a), 1.0 / (1.0 + am));
+    let d_mean = ratio(k, mean) * rest - rest;
     let d_dispersion = if wanted[2] {
         let digammas = if k == 0.0 { 0.0 } else { digamma(k + r) - digamma(r) };
-        -r * r * digammas + r * r * log - r * mean / (1.0 + am) + k / a - k * mean / (1.0 + am)
+        r * r * (log - digammas) + r * (k * rest - kept)
     } else {
         0.0
     };

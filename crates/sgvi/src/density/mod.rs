@@ -3,8 +3,13 @@
 mod counts;
 mod positive;
 mod real;
+mod relative;
 mod truncation;
+#[cfg(test)]
+mod truncation_tests;
 mod vectorized;
+
+pub(crate) use truncation::Truncated;
 
 /// A log density (or log mass) of up to five arguments; the first is the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,32 +61,12 @@ pub(crate) enum Kernel {
     PoissonLogRate,
     /// k, mean, dispersion, ln k!
     NegativeBinomial,
-    /// location, scale, lower, upper: log mass of a normal between the bounds
-    NormalMass,
-    /// location, scale, lower, upper
-    CauchyMass,
-    /// location, scale, lower, upper
-    LaplaceMass,
-    /// location, scale, lower, upper
-    LogisticMass,
-    /// location, scale, lower, upper, degrees of freedom
-    StudentTMass,
-    /// sd, not used, lower, upper
-    HalfNormalMass,
-    /// scale, not used, lower, upper
-    HalfCauchyMass,
-    /// scale, degrees of freedom, lower, upper
-    HalfStudentTMass,
-    /// mean, sd of the log, lower, upper
-    LogNormalMass,
-    /// rate, not used, lower, upper
-    ExponentialMass,
-    /// shape, rate, lower, upper
-    GammaMass,
-    /// shape, scale, lower, upper
-    InverseGammaMass,
-    /// alpha, beta, lower, upper
-    BetaMass,
+    /// Two parameters, lower, upper, a third parameter: log mass between the bounds
+    Mass(Truncated),
+    /// x, two parameters, lower, upper: log density over that at a point between the bounds
+    Relative(Truncated),
+    /// Two parameters, lower, upper: log mass between the bounds over the density at that point
+    RelativeMass(Truncated),
 }
 
 /// Logarithms of a few numbers that recur, such as the spreads of short vectors.
@@ -112,7 +97,17 @@ pub(crate) type Partials = (f64, [f64; 5]);
 
 impl Kernel {
     /// The log density at `a` and its derivatives; `wanted` tells which of the costly ones are needed.
+    ///
+    /// At numbers it is a number or −∞, and the derivatives are numbers wherever it is one.
     pub(crate) fn at(self, a: &[f64; 5], wanted: &[bool; 5]) -> Partials {
+        let (value, partials) = self.formula(a, wanted);
+        if value.is_finite() && partials.iter().all(|p| !p.is_nan()) {
+            return (value, partials);
+        }
+        relative::finite(value, partials, a)
+    }
+
+    fn formula(self, a: &[f64; 5], wanted: &[bool; 5]) -> Partials {
         match self {
             Self::NormalSd => real::normal_sd(a, f64::ln),
             Self::NormalPrecision => real::normal_precision(a, f64::ln),
@@ -137,19 +132,9 @@ impl Kernel {
             Self::PoissonRate => counts::poisson_rate(a),
             Self::PoissonLogRate => counts::poisson_log_rate(a),
             Self::NegativeBinomial => counts::negative_binomial(a, wanted),
-            Self::NormalMass => truncation::normal_mass(a),
-            Self::CauchyMass => truncation::cauchy_mass(a),
-            Self::LaplaceMass => truncation::laplace_mass(a),
-            Self::LogisticMass => truncation::logistic_mass(a),
-            Self::StudentTMass => truncation::student_t_mass(a, wanted),
-            Self::HalfNormalMass => truncation::half_normal_mass(a),
-            Self::HalfCauchyMass => truncation::half_cauchy_mass(a),
-            Self::HalfStudentTMass => truncation::half_student_t_mass(a, wanted),
-            Self::LogNormalMass => truncation::log_normal_mass(a),
-            Self::ExponentialMass => truncation::exponential_mass(a),
-            Self::GammaMass => truncation::gamma_mass(a, wanted),
-            Self::InverseGammaMass => truncation::inverse_gamma_mass(a, wanted),
-            Self::BetaMass => truncation::beta_mass(a, wanted),
+            Self::Mass(d) => d.mass(a, wanted),
+            Self::Relative(d) => d.relative(a),
+            Self::RelativeMass(d) => d.relative_mass(a, wanted),
         }
     }
 
@@ -193,7 +178,6 @@ impl Kernel {
             Self::NormalVariance => run!(|a: &[f64; 5]| real::normal_variance(a, |x| logarithms.of(x))),
             Self::BernoulliLogit => run!(counts::bernoulli_logit),
             Self::PoissonLogRate => run!(counts::poisson_log_rate),
-            Self::StudentT => run!(real::student_t),
             kernel => run!(|a: &[f64; 5]| kernel.at(a, &wanted)),
         }
     }
@@ -231,22 +215,22 @@ mod tests {
             (PoissonRate, 3, [3.0, 1.7, 1.0, 0.0, 0.0]),
             (PoissonLogRate, 3, [3.0, 1.7, 1.0, 0.0, 0.0]),
             (NegativeBinomial, 4, [3.0, 1.7, 0.6, 1.0, 0.0]),
-            (NormalMass, 4, [0.3, 1.7, -0.4, 1.1, 0.0]),
-            (CauchyMass, 4, [0.3, 1.7, -0.4, 1.1, 0.0]),
-            (LaplaceMass, 4, [0.3, 1.7, -0.4, 1.1, 0.0]),
-            (LogisticMass, 4, [0.3, 1.7, -0.4, 1.1, 0.0]),
-            (StudentTMass, 5, [0.3, 1.7, -0.4, 1.1, 3.5]),
-            (StudentTMass, 5, [0.3, 1.7, 5.4, 6.1, 3.5]),
-            (HalfNormalMass, 4, [1.7, 0.0, 0.4, 1.1, 0.0]),
-            (HalfCauchyMass, 4, [1.7, 0.0, 0.4, 1.1, 0.0]),
-            (HalfStudentTMass, 4, [1.7, 3.5, 0.4, 1.1, 0.0]),
-            (LogNormalMass, 4, [0.3, 1.7, 0.4, 1.1, 0.0]),
-            (ExponentialMass, 4, [1.7, 0.0, 0.4, 1.1, 0.0]),
-            (GammaMass, 4, [2.3, 1.7, 0.4, 1.1, 0.0]),
-            (GammaMass, 4, [2.3, 1.7, 7.4, 9.1, 0.0]),
-            (InverseGammaMass, 4, [2.3, 1.7, 0.4, 1.1, 0.0]),
-            (BetaMass, 4, [2.3, 1.7, 0.4, 0.9, 0.0]),
-            (BetaMass, 4, [0.6, 5.1, 0.8, 0.9, 0.0]),
+            (Mass(Truncated::Normal), 4, [0.3, 1.7, -0.4, 1.1, 0.0]),
+            (Mass(Truncated::Cauchy), 4, [0.3, 1.7, -0.4, 1.1, 0.0]),
+            (Mass(Truncated::Laplace), 4, [0.3, 1.7, -0.4, 1.1, 0.0]),
+            (Mass(Truncated::Logistic), 4, [0.3, 1.7, -0.4, 1.1, 0.0]),
+            (Mass(Truncated::StudentT), 5, [0.3, 1.7, -0.4, 1.1, 3.5]),
+            (Mass(Truncated::StudentT), 5, [0.3, 1.7, 5.4, 6.1, 3.5]),
+            (Mass(Truncated::HalfNormal), 4, [1.7, 0.0, 0.4, 1.1, 0.0]),
+            (Mass(Truncated::HalfCauchy), 4, [1.7, 0.0, 0.4, 1.1, 0.0]),
+            (Mass(Truncated::HalfStudentT), 4, [1.7, 3.5, 0.4, 1.1, 0.0]),
+            (Mass(Truncated::LogNormal), 4, [0.3, 1.7, 0.4, 1.1, 0.0]),
+            (Mass(Truncated::Exponential), 4, [1.7, 0.0, 0.4, 1.1, 0.0]),
+            (Mass(Truncated::Gamma), 4, [2.3, 1.7, 0.4, 1.1, 0.0]),
+            (Mass(Truncated::Gamma), 4, [2.3, 1.7, 7.4, 9.1, 0.0]),
+            (Mass(Truncated::InverseGamma), 4, [2.3, 1.7, 0.4, 1.1, 0.0]),
+            (Mass(Truncated::Beta), 4, [2.3, 1.7, 0.4, 0.9, 0.0]),
+            (Mass(Truncated::Beta), 4, [0.6, 5.1, 0.8, 0.9, 0.0]),
         ]
     }
 
@@ -355,11 +339,11 @@ mod tests {
         let w = [false; 5];
         let t = ln_gamma(2.25) - ln_gamma(1.75) - 0.5 * (3.5 * std::f64::consts::PI).ln();
         let pairs: Vec<(Kernel, Kernel, [f64; 4])> = vec![
-            (Kernel::NormalMass, Kernel::NormalSd, [0.3, 1.7, 0.0, 0.0]),
-            (Kernel::CauchyMass, Kernel::Cauchy, [0.3, 1.7, 0.0, 0.0]),
-            (Kernel::LaplaceMass, Kernel::Laplace, [0.3, 1.7, 0.0, 0.0]),
-            (Kernel::LogisticMass, Kernel::Logistic, [0.3, 1.7, 0.0, 0.0]),
-            (Kernel::StudentTMass, Kernel::StudentT, [3.5, 0.3, 1.7, t]),
+            (Kernel::Mass(Truncated::Normal), Kernel::NormalSd, [0.3, 1.7, 0.0, 0.0]),
+            (Kernel::Mass(Truncated::Cauchy), Kernel::Cauchy, [0.3, 1.7, 0.0, 0.0]),
+            (Kernel::Mass(Truncated::Laplace), Kernel::Laplace, [0.3, 1.7, 0.0, 0.0]),
+            (Kernel::Mass(Truncated::Logistic), Kernel::Logistic, [0.3, 1.7, 0.0, 0.0]),
+            (Kernel::Mass(Truncated::StudentT), Kernel::StudentT, [3.5, 0.3, 1.7, t]),
         ];
         for (mass, density, p) in pairs {
             for (lower, upper) in [(-0.4, 1.1), (2.0, 9.0), (-7.0, 0.2)] {
@@ -378,14 +362,14 @@ mod tests {
         let ln_beta = ln_gamma(2.4) + ln_gamma(1.7) - ln_gamma(4.1);
         // Parameters of the mass, and those of the density after its value.
         let positive: Vec<(Kernel, [f64; 2], Kernel, [f64; 4])> = vec![
-            (Kernel::HalfNormalMass, [1.7, 0.0], Kernel::HalfNormal, [1.7, 0.0, 0.0, 0.0]),
-            (Kernel::HalfCauchyMass, [1.7, 0.0], Kernel::HalfCauchy, [1.7, 0.0, 0.0, 0.0]),
-            (Kernel::HalfStudentTMass, [1.7, 3.5], Kernel::StudentT, [3.5, 0.0, 1.7, half]),
-            (Kernel::LogNormalMass, [-0.4, 0.7], Kernel::LogNormal, [-0.4, 0.7, 0.0, 0.0]),
-            (Kernel::ExponentialMass, [1.7, 0.0], Kernel::Exponential, [1.7, 0.0, 0.0, 0.0]),
-            (Kernel::GammaMass, [2.4, 1.7], Kernel::Gamma, [2.4, 1.7, ln_gamma(2.4), 0.0]),
-            (Kernel::InverseGammaMass, [2.4, 1.7], Kernel::InverseGamma, [2.4, 1.7, ln_gamma(2.4), 0.0]),
-            (Kernel::BetaMass, [2.4, 1.7], Kernel::Beta, [2.4, 1.7, ln_beta, 0.0]),
+            (Kernel::Mass(Truncated::HalfNormal), [1.7, 0.0], Kernel::HalfNormal, [1.7, 0.0, 0.0, 0.0]),
+            (Kernel::Mass(Truncated::HalfCauchy), [1.7, 0.0], Kernel::HalfCauchy, [1.7, 0.0, 0.0, 0.0]),
+            (Kernel::Mass(Truncated::HalfStudentT), [1.7, 3.5], Kernel::StudentT, [3.5, 0.0, 1.7, half]),
+            (Kernel::Mass(Truncated::LogNormal), [-0.4, 0.7], Kernel::LogNormal, [-0.4, 0.7, 0.0, 0.0]),
+            (Kernel::Mass(Truncated::Exponential), [1.7, 0.0], Kernel::Exponential, [1.7, 0.0, 0.0, 0.0]),
+            (Kernel::Mass(Truncated::Gamma), [2.4, 1.7], Kernel::Gamma, [2.4, 1.7, ln_gamma(2.4), 0.0]),
+            (Kernel::Mass(Truncated::InverseGamma), [2.4, 1.7], Kernel::InverseGamma, [2.4, 1.7, ln_gamma(2.4), 0.0]),
+            (Kernel::Mass(Truncated::Beta), [2.4, 1.7], Kernel::Beta, [2.4, 1.7, ln_beta, 0.0]),
         ];
         for (mass, parameters, density, p) in positive {
             for (lower, upper) in [(-0.4, 0.3), (0.2, 0.7), (0.55, 0.99)] {

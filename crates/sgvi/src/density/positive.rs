@@ -1,10 +1,11 @@
 //! Densities of positive values and of probabilities.
 
-use std::f64::consts::{FRAC_2_PI, PI};
+use std::f64::consts::{FRAC_2_PI, LN_2, PI};
 
 use vi_families::special::x_ln_y;
 
 use super::Partials;
+use super::real::cauchy;
 
 /// log Gamma(x | α, β) = α ln β − ln Γ(α) + (α − 1) ln x − β x.
 pub(super) fn gamma(a: &[f64; 5]) -> Partials {
@@ -42,9 +43,8 @@ pub(super) fn half_normal(a: &[f64; 5]) -> Partials {
 /// log HalfCauchy(x | s) = ln(2/π) − ln s − ln(1 + x²/s²).
 pub(super) fn half_cauchy(a: &[f64; 5]) -> Partials {
     let [x, scale, ..] = *a;
-    let z = x / scale;
-    let dz = -2.0 * z / (1.0 + z * z);
-    (FRAC_2_PI.ln() - scale.ln() - (z * z).ln_1p(), [dz / scale, (-1.0 - dz * z) / scale, 0.0, 0.0, 0.0])
+    let (value, [dx, _, d_scale, ..]) = cauchy(&[x, 0.0, scale, 0.0, 0.0]);
+    (value + LN_2, [dx, d_scale, 0.0, 0.0, 0.0])
 }
 
 /// log LogNormal(x | μ, σ) = −ln x − ln σ − ½ z² − ½ ln 2π, z = (ln x − μ)/σ.

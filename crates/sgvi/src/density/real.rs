@@ -33,32 +33,38 @@ pub(super) fn normal_variance(a: &[f64; 5], log: impl FnOnce(f64) -> f64) -> Par
     (-0.5 * w * d - 0.5 * log(variance) - HALF_LN_TWO_PI, [-w, w, 0.5 * (w * w - 1.0 / variance), 0.0, 0.0])
 }
 
+/// ln(1 + z²/ν), z = d/s, where z² and z may be beyond all numbers.
+#[inline(always)]
+pub(super) fn log1p_square(d: f64, s: f64, nu: f64) -> f64 {
+    let z = d / s;
+    let ratio = z * z / nu;
+    if ratio.is_finite() { ratio.ln_1p() } else { 2.0 * (d.abs().ln() - s.ln()) - nu.ln() }
+}
+
 /// log St(x | ν, μ, σ) = c − ln σ − (ν + 1)/2 · ln(1 + z²/ν), with c = ln Γ((ν+1)/2) − ln Γ(ν/2) − ½ ln νπ.
 #[inline(always)]
 pub(super) fn student_t(a: &[f64; 5]) -> Partials {
     let [x, nu, location, scale, normalizer] = *a;
-    let z = (x - location) / scale;
-    let z2 = z * z;
-    let log = (z2 / nu).ln_1p();
-    let dx = -(nu + 1.0) * z / (scale * (nu + z2));
+    let d = x - location;
+    let z = d / scale;
+    let log = log1p_square(d, scale, nu);
+    // z²/(ν + z²), and (ν + 1) z/(σ (ν + z²)).
+    let share = 1.0 / (1.0 + nu / (z * z));
+    let dx = if d == 0.0 { 0.0 } else { -(nu + 1.0) / (nu * (scale / d) * scale + d) };
     (
         normalizer - scale.ln() - 0.5 * (nu + 1.0) * log,
-        [
-            dx,
-            -0.5 * log + 0.5 * (nu + 1.0) * z2 / (nu * (nu + z2)),
-            -dx,
-            ((nu + 1.0) * z2 / (nu + z2) - 1.0) / scale,
-            1.0,
-        ],
+        [dx, -0.5 * log + 0.5 * ((nu + 1.0) / nu) * share, -dx, ((nu + 1.0) * share - 1.0) / scale, 1.0],
     )
 }
 
 /// log Cauchy(x | m, s) = −ln π − ln s − ln(1 + z²).
 pub(super) fn cauchy(a: &[f64; 5]) -> Partials {
     let [x, location, scale, ..] = *a;
-    let z = (x - location) / scale;
-    let dz = -2.0 * z / (1.0 + z * z);
-    (-PI.ln() - scale.ln() - (z * z).ln_1p(), [dz / scale, -dz / scale, (-1.0 - dz * z) / scale, 0.0, 0.0])
+    let d = x - location;
+    let z = d / scale;
+    let dx = if d == 0.0 { 0.0 } else { -2.0 / ((scale / d) * scale + d) };
+    let share = 1.0 / (1.0 + 1.0 / (z * z));
+    (-PI.ln() - scale.ln() - log1p_square(d, scale, 1.0), [dx, -dx, (2.0 * share - 1.0) / scale, 0.0, 0.0])
 }
 
 /// log Laplace(x | m, b) = −ln 2b − |x − m|/b.

@@ -150,7 +150,8 @@ impl Run<'_> {
             self.load(0, from, z);
             self.load(2, from, log);
             for (z, l) in z.iter_mut().zip(log.iter_mut()) {
-                *z = (*z - *l) * inverse;
+                // Beyond, squares overflow.
+                *z = ((*z - *l) * inverse).clamp(-1e150, 1e150);
                 *l = 1.0 + *z * *z / nu;
             }
             ln_in_place(log);

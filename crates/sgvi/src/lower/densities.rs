@@ -1,6 +1,6 @@
 //! The log density of every variable given its parents, from the kernels of the tape; those of vectors are in [`super::vectors`].
 
-use std::f64::consts::{LN_2, PI};
+use std::f64::consts::LN_2;
 
 use vi_model::graph::{Distribution, NodeId, PrecisionOrSd, Probability, RateOrScale, Spread, SpreadForm, VariableId};
 
@@ -47,12 +47,11 @@ impl Lowering<'_> {
             return Ok(());
         }
         let Some(x) = self.variables.get(&(v, View::Plain)).cloned() else { return Ok(()) };
-        let density = self.continuous(v, &distribution, &x)?;
+        let density = match self.truncated(v, &distribution, &x)? {
+            Some(density) => Some(density),
+            None => self.continuous(v, &distribution, &x)?,
+        };
         let Some(mut density) = density else { return Ok(()) };
-        if let Some(mass) = self.truncation(v, &distribution)? {
-            let mass = self.where_present(&x, mass);
-            density = self.b.difference(&density, &mass);
-        }
         if let Some(jacobian) = self.jacobians.get(&v).cloned() {
             density = self.b.sum(&density, &jacobian);
         }
@@ -129,7 +128,12 @@ impl Lowering<'_> {
     }
 
     /// The log density of a continuous variable at `x`; `None` where it is constant (an improper prior).
-    fn continuous(&mut self, v: VariableId, d: &Distribution, x: &Value) -> Result<Option<Value>, SgviError> {
+    pub(super) fn continuous(
+        &mut self,
+        v: VariableId,
+        d: &Distribution,
+        x: &Value,
+    ) -> Result<Option<Value>, SgviError> {
         let graph = self.graph;
         let variable = graph.variable(v);
         let missing = variable.observed.is_some() && !self.filled.contains_key(&v);
@@ -292,13 +296,7 @@ impl Lowering<'_> {
     /// ν and ln Γ((ν+1)/2) − ln Γ(ν/2) − ½ ln νπ.
     fn student_normalizer(&mut self, v: VariableId, node: NodeId) -> Result<(Value, Value), SgviError> {
         let nu = self.plain(v, node)?;
-        let half = self.b.scaled(0.5, &nu);
-        let more = self.b.shifted(0.5, &half);
-        let (a, b) = (self.b.unary(UnaryFunction::LnGamma, &more), self.b.unary(UnaryFunction::LnGamma, &half));
-        let log = self.b.unary(UnaryFunction::Log, &nu);
-        let log = self.b.scaled(0.5, &log);
-        let b = self.b.sum(&b, &log);
-        let difference = self.b.difference(&a, &b);
-        Ok((nu, self.b.shifted(-0.5 * PI.ln(), &difference)))
+        let normalizer = self.b.unary(UnaryFunction::StudentNormalizer, &nu);
+        Ok((nu, normalizer))
     }
 }

@@ -1,14 +1,15 @@
-//! The log mass between the bounds of truncated distributions, by which their densities are renormalised.
+//! The log densities of truncated distributions.
 
 use vi_model::graph::{Distribution, VariableId};
 
 use super::Lowering;
+use crate::density::Kernel;
 use crate::error::SgviError;
 use crate::tape::Value;
 
 impl Lowering<'_> {
     /// A value, zero where the observed data `x` are missing.
-    pub(super) fn where_present(&mut self, x: &Value, value: Value) -> Value {
+    fn where_present(&mut self, x: &Value, value: Value) -> Value {
         match self.b.numbers(x) {
             Some(numbers) if numbers.iter().any(|x| x.is_nan()) => {
                 let present = numbers.iter().map(|x| f64::from(u8::from(!x.is_nan()))).collect();
@@ -19,22 +20,19 @@ impl Lowering<'_> {
         }
     }
 
-    /// The log mass between the bounds of a truncated distribution.
-    pub(super) fn truncation(&mut self, v: VariableId, d: &Distribution) -> Result<Option<Value>, SgviError> {
+    /// The log density of a truncated distribution at `x`; `None` where there are no bounds, or the distribution is flat between them.
+    pub(super) fn truncated(&mut self, v: VariableId, d: &Distribution, x: &Value) -> Result<Option<Value>, SgviError> {
         let variable = self.graph.variable(v);
         let (lower, upper) = (variable.lower, variable.upper);
-        if lower.is_none() && upper.is_none() {
+        if (lower.is_none() && upper.is_none()) || matches!(d, Distribution::Flat | Distribution::Uniform { .. }) {
             return Ok(None);
         }
-        let kernel = match d {
-            Distribution::Flat | Distribution::Uniform { .. } => None,
-            _ if variable.dimension.is_some() => None,
-            _ => self.scalar(v, d)?.and_then(|(scalar, arguments)| Some((scalar.mass()?, arguments))),
+        let missing = variable.observed.is_some() && !self.filled.contains_key(&v);
+        let found = match variable.dimension {
+            Some(_) => None,
+            None => self.scalar(v, d)?.and_then(|(scalar, arguments)| Some((scalar.truncated()?, arguments))),
         };
-        let Some((kernel, arguments)) = kernel else {
-            if matches!(d, Distribution::Flat | Distribution::Uniform { .. }) {
-                return Ok(None);
-            }
+        let Some((family, arguments)) = found else {
             return Err(SgviError::unsupported(
                 self.graph,
                 v,
@@ -52,8 +50,16 @@ impl Lowering<'_> {
         };
         let zero = self.b.constant(0.0);
         let [first, second, third] = [0, 1, 2].map(|i| arguments.get(i).unwrap_or(&zero));
-        let mut all = vec![first, second, &lower, &upper];
-        all.extend((arguments.len() > 2).then_some(third));
-        Ok(Some(self.b.density(kernel, &all, false)))
+        let (density, mass) = if family.is_light() {
+            let density = self.b.density(Kernel::Relative(family), &[x, first, second, &lower, &upper], missing);
+            (Some(density), self.b.density(Kernel::RelativeMass(family), &[first, second, &lower, &upper], false))
+        } else {
+            let mut all = vec![first, second, &lower, &upper];
+            all.extend((arguments.len() > 2).then_some(third));
+            let mass = self.b.density(Kernel::Mass(family), &all, false);
+            (self.continuous(v, d, x)?, mass)
+        };
+        let mass = self.where_present(x, mass);
+        Ok(density.map(|density| self.b.difference(&density, &mass)))
     }
 }

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Exp1, StandardNormal, StandardUniform};
 use vi_families::special::{ln_gamma, normal_cdf};
 
-use crate::density::Kernel;
+use crate::density::Truncated;
 
 const PI: f64 = std::f64::consts::PI;
 
@@ -152,23 +152,22 @@ impl Scalar {
         }
     }
 
-    /// The kernel of the log mass between bounds: first and second argument, lower, upper, third argument. `None` for distributions
-    /// that cannot be truncated.
-    pub(crate) fn mass(self) -> Option<Kernel> {
+    /// The distribution as one that can be truncated; its parameters stand in the same order.
+    pub(crate) fn truncated(self) -> Option<Truncated> {
         Some(match self {
-            Self::Normal => Kernel::NormalMass,
-            Self::StudentT => Kernel::StudentTMass,
-            Self::Cauchy => Kernel::CauchyMass,
-            Self::Laplace => Kernel::LaplaceMass,
-            Self::Logistic => Kernel::LogisticMass,
-            Self::HalfNormal => Kernel::HalfNormalMass,
-            Self::HalfCauchy => Kernel::HalfCauchyMass,
-            Self::HalfStudentT => Kernel::HalfStudentTMass,
-            Self::LogNormal => Kernel::LogNormalMass,
-            Self::Exponential => Kernel::ExponentialMass,
-            Self::Gamma => Kernel::GammaMass,
-            Self::InverseGamma => Kernel::InverseGammaMass,
-            Self::Beta => Kernel::BetaMass,
+            Self::Normal => Truncated::Normal,
+            Self::StudentT => Truncated::StudentT,
+            Self::Cauchy => Truncated::Cauchy,
+            Self::Laplace => Truncated::Laplace,
+            Self::Logistic => Truncated::Logistic,
+            Self::HalfNormal => Truncated::HalfNormal,
+            Self::HalfCauchy => Truncated::HalfCauchy,
+            Self::HalfStudentT => Truncated::HalfStudentT,
+            Self::LogNormal => Truncated::LogNormal,
+            Self::Exponential => Truncated::Exponential,
+            Self::Gamma => Truncated::Gamma,
+            Self::InverseGamma => Truncated::InverseGamma,
+            Self::Beta => Truncated::Beta,
             Self::Uniform
             | Self::Bernoulli
             | Self::BernoulliProbit
@@ -182,8 +181,7 @@ impl Scalar {
     ///
     /// `None` for distributions that cannot be truncated.
     pub(crate) fn sample_between(self, a: &[f64; 3], lower: f64, upper: f64, rng: &mut ChaCha8Rng) -> Option<f64> {
-        let kernel = self.mass()?;
-        let log_mass = |l: f64, u: f64| kernel.at(&[a[0], a[1], l, u, a[2]], &[false; 5]).0;
+        let family = self.truncated()?;
         // Where the values lie, and a place and a length to measure steps from.
         let (least, most, location, scale) = match self {
             Self::Normal | Self::StudentT | Self::Cauchy | Self::Laplace | Self::Logistic => {
@@ -193,13 +191,14 @@ impl Scalar {
             _ => (0.0, f64::INFINITY, 0.0, 1.0),
         };
         let (lower, upper) = (lower.max(least), upper.min(most));
-        let wanted = rng.random::<f64>().max(f64::MIN_POSITIVE).ln() + log_mass(lower, upper);
+        let wanted = rng.random::<f64>().max(f64::MIN_POSITIVE).ln();
+        let log_share = |x: f64| family.log_distribution(a, lower, upper, x);
         // A finite interval that holds the point.
         let (mut below, mut above) = (lower, upper);
         let mut step = scale;
         while above.is_infinite() {
             let at = below.max(location) + step;
-            if log_mass(lower, at) >= wanted || step > 1e300 * scale {
+            if log_share(at) >= wanted || step > 1e300 * scale {
                 above = at;
             }
             step *= 2.0;
@@ -207,7 +206,7 @@ impl Scalar {
         step = scale;
         while below.is_infinite() {
             let at = above.min(location) - step;
-            if log_mass(lower, at) <= wanted || step > 1e300 * scale {
+            if log_share(at) <= wanted || step > 1e300 * scale {
                 below = at;
             }
             step *= 2.0;
@@ -217,7 +216,7 @@ impl Scalar {
             if middle <= below || middle >= above {
                 break;
             }
-            if log_mass(lower, middle) < wanted { below = middle } else { above = middle }
+            if log_share(middle) < wanted { below = middle } else { above = middle }
         }
         Some(0.5 * (below + above))
     }
@@ -285,8 +284,8 @@ mod tests {
         ];
         for (kind, a, lower, upper) in cases {
             let mut rng = ChaCha8Rng::seed_from_u64(9);
-            let kernel = kind.mass().expect("can be truncated");
-            let log_mass = |u: f64| kernel.at(&[a[0], a[1], lower, u, a[2]], &[false; 5]).0;
+            let family = kind.truncated().expect("can be truncated");
+            let log_mass = |u: f64| family.mass(&[a[0], a[1], lower, u, a[2]], &[false; 5]).0;
             let n = 4000;
             let mut levels: Vec<f64> = (0..n)
                 .map(|_| {

@@ -20,6 +20,8 @@ pub(crate) enum UnaryFunction {
     Softplus,
     Reciprocal,
     LnGamma,
+    /// ln Γ((x + 1)/2) − ln Γ(x/2) − ½ ln xπ, the normaliser of a Student's t
+    StudentNormalizer,
     /// log x, or the lowest number for x = 0, so that nothing times it is nothing
     LowestLog,
     /// log(1 − x), or the lowest number for x = 1
@@ -39,6 +41,8 @@ impl UnaryFunction {
             Self::Softplus => special::log1p_exp(x),
             Self::Reciprocal => 1.0 / x,
             Self::LnGamma => special::ln_gamma(x),
+            // ln Γ(½) = ½ ln π
+            Self::StudentNormalizer => -special::ln_beta(0.5 * x, 0.5) - 0.5 * x.ln(),
             Self::LowestLog if x == 0.0 => f64::MIN,
             Self::LowestLog => x.ln(),
             Self::LowestLog1m if x == 1.0 => f64::MIN,
@@ -58,6 +62,7 @@ impl UnaryFunction {
             Self::Softplus => special::logistic(x),
             Self::Reciprocal => -y * y,
             Self::LnGamma => special::digamma(x),
+            Self::StudentNormalizer => 0.5 * (special::digamma(0.5 * x + 0.5) - special::digamma(0.5 * x) - 1.0 / x),
             Self::LowestLog => (1.0 / x).min(f64::MAX),
             Self::LowestLog1m => (-1.0 / (1.0 - x)).max(f64::MIN),
         }
