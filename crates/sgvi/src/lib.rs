@@ -49,6 +49,7 @@
 mod amortized;
 #[cfg(feature = "cli")]
 pub mod cli;
+mod crew;
 mod density;
 mod error;
 mod fit;

@@ -30,7 +30,6 @@ mod scaling;
 mod search;
 pub(crate) mod settings;
 mod spread;
-mod team;
 pub(crate) mod trainer;
 pub(crate) mod training;
 pub(crate) mod weights;

@@ -5,7 +5,7 @@ use super::globals::GlobalDraw;
 use super::model::AmortizedModel;
 use super::part::{Drawing, Part, Pass};
 use super::program::{Operation, Program, SlotId};
-use super::team::{Team, with_team};
+use crate::crew::{Crew, Deal};
 use crate::network::aligned::Aligned;
 use crate::network::dense::Step;
 use crate::network::kernels::{Kernels, Processor};
@@ -16,12 +16,19 @@ use crate::network::parameters::ViewId;
 use rayon::prelude::*;
 use std::cmp::Reverse;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Parts that are in memory at a time; larger batches are worked off in waves.
 const PARTS_IN_FLIGHT: usize = 32;
 
 /// Numbers in a slice of parameters that one task works on, at least.
 const TASK_SIZE: usize = 19_200;
+
+/// Elements of a matrix whose gradient takes as long as that of an element of a bias.
+const BIAS_COST: usize = 16;
+
+/// Numbers that one task copies.
+const COPIED_AT_A_TIME: usize = 1 << 16;
 
 /// Parts of a batch above which the slices grow with the batch, up to [`LARGEST_TASK`] times that size.
 const FEW_PARTS: usize = 4;
@@ -41,6 +48,16 @@ struct Task {
     range: Range<usize>,
     what: TaskKind,
     trainable: bool,
+}
+
+impl Task {
+    /// How long it takes, in elements of a matrix: the sums of a vector's come from memory, and not from registers.
+    fn cost(&self) -> usize {
+        match self.what {
+            TaskKind::Layer { role: Role::Bias, .. } => BIAS_COST * self.range.len(),
+            _ => self.range.len(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -79,6 +96,7 @@ pub(crate) struct Trainer {
     tasks: Vec<Task>,
     rows_per_part: usize,
     kernels: Processor,
+    crew: Arc<Crew>,
 }
 
 /// What a step maximises and how.
@@ -120,38 +138,24 @@ impl Trainer {
             tasks: tasks(program, task_size(length, num_parts)),
             rows_per_part,
             kernels: Processor,
+            crew: Arc::default(),
         }
     }
 
     /// One step on the rows of a batch; nothing is changed where the bound is not finite. Returns the sums of the bound
     /// before the step.
     pub(crate) fn step(&mut self, model: &AmortizedModel, rows: &[u32], noise: &StepNoise, plan: StepPlan) -> Totals {
-        with_team(self.most_threads(), |team| self.step_of_team(team, model, rows, noise, plan))
-    }
-
-    /// Threads that find something to do in a phase of a step.
-    fn most_threads(&self) -> usize {
-        self.tasks.len().max(self.parts.len())
-    }
-
-    fn step_of_team(
-        &mut self,
-        team: &mut Team<'_>,
-        model: &AmortizedModel,
-        rows: &[u32],
-        noise: &StepNoise,
-        plan: StepPlan,
-    ) -> Totals {
         // Without a limit on the norm each slice is updated while its gradient is still in the cache.
         let fused = plan.clip.is_none().then_some(&plan);
-        let totals = self.sweep(team, model, rows, noise, plan.bound, fused);
+        let totals = self.sweep(model, rows, noise, plan.bound, fused);
         let Some(limit) = plan.clip else { return totals };
         let norm = self.gradient.iter().map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
         if !totals.bound.is_finite() || !norm.is_finite() {
             return totals;
         }
         let shrink = (limit / norm).min(1.0) as f32;
-        team.map(self.slices().into_iter().filter(|slices| slices.task.trainable), |slices| {
+        let crew = Arc::clone(&self.crew);
+        crew.map(Deal::InTurn, self.slices().into_iter().filter(|slices| slices.task.trainable), |slices| {
             if shrink < 1.0 {
                 slices.gradient.iter_mut().for_each(|g| *g *= shrink);
             }
@@ -169,12 +173,11 @@ impl Trainer {
         noise: &StepNoise,
         bound: Bound,
     ) -> Totals {
-        with_team(self.most_threads(), |team| self.sweep(team, model, rows, noise, bound, None))
+        self.sweep(model, rows, noise, bound, None)
     }
 
     fn sweep(
         &mut self,
-        team: &mut Team<'_>,
         model: &AmortizedModel,
         rows: &[u32],
         noise: &StepNoise,
@@ -202,7 +205,7 @@ impl Trainer {
             let rows_per_part = self.rows_per_part;
             let used = rows.len().div_ceil(rows_per_part);
             let parts = self.parts[..used].iter_mut().zip(rows.chunks(rows_per_part));
-            let sums = team.map(parts, |(part, rows)| {
+            let sums = self.crew.map(Deal::Again, parts, |(part, rows)| {
                 part.assign(model, rows);
                 part.forward(&pass);
                 let sums = part.bound(&pass, bound, Some(scale));
@@ -215,7 +218,7 @@ impl Trainer {
             let last = wave + 1 == num_waves;
             let update = update.filter(|_| last && totals.bound.is_finite());
             let closed_form = matches!(bound, Bound::ClosedForm { .. });
-            self.gradients(team, model, used, [wave == 0, last], closed_form, &drawn, update);
+            self.gradients(model, used, [wave == 0, last], closed_form, &drawn, update);
         }
         totals
     }
@@ -224,7 +227,6 @@ impl Trainer {
     #[allow(clippy::too_many_arguments)]
     fn gradients(
         &mut self,
-        team: &mut Team<'_>,
         model: &AmortizedModel,
         used: usize,
         [first_wave, last_wave]: [bool; 2],
@@ -248,8 +250,8 @@ impl Trainer {
             }
         }
         let parts = std::mem::take(&mut self.parts);
-        let kernels = self.kernels;
-        team.map(self.slices(), |slices| match &slices.task.what {
+        let (crew, kernels) = (Arc::clone(&self.crew), self.kernels);
+        crew.map(Deal::InTurn, self.slices(), |slices| match &slices.task.what {
             TaskKind::Layer { .. } if !slices.task.trainable => {}
             TaskKind::Global(id) => {
                 if let Some((_, gradient)) = of_globals.iter().find(|(view, _)| view == id) {
@@ -290,6 +292,16 @@ impl Trainer {
         self.parts = parts;
     }
 
+    /// Copies the parameters and the moments to buffers of their length.
+    pub(crate) fn copy_state(&self, targets: [&mut [f32]; 3]) {
+        let sources = [&self.parameters, &self.first, &self.second];
+        let pieces = sources
+            .into_iter()
+            .zip(targets)
+            .flat_map(|(source, target)| source.chunks(COPIED_AT_A_TIME).zip(target.chunks_mut(COPIED_AT_A_TIME)));
+        self.crew.map(Deal::InTurn, pieces, |(source, target)| target.copy_from_slice(source));
+    }
+
     fn slices(&mut self) -> Vec<Slices<'_>> {
         let mut rest = (&mut self.parameters[..], &mut self.gradient[..], &mut self.first[..], &mut self.second[..]);
         let mut slices = Vec::with_capacity(self.tasks.len());
@@ -302,8 +314,8 @@ impl Trainer {
             rest = (a, b, c, d);
             slices.push(Slices { task, parameters, gradient, first, second });
         }
-        // The largest first, so that the threads end at nearly the same time.
-        slices.sort_by_key(|slices| Reverse((slices.task.range.len(), slices.task.range.start)));
+        // The longest first, so that the threads end at nearly the same time.
+        slices.sort_by_key(|slices| Reverse((slices.task.cost(), slices.task.range.start)));
         slices
     }
 }

@@ -17,8 +17,12 @@ use vi_run::seed::derive_seed;
 /// How often a run may step back to its last good state before it fails.
 const MAX_RECOVERIES: u64 = 10;
 
-/// Steps between the states that a run can step back to.
+/// Steps between the states that a run can step back to, at least.
 const SNAPSHOT_EVERY: u64 = 100;
+
+/// A run loses at most about this fraction of its steps when it steps back, as long as that is not more than this many times
+/// [`SNAPSHOT_EVERY`].
+const SNAPSHOT_SHARE: u64 = 10;
 
 /// Streams of random numbers derived from the seed of a restart.
 #[derive(Debug, Clone, Copy)]
@@ -451,11 +455,11 @@ impl Algorithm for Training<'_> {
         if settings.optimal_sd {
             self.set_optimal_sds();
         }
-        if self.step.is_multiple_of(SNAPSHOT_EVERY) {
+        let share = (self.step / SNAPSHOT_EVERY / SNAPSHOT_SHARE).clamp(1, SNAPSHOT_SHARE);
+        if self.step.is_multiple_of(SNAPSHOT_EVERY * share) {
             // The bound was finite before this step: what it was computed from is good, and so are the moments.
-            self.trainer.parameters.clone_into(&mut self.snapshot.parameters);
-            self.trainer.first.clone_into(&mut self.snapshot.first);
-            self.trainer.second.clone_into(&mut self.snapshot.second);
+            let Snapshot { parameters, first, second } = &mut self.snapshot;
+            self.trainer.copy_state([parameters, first, second]);
         }
         let elbo = per_row * self.weight + globals;
         let standard_error = if full_batch {

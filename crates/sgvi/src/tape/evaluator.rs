@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use super::crew::Crew;
 use super::program::{Frame, Program};
+use crate::crew::Crew;
 
 /// Numbers in the buffers of one frame that still stay in a core's cache.
 const CACHE_NUMBERS: usize = 1 << 16;

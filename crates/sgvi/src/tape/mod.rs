@@ -12,7 +12,6 @@
 mod affine;
 mod chain;
 mod contraction;
-mod crew;
 mod density;
 mod density_sum;
 mod elementwise;

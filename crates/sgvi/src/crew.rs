@@ -7,16 +7,32 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Shares into which the tasks of a phase are divided at most, and members of a crew at most.
+/// Members of a crew at most, and shares at most into which the tasks of a phase are divided that members want again.
 const MOST: usize = 32;
+/// Tasks that are dealt in turn at most.
+const MOST_IN_TURN: usize = u32::MAX as usize;
+/// The bit of the open shares that tells that they are dealt in turn.
+const IN_TURN: u64 = 1 << 32;
+/// The first bit of the number of the phase.
+const NUMBER: u32 = 33;
 /// How long a thread waits for the next phase before it goes.
 const PATIENCE: Duration = Duration::from_micros(300);
 /// How often a thread looks for something to do before it offers its processor to others.
 const LOOKS: u32 = 40;
 
+/// Who takes which tasks of a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deal {
+    /// A member finds the tasks of the last phase dealt so again if it can, the latest first, since its cache still has what they
+    /// read; when its own are done it takes others'.
+    Again,
+    /// Whoever is free takes the next, so that the members end at nearly the same time where the largest come first.
+    InTurn,
+}
+
 /// A thread that leads and others of the current pool that help it, as long as phases follow each other.
 #[derive(Debug, Default)]
-pub(super) struct Crew {
+pub(crate) struct Crew {
     board: Arc<Board>,
     /// Whether a thread leads a phase.
     busy: AtomicBool,
@@ -25,7 +41,8 @@ pub(super) struct Crew {
 /// What the members share.
 #[derive(Default)]
 struct Board {
-    /// The number of the phase in the upper half; in the lower a bit for each share of its tasks that nobody has taken.
+    /// The number of the phase from bit [`NUMBER`] on. Below it [`IN_TURN`], then the number of shares that nobody has taken, or,
+    /// where they are not dealt in turn, a bit for each of them.
     open: AtomicU64,
     /// Shares of the phase that are done.
     done: AtomicUsize,
@@ -68,12 +85,30 @@ impl Drop for Crew {
 }
 
 impl Crew {
-    /// Cuts `numbers` into pieces of `width` (at least 1) and calls `task(member, index, piece)` for each. A member finds the pieces of
-    /// the last phase again if it can, the latest first, and takes others' when its own are done.
+    /// What `task` makes of the items, in their order.
     ///
     /// # Panics
     /// As `task` does.
-    pub(super) fn for_each_piece(
+    pub(crate) fn map<T: Send, R: Send>(
+        &self,
+        deal: Deal,
+        items: impl IntoIterator<Item = T>,
+        task: impl Fn(T) -> R + Sync,
+    ) -> Vec<R> {
+        let places: Vec<Mutex<(Option<T>, Option<R>)>> =
+            items.into_iter().map(|item| Mutex::new((Some(item), None))).collect();
+        self.run(deal, places.len(), &|_, index| {
+            let mut place = places[index].lock().unwrap_or_else(PoisonError::into_inner);
+            place.1 = place.0.take().map(&task);
+        });
+        places.into_iter().filter_map(|place| place.into_inner().unwrap_or_else(PoisonError::into_inner).1).collect()
+    }
+
+    /// Cuts `numbers` into pieces of `width` (at least 1) and calls `task(member, index, piece)` for each.
+    ///
+    /// # Panics
+    /// As `task` does.
+    pub(crate) fn for_each_piece(
         &self,
         numbers: &mut [f64],
         width: usize,
@@ -91,7 +126,7 @@ impl Crew {
         }
         let count = numbers.len() / width.max(1);
         let start = Start(numbers.as_mut_ptr());
-        self.run(count, &|member, index| {
+        self.run(Deal::Again, count, &|member, index| {
             // SAFETY: every index below `count` is handed out once, so that nobody else has this piece of the borrowed numbers.
             let piece = unsafe { std::slice::from_raw_parts_mut(start.piece(index, width), width) };
             task(member, index, piece);
@@ -99,7 +134,7 @@ impl Crew {
     }
 
     /// Calls `task` once with every number below `count`; returns when all calls have.
-    fn run(&self, count: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+    fn run(&self, deal: Deal, count: usize, task: &(dyn Fn(usize, usize) + Sync)) {
         /// Lets others lead.
         struct Free<'a>(&'a AtomicBool);
         impl Drop for Free<'_> {
@@ -115,7 +150,7 @@ impl Crew {
         }
         let free = Free(&self.busy);
         self.call(members);
-        self.board.lead(members, count, task);
+        self.board.lead(deal, members, count, task);
         drop(free);
         let panic = self.board.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(panic) = panic {
@@ -140,21 +175,27 @@ impl Crew {
 
 impl Board {
     /// Opens a phase, takes part in it and waits for its end.
-    fn lead(&self, members: usize, count: usize, task: &(dyn Fn(usize, usize) + Sync)) {
+    fn lead(&self, deal: Deal, members: usize, count: usize, task: &(dyn Fn(usize, usize) + Sync)) {
         // SAFETY: only the lifetime changes. The pointer is used by those alone who have taken a share of this phase, and this function
         // does not return, and cannot unwind, before they are done.
         let task = unsafe {
             std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), *const (dyn Fn(usize, usize) + Sync)>(task)
         };
-        let shares = count.min(MOST);
+        let shares = match deal {
+            Deal::Again => count.min(MOST),
+            Deal::InTurn => count.min(MOST_IN_TURN),
+        };
         // SAFETY: no share is open or under way, so that nobody else reads or writes it.
         unsafe { *self.phase.get() = Some(Phase { task, count, shares }) };
         self.done.store(0, Ordering::Relaxed);
         self.members.store(members, Ordering::Relaxed);
         self.shares.store(shares, Ordering::Relaxed);
-        let number = (self.open.load(Ordering::Relaxed) >> 32) + 1;
-        let all = u64::from(u32::MAX >> (MOST - shares));
-        self.open.store(number << 32 | all, Ordering::Release);
+        let number = ((self.open.load(Ordering::Relaxed) >> NUMBER) + 1) << NUMBER;
+        let all = match deal {
+            Deal::Again => u64::from(u32::MAX >> (MOST - shares)),
+            Deal::InTurn => IN_TURN | shares as u64,
+        };
+        self.open.store(number | all, Ordering::Release);
         while self.take_one(0) {}
         let mut looks = 0;
         while self.done.load(Ordering::Acquire) < shares {
@@ -179,11 +220,19 @@ impl Board {
     fn take_one(&self, member: usize) -> bool {
         let mut open = self.open.load(Ordering::Acquire);
         while open as u32 != 0 {
-            let share = self.choose(member, open);
-            match self.open.compare_exchange_weak(open, open & !(1 << share), Ordering::AcqRel, Ordering::Acquire) {
+            let in_turn = open & IN_TURN != 0;
+            let (share, rest) = if in_turn {
+                (open as u32 as usize, open - 1)
+            } else {
+                let share = self.choose(member, open);
+                (share, open & !(1 << share))
+            };
+            match self.open.compare_exchange_weak(open, rest, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => {
                     // SAFETY: this thread has taken a share of the phase, which stays until the share is done.
                     if let Some(Phase { task, count, shares }) = unsafe { *self.phase.get() } {
+                        // Those in turn are counted from the last.
+                        let share = if in_turn { shares - share } else { share };
                         let tasks = share * count / shares..(share + 1) * count / shares;
                         // SAFETY: as above.
                         let work = || tasks.for_each(|index| unsafe { (*task)(member, index) });
@@ -203,7 +252,7 @@ impl Board {
     /// The share that a member takes next: of its own, in turn upwards and downwards, so that what it saw last in one phase it sees
     /// first in the next; then what others would take last.
     fn choose(&self, member: usize, open: u64) -> usize {
-        let (mask, upwards) = (open as u32, open >> 32 & 1 == 0);
+        let (mask, upwards) = (open as u32, open >> NUMBER & 1 == 0);
         let members = self.members.load(Ordering::Relaxed).max(1);
         let shares = self.shares.load(Ordering::Relaxed);
         let (from, to) = (member * shares / members, ((member + 1) * shares / members).min(MOST));
@@ -261,6 +310,29 @@ mod tests {
     }
 
     #[test]
+    fn every_phase_sees_what_the_one_before_it_left() {
+        for threads in [1, 2, 5] {
+            pool(threads).install(|| {
+                let crew = Crew::default();
+                for count in [0, 1, 3, 100] {
+                    let mut numbers: Vec<usize> = (0..count).collect();
+                    for phase in 0..50 {
+                        let deal = if phase % 3 == 0 { Deal::Again } else { Deal::InTurn };
+                        let sums = crew.map(deal, numbers.iter_mut(), |number| {
+                            *number += 1;
+                            *number
+                        });
+                        assert_eq!(sums, numbers);
+                    }
+                    let last = crew.map(Deal::InTurn, &numbers, |number| number * 2);
+                    assert!(last.iter().enumerate().all(|(index, &number)| number == 2 * (index + 50)), "{threads}");
+                    assert_eq!(last.len(), count);
+                }
+            });
+        }
+    }
+
+    #[test]
     fn helpers_that_have_gone_are_sent_for_again() {
         pool(3).install(|| {
             let crew = Crew::default();
@@ -297,6 +369,10 @@ mod tests {
                 let mut numbers = vec![0.0; 40];
                 let result = catch_unwind(AssertUnwindSafe(|| {
                     crew.for_each_piece(&mut numbers, 1, &|_, index, _| assert_ne!(index, 17));
+                }));
+                assert!(result.is_err());
+                let result = catch_unwind(AssertUnwindSafe(|| {
+                    crew.map(Deal::InTurn, 0..40, |index| assert_ne!(index, 17));
                 }));
                 assert!(result.is_err());
                 crew.for_each_piece(&mut numbers, 1, &|_, _, piece| piece[0] = 1.0);
