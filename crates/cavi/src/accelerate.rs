@@ -36,6 +36,8 @@ pub(crate) struct Acceleration {
     iterations: usize,
 }
 
+vi_run::stored!(Acceleration { history, pause, next_pause, limit, iterations });
+
 impl Default for Acceleration {
     fn default() -> Self {
         Self { history: Vec::new(), pause: 0, next_pause: 0, limit: FIRST_LIMIT, iterations: 0 }

@@ -2,7 +2,10 @@
 
 use vi_model::graph::Graph;
 use vi_model::inference::Initialization;
-use vi_run::executor::{Algorithm, Executor, Failure, FailureCause, Fit, Progress, RelativeGain, Restart};
+use vi_run::executor::{
+    Algorithm, CheckpointError, Checkpoints, Decoder, Encoder, Executor, Failure, FailureCause, Fit, Progress,
+    RelativeGain, Restart, Resumable, Stored,
+};
 
 use crate::accelerate::Acceleration;
 use crate::engine::{Engine, Start, begins_apart};
@@ -67,6 +70,18 @@ impl Ascent {
         Ok(())
     }
 
+    /// A copy at the start of a restart.
+    fn started(&self, restart: Restart) -> Result<Self, CaviError> {
+        let mut own = self.clone();
+        own.restart(restart)?;
+        Ok(own)
+    }
+
+    /// Whether restarts run side by side: the rows of a larger model occupy all threads by themselves.
+    fn is_small(&self) -> bool {
+        self.engine.row_values() <= LARGEST_SIDE_BY_SIDE
+    }
+
     /// Each variable's part of the ELBO, in nats, in the order of the model file.
     pub fn elbo_terms(&self) -> Vec<(String, f64)> {
         self.engine.elbo_terms()
@@ -115,6 +130,26 @@ impl Algorithm for Ascent {
     }
 }
 
+impl Resumable for Ascent {
+    fn save(&self, encoder: &mut Encoder) {
+        self.engine.encode(encoder);
+        self.schedule.save(encoder);
+        self.acceleration.store(encoder);
+        self.rotations.save(encoder);
+        encoder.f64(self.last);
+    }
+
+    fn load(&mut self, decoder: &mut Decoder<'_>) -> Result<(), CheckpointError> {
+        self.start = None;
+        self.engine.decode(decoder)?;
+        self.schedule.load(decoder)?;
+        self.acceleration = Stored::restore(decoder)?;
+        self.rotations.load(decoder)?;
+        self.last = decoder.f64()?;
+        Ok(())
+    }
+}
+
 impl Ascent {
     /// Checks an iteration's ELBO against the last one.
     fn reached(&mut self, elbo: f64, may_fall: bool) -> Result<Progress, CaviError> {
@@ -154,17 +189,32 @@ pub fn fit(graph: &Graph) -> Result<Fit<Ascent>, FitError> {
 ///
 /// What ended the run, with what had been reached.
 pub fn fit_with(ascent: &Ascent, executor: &mut Executor<'_>) -> Result<Fit<Ascent>, Failure<CaviError>> {
-    let start = |restart| {
-        let mut own = ascent.clone();
-        own.restart(restart)?;
-        Ok(own)
-    };
-    // The rows of a large model occupy all threads by themselves.
-    let fit = if ascent.engine.row_values() <= LARGEST_SIDE_BY_SIDE {
-        executor.run_side_by_side(start)
+    possible(if ascent.is_small() {
+        executor.run_side_by_side(|restart| ascent.started(restart))
     } else {
-        executor.run(start)
-    }?;
+        executor.run(|restart| ascent.started(restart))
+    }?)
+}
+
+/// As [`fit_with`], with checkpoints: a run that was interrupted goes on to bitwise the result that it would have had.
+///
+/// # Errors
+///
+/// As [`fit_with`], and when a checkpoint cannot be read or written.
+pub fn fit_with_checkpoints(
+    ascent: &Ascent,
+    executor: &mut Executor<'_>,
+    checkpoints: &Checkpoints,
+) -> Result<Fit<Ascent>, Failure<CaviError>> {
+    possible(if ascent.is_small() {
+        executor.run_side_by_side_with_checkpoints(checkpoints, |restart| ascent.started(restart))
+    } else {
+        executor.run_with_checkpoints(checkpoints, |restart| ascent.started(restart))
+    }?)
+}
+
+/// Refuses a fit under which the data are impossible.
+fn possible(fit: Fit<Ascent>) -> Result<Fit<Ascent>, Failure<CaviError>> {
     match fit.algorithm.elbo_terms().into_iter().find(|(_, term)| *term < IMPOSSIBLE) {
         Some((term, _)) => Err(Failure {
             cause: FailureCause::Algorithm(CaviError::Impossible { term }),

@@ -33,8 +33,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`fit_with`] takes an executor with observers, another stop rule or an interruption (see [`vi_run::executor`]); [`describe()`] tells
-//! the factors and their updates in mathematical notation without inferring anything.
+//! [`fit_with`] takes an executor with observers, another stop rule or an interruption (see [`vi_run::executor`]), and
+//! [`fit_with_checkpoints`] saves its state as it goes; [`describe()`] tells the factors and their updates in mathematical notation without inferring anything.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod accelerate;
@@ -64,7 +64,7 @@ mod picture;
 
 pub use describe::{Coefficient, Description, FactorDescription, Gate, RowSum, Work, describe};
 pub use error::CaviError;
-pub use fit::{Ascent, FitError, executor, fit, fit_with};
+pub use fit::{Ascent, FitError, executor, fit, fit_with, fit_with_checkpoints};
 pub use predict::{GlobalState, LogDensity, PredictError, Prediction, RowExpression, with_predictors};
 pub use save::{RowPosterior, SaveError};
 

@@ -6,6 +6,7 @@
 //! only if the ELBO is no lower than before.
 
 use nalgebra::{Cholesky, DMatrix, SymmetricEigen};
+use vi_run::executor::{CheckpointError, Decoder, Encoder, Stored};
 
 use crate::engine::Engine;
 use crate::error::CaviError;
@@ -71,6 +72,17 @@ impl Rotations {
             }
         }
         Self { products, wait: FIRST, pause: 4 }
+    }
+
+    /// Writes when the next rotation is due; the products are those of the model.
+    pub(crate) fn save(&self, encoder: &mut Encoder) {
+        (self.wait, self.pause).store(encoder);
+    }
+
+    /// Reads what [`Rotations::save`] wrote.
+    pub(crate) fn load(&mut self, decoder: &mut Decoder<'_>) -> Result<(), CheckpointError> {
+        (self.wait, self.pause) = Stored::restore(decoder)?;
+        Ok(())
     }
 
     /// Tries the rotations when their turn has come. Returns the ELBO reached if it is no lower than `last`; otherwise the

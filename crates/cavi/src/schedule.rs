@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use vi_model::diagnostic::Diagnostic;
 use vi_model::graph::Graph;
 use vi_model::inference::Schedule as Kind;
-use vi_run::executor::{Progress, StopRule, WindowedGain};
+use vi_run::executor::{CheckpointError, Decoder, Encoder, Progress, StopRule, Stored, WindowedGain};
 
 use crate::engine::{Engine, TaskResult};
 use crate::error::CaviError;
@@ -85,6 +85,27 @@ impl Schedule {
         self.settled.start();
         self.finishing = false;
         self.summaries.clear();
+    }
+
+    /// Writes what later passes depend on, the place in the sequence of random numbers included.
+    pub(crate) fn save(&self, encoder: &mut Encoder) {
+        encoder.u64(self.steps);
+        let at = self.random.get_word_pos();
+        encoder.u64((at >> 64) as u64);
+        encoder.u64(at as u64);
+        self.settled.save(encoder);
+        encoder.bool(self.finishing);
+        self.summaries.store(encoder);
+    }
+
+    /// Reads what [`Schedule::save`] wrote, after [`Schedule::restart`] with the same seed.
+    pub(crate) fn load(&mut self, decoder: &mut Decoder<'_>) -> Result<(), CheckpointError> {
+        self.steps = decoder.u64()?;
+        self.random.set_word_pos(u128::from(decoder.u64()?) << 64 | u128::from(decoder.u64()?));
+        self.settled.load(decoder)?;
+        self.finishing = decoder.bool()?;
+        self.summaries = Stored::restore(decoder)?;
+        Ok(())
     }
 
     /// Whether every iteration updates all rows before any global factor.

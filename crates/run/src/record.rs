@@ -64,6 +64,8 @@ pub struct TracePoint {
     pub extra: Vec<f64>,
 }
 
+crate::stored!(TracePoint { restart, iteration, seconds, elbo, standard_error, extra });
+
 /// The axis inside one vector- or matrix-valued variable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]

@@ -54,6 +54,11 @@ pub(crate) struct SharedCovariances {
     groups: Vec<Group>,
 }
 
+vi_run::stored!(Pattern { length, count, root, log_determinant, runs, current, previous, cross });
+vi_run::stored!(SharedCovariances {
+    dimension, starts, num_rows, values, patterns, pattern_of_length, pattern_of; left, right, groups
+});
+
 impl SharedCovariances {
     /// Cov(x_t) of a row, `[D, D]`; nothing before the first call of [`smooth_shared`] or beyond its rows.
     pub(crate) fn row(&self, row: usize) -> &[f64] {

@@ -79,6 +79,7 @@ What is left in DIR:
   elbo.csv        the ELBO after each iteration; elbo.svg, elbo.png: the curve
   local/NAME.csv  the row-level posterior of each --save NAME
   state.json      what `cavi predict` needs
+  checkpoint.bin  only of an interrupted run: --resume goes on from it
   pictures/       clusters, states over time, loadings, … as the model allows
 
 Examples:

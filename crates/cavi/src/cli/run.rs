@@ -3,12 +3,13 @@
 use vi_model::graph::Graph;
 
 use vi_run::cli::{ProgressLine, RunArguments, conclude, interrupt_on_ctrl_c};
+use vi_run::executor::{Failure, FailureCause};
 use vi_run::output::RunDirectory;
 use vi_run::record::Record;
 
 use super::CommandError;
-use super::state::{self, State, fingerprint};
-use crate::fit::{Ascent, executor, fit_with};
+use super::state::{self, State};
+use crate::fit::{Ascent, executor, fit_with_checkpoints};
 use crate::picture::{Named, pictures};
 
 /// The arguments of `cavi run`.
@@ -78,6 +79,10 @@ pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
     for name in &arguments.output.save {
         ascent.check_saveable(name).map_err(CommandError::Usage)?;
     }
+    let fingerprint = state::fingerprint(&graph)?;
+    let of_run = format!("{fingerprint}\n{:?}\n{}", graph.inference, env!("CARGO_PKG_VERSION"));
+    let checkpoints =
+        arguments.checkpoints(vi_run::executor::fingerprint(of_run.as_bytes()), None).map_err(CommandError::Usage)?;
     let mut directory = RunDirectory::create(&arguments.output_folder())?;
     let seed = graph.inference.seed.unwrap_or(0);
     let mut record = Record::new("cavi", &arguments.file.display().to_string(), env!("CARGO_PKG_VERSION"), seed);
@@ -85,7 +90,7 @@ pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
     let mut executor = executor(&graph)
         .observe(ProgressLine::new(quiet).rows_per_iteration(graph.data.num_rows()))
         .interruption(interrupt_on_ctrl_c(quiet).map_err(|e| CommandError::Usage(e.to_string()))?);
-    match fit_with(&ascent, &mut executor) {
+    match fit_with_checkpoints(&ascent, &mut executor, &checkpoints) {
         Ok(mut fit) => {
             record.set_outcome(&fit.outcome);
             record.elbo_terms = fit.algorithm.elbo_terms().into_iter().collect();
@@ -117,7 +122,7 @@ pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
                 fit.algorithm.save_rows(name, &mut directory, arguments.output.save_format.into())?;
             }
             let model = std::path::absolute(&arguments.file).unwrap_or_else(|_| arguments.file.clone());
-            let state = State { model, fingerprint: fingerprint(&graph)?, factors: fit.algorithm.global_state() };
+            let state = State { model, fingerprint, factors: fit.algorithm.global_state() };
             directory.write_json(state::FILE, &state.content())?;
             if !arguments.output.no_plot {
                 for Named { name, picture } in pictures(&fit.algorithm)? {
@@ -125,8 +130,12 @@ pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
                 }
             }
         }
+        Err(Failure { cause: FailureCause::Checkpoint(error), .. }) => {
+            return Err(CommandError::Usage(error.to_string()));
+        }
         Err(failure) => record.set_failure(&failure),
     }
+    arguments.settle_checkpoint(&mut record);
     Ok(conclude(&record, &super::model_text(&graph), &mut directory, &arguments.output)?)
 }
 

@@ -39,6 +39,9 @@ pub(super) struct AffineState {
     scratch: Scratch,
 }
 
+vi_run::stored!(AffineMean { elements, dimension, slopes, covariance, sums });
+vi_run::stored!(AffineState { means; scratch });
+
 /// Buffers of the step.
 #[derive(Debug, Clone, Default)]
 struct Scratch {

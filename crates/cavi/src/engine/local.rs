@@ -23,6 +23,8 @@ pub(crate) struct TaskResult {
     fused: Vec<Vec<f64>>,
 }
 
+vi_run::stored!(TaskResult { summaries, entropy, fused });
+
 impl TaskResult {
     /// Adds another result, weighted.
     pub(crate) fn add(&mut self, other: &Self, weight: f64) {

@@ -3,6 +3,7 @@
 mod affine;
 mod centres;
 mod chains;
+mod checkpoint;
 mod data_sums;
 mod fused;
 mod gates;

@@ -1,8 +1,11 @@
 //! The arguments of `run` that both engines share.
 
+use crate::executor::Checkpoints;
 use crate::output::LocalFormat;
+use crate::record::Record;
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The format of the tables that `--save` writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
@@ -81,6 +84,10 @@ pub struct RunArguments {
     /// Threads; the result does not depend on it [default: all cores]
     #[arg(long, value_name = "N", value_parser = positive)]
     pub threads: Option<usize>,
+
+    /// Go on where an interrupted run left its checkpoint
+    #[arg(long)]
+    pub resume: bool,
 }
 
 impl RunArguments {
@@ -89,6 +96,36 @@ impl RunArguments {
     pub fn output_folder(&self) -> PathBuf {
         let stem = self.file.file_stem().unwrap_or(self.file.as_os_str());
         self.output.output.clone().unwrap_or_else(|| PathBuf::from("runs").join(stem))
+    }
+}
+
+/// Name of the file in a run's folder from which it can be resumed.
+const CHECKPOINT: &str = "checkpoint.bin";
+/// The least time between two checkpoints.
+const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(30);
+
+impl RunArguments {
+    /// Where the run saves its state, and whether it goes on from there: `fingerprint` is of model, data and options.
+    ///
+    /// # Errors
+    /// What to tell the user when there is nothing to resume.
+    pub fn checkpoints(&self, fingerprint: u64, every_steps: Option<usize>) -> Result<Checkpoints, String> {
+        let path = self.output_folder().join(CHECKPOINT);
+        if self.resume && !path.is_file() {
+            return Err(format!("there is no checkpoint at {}: only an interrupted run leaves one", path.display()));
+        }
+        Ok(Checkpoints { path, every: BETWEEN_CHECKPOINTS, every_steps, fingerprint, resume: self.resume })
+    }
+
+    /// Removes the checkpoint of a run that is whole: nothing is left to go on with. Of an interrupted one it says how to go on.
+    pub fn settle_checkpoint(&self, record: &mut Record) {
+        let path = self.output_folder().join(CHECKPOINT);
+        if record.extra.contains_key("interrupted") && path.is_file() {
+            record.advise("the same command with --resume goes on from here");
+        } else {
+            // Where there is none, none is removed.
+            let _ = std::fs::remove_file(&path);
+        }
     }
 }
 

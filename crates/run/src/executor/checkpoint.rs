@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-const MAGIC: &[u8; 8] = b"vi-ckpt2";
+const MAGIC: &[u8; 8] = b"vi-ckpt3";
 
 /// Why a checkpoint could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ pub enum CheckpointError {
 pub struct Checkpoints {
     /// The checkpoint file.
     pub path: PathBuf,
-    /// The least time between two checkpoints; one is also written at an interruption and at the end of each restart.
+    /// The least time between two checkpoints; one is also written at an interruption.
     pub every: Duration,
     /// Steps after which one is written however little time has passed; `None` goes by time alone.
     pub every_steps: Option<usize>,

@@ -1,5 +1,8 @@
 //! The encoding of checkpoints: numbers, little-endian and bitwise, one after the other.
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+
 use super::checkpoint::CheckpointError;
 
 /// Writes numbers, little-endian and bitwise, one after the other.
@@ -63,6 +66,15 @@ impl Encoder {
     pub fn bytes(&mut self, values: &[u8]) {
         self.usize(values.len());
         self.bytes.extend_from_slice(values);
+    }
+
+    /// Appends what `write` writes, with its length before it.
+    pub fn nested(&mut self, write: impl FnOnce(&mut Self)) {
+        let at = self.bytes.len();
+        self.u64(0);
+        write(self);
+        let length = (self.bytes.len() - at - 8) as u64;
+        self.bytes[at..at + 8].copy_from_slice(&length.to_le_bytes());
     }
 
     /// Appends a text.
@@ -211,6 +223,112 @@ impl<'a> Decoder<'a> {
         } else {
             Err(CheckpointError::Content { what: "only this state".to_owned() })
         }
+    }
+}
+
+/// A value that has a bitwise form in checkpoints; [`stored!`](crate::stored) makes one of a structure.
+pub trait Stored: Sized {
+    /// Appends the value.
+    fn store(&self, encoder: &mut Encoder);
+
+    /// Reads what [`Stored::store`] wrote.
+    ///
+    /// # Errors
+    /// When the content ends before or does not fit.
+    fn restore(decoder: &mut Decoder<'_>) -> Result<Self, CheckpointError>;
+}
+
+/// [`Stored`] for a structure, field by field. Fields after a semicolon are not stored but begin at their defaults.
+#[macro_export]
+macro_rules! stored {
+    ($name:ty { $($field:ident),* $(; $($scratch:ident),*)? }) => {
+        impl $crate::executor::Stored for $name {
+            fn store(&self, encoder: &mut $crate::executor::Encoder) {
+                let Self { $($field,)* $($($scratch: _,)*)? } = self;
+                $($crate::executor::Stored::store($field, encoder);)*
+            }
+
+            fn restore(decoder: &mut $crate::executor::Decoder<'_>) -> Result<Self, $crate::executor::CheckpointError> {
+                Ok(Self {
+                    $($field: $crate::executor::Stored::restore(decoder)?,)*
+                    $($($scratch: Default::default(),)*)?
+                })
+            }
+        }
+    };
+}
+
+macro_rules! stored_numbers {
+    ($($number:ident),*) => {$(
+        impl Stored for $number {
+            fn store(&self, encoder: &mut Encoder) {
+                encoder.$number(*self);
+            }
+
+            fn restore(decoder: &mut Decoder<'_>) -> Result<Self, CheckpointError> {
+                decoder.$number()
+            }
+        }
+    )*};
+}
+
+stored_numbers!(u64, usize, bool, f64);
+
+impl<T: Stored> Stored for Option<T> {
+    fn store(&self, encoder: &mut Encoder) {
+        encoder.bool(self.is_some());
+        self.iter().for_each(|value| value.store(encoder));
+    }
+
+    fn restore(decoder: &mut Decoder<'_>) -> Result<Self, CheckpointError> {
+        decoder.bool()?.then(|| T::restore(decoder)).transpose()
+    }
+}
+
+impl<T: Stored> Stored for Vec<T> {
+    fn store(&self, encoder: &mut Encoder) {
+        encoder.usize(self.len());
+        self.iter().for_each(|value| value.store(encoder));
+    }
+
+    fn restore(decoder: &mut Decoder<'_>) -> Result<Self, CheckpointError> {
+        (0..decoder.usize()?).map(|_| T::restore(decoder)).collect()
+    }
+}
+
+impl<A: Stored, B: Stored> Stored for (A, B) {
+    fn store(&self, encoder: &mut Encoder) {
+        self.0.store(encoder);
+        self.1.store(encoder);
+    }
+
+    fn restore(decoder: &mut Decoder<'_>) -> Result<Self, CheckpointError> {
+        Ok((A::restore(decoder)?, B::restore(decoder)?))
+    }
+}
+
+impl<T: Stored> Stored for Range<T> {
+    fn store(&self, encoder: &mut Encoder) {
+        self.start.store(encoder);
+        self.end.store(encoder);
+    }
+
+    fn restore(decoder: &mut Decoder<'_>) -> Result<Self, CheckpointError> {
+        Ok(T::restore(decoder)?..T::restore(decoder)?)
+    }
+}
+
+impl<K: Stored + Ord, V: Stored> Stored for BTreeMap<K, V> {
+    fn store(&self, encoder: &mut Encoder) {
+        encoder.usize(self.len());
+        for (key, value) in self {
+            key.store(encoder);
+            value.store(encoder);
+        }
+    }
+
+    fn restore(decoder: &mut Decoder<'_>) -> Result<Self, CheckpointError> {
+        (0..decoder.usize()?).map(|_| Ok((K::restore(decoder)?, V::restore(decoder)?))).collect()
     }
 }
 

@@ -2,17 +2,18 @@
 
 pub mod algorithm;
 pub mod checkpoint;
+mod course;
 pub mod encoding;
 pub mod interruption;
+mod ledger;
 pub mod observe;
 pub mod outcome;
 mod parallel;
-mod state;
 pub mod stop;
 
 pub use algorithm::{Algorithm, Progress, Restart, Resumable};
 pub use checkpoint::{CheckpointError, Checkpoints, fingerprint};
-pub use encoding::{Decoder, Encoder};
+pub use encoding::{Decoder, Encoder, Stored};
 pub use interruption::Interruption;
 pub use observe::{Iteration, Observer};
 pub use outcome::{Failure, FailureCause, Fit, Outcome, RestartOutcome};
@@ -20,7 +21,8 @@ pub use stop::{RelativeGain, StopRule, WindowedGain};
 
 use crate::record::{Status, TracePoint, best_index};
 use crate::seed::derive_seed;
-use state::LoopState;
+use course::{Limits, Made};
+use ledger::{Keeper, Ledger};
 use std::time::Instant;
 
 /// Runs an algorithm; see [`Executor::run`].
@@ -40,9 +42,6 @@ pub struct Executor<'a> {
     /// The names of [`Progress::extra`].
     pub trace_columns: Vec<String>,
 }
-
-/// What is done with the loop's state when a checkpoint is due.
-type Save<'s, A> = dyn FnMut(&LoopState<A>, &A, &dyn StopRule, bool) -> Result<(), CheckpointError> + 's;
 
 impl<'a> Executor<'a> {
     /// One restart of at most `max_iterations`, without observers.
@@ -93,12 +92,12 @@ impl<'a> Executor<'a> {
     ///
     /// # Errors
     /// When a start or a step fails, or an ELBO is not finite.
-    pub fn run<A, E>(&mut self, mut start: impl FnMut(Restart) -> Result<A, E>) -> Result<Fit<A>, Failure<E>>
+    pub fn run<A, E>(&mut self, start: impl FnMut(Restart) -> Result<A, E>) -> Result<Fit<A>, Failure<E>>
     where
         A: Algorithm<Error = E>,
         E: std::error::Error + 'static,
     {
-        self.drive(LoopState::new(), &mut start, &mut |_, _, _, _| Ok(()))
+        self.one_after_another(None, start)
     }
 
     /// As [`Executor::run`], with checkpoints; with [`Checkpoints::resume`] the run goes on where the file left it, and
@@ -109,56 +108,136 @@ impl<'a> Executor<'a> {
     pub fn run_with_checkpoints<A, E>(
         &mut self,
         checkpoints: &Checkpoints,
-        mut start: impl FnMut(Restart) -> Result<A, E>,
+        start: impl FnMut(Restart) -> Result<A, E>,
     ) -> Result<Fit<A>, Failure<E>>
     where
         A: Resumable<Error = E>,
         E: std::error::Error + 'static,
     {
-        let state = if checkpoints.resume {
-            let mut load = |executor: &mut Self| {
-                let content = checkpoint::read_checkpoint(&checkpoints.path, checkpoints.fingerprint)?;
-                let seed = executor.seed;
-                let restart = |index: usize| Restart { index, seed: derive_seed(seed, index as u64) };
-                LoopState::load(&content, executor.stop.as_mut(), |index| start(restart(index)))
-            };
-            load(self).map_err(|cause| Failure { cause, restarts: Vec::new(), trace: Vec::new(), seconds: 0.0 })?
-        } else {
-            LoopState::new()
-        };
-        let mut last = Instant::now();
-        let mut steps = 0;
-        let mut save = |state: &LoopState<A>, algorithm: &A, stop: &dyn StopRule, force: bool| {
-            steps += 1;
-            let many = checkpoints.every_steps.is_some_and(|most| steps >= most);
-            if force || many || last.elapsed() >= checkpoints.every {
-                steps = 0;
-                checkpoint::write_checkpoint(&checkpoints.path, checkpoints.fingerprint, &state.save(algorithm, stop))?;
-                last = Instant::now();
-            }
-            Ok(())
-        };
-        self.drive(state, &mut start, &mut save)
+        self.one_after_another(Some(Keeper::new(checkpoints)), start)
     }
 
-    fn drive<A, E>(
+    fn one_after_another<A, E>(
         &mut self,
-        mut state: LoopState<A>,
-        start: &mut dyn FnMut(Restart) -> Result<A, E>,
-        save: &mut Save<'_, A>,
+        keeper: Option<Keeper<'_, A>>,
+        mut start: impl FnMut(Restart) -> Result<A, E>,
     ) -> Result<Fit<A>, Failure<E>>
     where
         A: Algorithm<Error = E>,
         E: std::error::Error + 'static,
     {
-        let clock = Instant::now();
-        let seconds_before = state.seconds;
-        let result = self.iterate(&mut state, start, save, clock);
+        let interruption = self.interruption.clone();
+        let mut ledger = self.open_ledger(keeper, &mut start)?;
+        let limits = Limits {
+            max_iterations: self.max_iterations,
+            interruption: &interruption,
+            clock: Instant::now(),
+            seconds_before: ledger.seconds_before(),
+        };
+        let begun = ledger.last_begun();
+        let restarts = if self.max_iterations == 0 { 0 } else { self.restarts };
+        let mut cause = None;
+        for restart in 1..=restarts {
+            if restart > begun && interruption.is_raised() {
+                break;
+            }
+            if ledger.is_finished(restart) {
+                continue;
+            }
+            if let Err(failure) = self.run_one(restart, &mut start, &mut ledger, &limits) {
+                cause = Some((restart, failure));
+                break;
+            }
+        }
+        self.close(ledger, cause, &limits)
+    }
+
+    /// Runs one restart to its end, or as far as it comes.
+    fn run_one<A: Algorithm>(
+        &mut self,
+        restart: usize,
+        start: &mut impl FnMut(Restart) -> Result<A, A::Error>,
+        ledger: &mut Ledger<'_, A>,
+        limits: &Limits<'_>,
+    ) -> Result<(), FailureCause<A::Error>> {
+        let seed = derive_seed(self.seed, restart as u64);
+        let mut algorithm = start(Restart { index: restart, seed }).map_err(FailureCause::Algorithm)?;
+        let stop = self.stop.as_mut();
+        let mut course = ledger.take_up(restart, stop, &mut algorithm)?;
+        let (observers, num_restarts, max_iterations) = (&mut self.observers, self.restarts, self.max_iterations);
+        let reached = course.advance(
+            &mut algorithm,
+            stop,
+            limits,
+            || false,
+            |made| {
+                let Made { course, algorithm, stop, seconds, progress, gain } = made;
+                let iteration = course.iteration;
+                for observer in observers.iter_mut() {
+                    let progress = &progress;
+                    let seen = Iteration { restart, num_restarts, iteration, max_iterations, seconds, progress, gain };
+                    observer.iteration(&seen);
+                }
+                Ok(ledger.step(course, stop, algorithm, seconds)?)
+            },
+        );
+        if let Err(cause) = reached {
+            ledger.fail(course);
+            return Err(cause);
+        }
+        if !course.is_whole(limits) {
+            ledger.leave_open(course, stop, algorithm);
+            return Ok(());
+        }
+        let outcome = ledger.finish(course, algorithm, limits)?;
+        for observer in &mut self.observers {
+            observer.restart_finished(restart, outcome.elbo, outcome.converged);
+        }
+        Ok(())
+    }
+
+    /// What the checkpoint holds, if the run is to go on from one.
+    fn open_ledger<'c, A, E>(
+        &self,
+        keeper: Option<Keeper<'c, A>>,
+        mut start: impl FnMut(Restart) -> Result<A, E>,
+    ) -> Result<Ledger<'c, A>, Failure<E>>
+    where
+        A: Algorithm<Error = E>,
+        E: std::error::Error + 'static,
+    {
+        Ledger::open(keeper, |index| start(Restart { index, seed: derive_seed(self.seed, index as u64) }))
+            .map_err(|cause| Failure { cause, restarts: Vec::new(), trace: Vec::new(), seconds: 0.0 })
+    }
+
+    /// Ends what was cut off and says what the run has come to.
+    fn close<A, E>(
+        &mut self,
+        mut ledger: Ledger<'_, A>,
+        mut cause: Option<(usize, FailureCause<E>)>,
+        limits: &Limits<'_>,
+    ) -> Result<Fit<A>, Failure<E>>
+    where
+        A: Algorithm<Error = E>,
+        E: std::error::Error + 'static,
+    {
+        if cause.is_none() {
+            match ledger.close(limits) {
+                Ok(ended) => {
+                    for (restart, outcome) in ended {
+                        for observer in &mut self.observers {
+                            observer.restart_finished(restart, outcome.elbo, outcome.converged);
+                        }
+                    }
+                }
+                Err(failure) => cause = Some((usize::MAX, failure)),
+            }
+        }
         for observer in &mut self.observers {
             observer.finished();
         }
-        let seconds = seconds_before + clock.elapsed().as_secs_f64();
-        self.conclude(result.err(), state.best, state.outcomes, state.trace, seconds)
+        let (algorithm, outcomes, trace) = ledger.conclude(cause.as_ref().map(|(restart, _)| *restart));
+        self.conclude(cause.map(|(_, cause)| cause), algorithm, outcomes, trace, limits.seconds())
     }
 
     /// What the restarts come to.
@@ -203,82 +282,6 @@ impl<'a> Executor<'a> {
             }
             (Some(cause), ..) => Err(Failure { cause, restarts, trace, seconds }),
         }
-    }
-
-    fn iterate<A, E>(
-        &mut self,
-        state: &mut LoopState<A>,
-        start: &mut dyn FnMut(Restart) -> Result<A, E>,
-        save: &mut Save<'_, A>,
-        clock: Instant,
-    ) -> Result<(), FailureCause<E>>
-    where
-        A: Algorithm<Error = E>,
-    {
-        let seconds_before = state.seconds;
-        if self.max_iterations == 0 {
-            return Ok(());
-        }
-        while state.current.is_some() || state.outcomes.len() < self.restarts {
-            let restart = state.outcomes.len() + 1;
-            let mut algorithm = match state.current.take() {
-                Some(algorithm) => algorithm,
-                None if restart > 1 && self.interruption.is_raised() => return Ok(()),
-                None => {
-                    self.stop.start();
-                    state.begin_restart();
-                    let seed = derive_seed(self.seed, restart as u64);
-                    start(Restart { index: restart, seed }).map_err(FailureCause::Algorithm)?
-                }
-            };
-            while state.needs_a_step(self.max_iterations, self.interruption.is_raised()) {
-                let progress = algorithm.step().map_err(FailureCause::Algorithm)?;
-                state.iteration += 1;
-                if !progress.elbo.is_finite() {
-                    let (iteration, elbo) = (state.iteration, progress.elbo);
-                    return Err(FailureCause::NotFinite { restart, iteration, elbo });
-                }
-                state.seconds = seconds_before + clock.elapsed().as_secs_f64();
-                self.tell(state, restart, &progress);
-                state.converged = self.stop.converged(&progress);
-                state.elbo = Some(progress.elbo);
-                save(state, &algorithm, self.stop.as_ref(), false)?;
-            }
-            save(state, &algorithm, self.stop.as_ref(), true)?;
-            let outcome = state.end_restart(algorithm).map_err(FailureCause::Algorithm)?;
-            if !outcome.elbo.is_finite() {
-                let (iteration, elbo) = (outcome.iterations, outcome.elbo);
-                return Err(FailureCause::NotFinite { restart, iteration, elbo });
-            }
-            for observer in &mut self.observers {
-                observer.restart_finished(restart, outcome.elbo, outcome.converged);
-            }
-        }
-        Ok(())
-    }
-
-    /// Records one iteration in the trace and tells the observers.
-    fn tell<A>(&mut self, state: &mut LoopState<A>, restart: usize, progress: &Progress) {
-        let iteration = Iteration {
-            restart,
-            num_restarts: self.restarts,
-            iteration: state.iteration,
-            max_iterations: self.max_iterations,
-            seconds: state.seconds,
-            progress,
-            gain: state.elbo.map(|previous| progress.elbo - previous),
-        };
-        for observer in &mut self.observers {
-            observer.iteration(&iteration);
-        }
-        state.trace.push(TracePoint {
-            restart,
-            iteration: state.iteration,
-            seconds: state.seconds,
-            elbo: progress.elbo,
-            standard_error: progress.standard_error,
-            extra: progress.extra.clone(),
-        });
     }
 }
 
@@ -427,6 +430,40 @@ mod tests {
         };
         let failure = executor().run_with_checkpoints(&other, climber).unwrap_err();
         assert!(matches!(failure.cause, FailureCause::Checkpoint(CheckpointError::OtherRun { .. })));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn either_kind_of_run_goes_on_from_the_other() {
+        let folder = test_folder("resume-beside");
+        let whole = executor().run(climber).unwrap();
+        let at = |resume| Checkpoints {
+            path: folder.join("checkpoint.bin"),
+            every: Duration::ZERO,
+            every_steps: None,
+            fingerprint: 11,
+            resume,
+        };
+        let interrupted = |restart, iteration| {
+            let flag = Interruption::new();
+            executor().interruption(flag.clone()).observe(Interrupter(flag, restart, iteration))
+        };
+        for (restart, iteration) in [(1, 1), (1, 3), (2, 2), (3, 1)] {
+            let cut = interrupted(restart, iteration).run_side_by_side_with_checkpoints(&at(false), climber).unwrap();
+            assert!(cut.outcome.restarts.len() >= restart);
+            let resumed = executor().run_with_checkpoints(&at(true), climber).unwrap();
+            assert!(without_times(resumed.outcome) == without_times(whole.outcome.clone()));
+            assert_eq!(resumed.algorithm, whole.algorithm);
+
+            // Twice cut off, the second time at once: what is under way stays under way.
+            interrupted(restart, iteration).run_with_checkpoints(&at(false), climber).unwrap();
+            let flag = Interruption::new();
+            flag.raise();
+            executor().interruption(flag).run_side_by_side_with_checkpoints(&at(true), climber).unwrap();
+            let resumed = executor().run_side_by_side_with_checkpoints(&at(true), climber).unwrap();
+            assert!(without_times(resumed.outcome) == without_times(whole.outcome.clone()));
+            assert_eq!(resumed.algorithm, whole.algorithm);
+        }
         std::fs::remove_dir_all(folder).unwrap();
     }
 

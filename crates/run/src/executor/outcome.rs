@@ -14,6 +14,8 @@ pub struct RestartOutcome {
     pub converged: bool,
 }
 
+crate::stored!(RestartOutcome { elbo, iterations, converged });
+
 /// How a run ended, apart from the algorithm itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {

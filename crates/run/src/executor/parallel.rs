@@ -1,15 +1,16 @@
 //! Restarts side by side: the same outcome as one after another, bit for bit, times apart.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::course::{Limits, Made};
+use super::ledger::{Keeper, Ledger};
 use super::{
-    Algorithm, Executor, Failure, FailureCause, Fit, Interruption, Iteration, Progress, Restart, RestartOutcome,
-    StopRule,
+    Algorithm, Checkpoints, Executor, Failure, FailureCause, Fit, Iteration, Progress, Restart, RestartOutcome,
+    Resumable, StopRule,
 };
-use crate::record::TracePoint;
 use crate::seed::derive_seed;
 
 /// What a worker reports while it runs.
@@ -18,27 +19,23 @@ enum Event {
     Finished { restart: usize, outcome: RestartOutcome },
 }
 
-/// How one restart ended.
-struct Ended<E> {
-    restart: usize,
-    trace: Vec<TracePoint>,
-    result: Result<RestartOutcome, FailureCause<E>>,
-}
-
 /// What the workers share.
-struct Shared<'s, A, E> {
+struct Shared<'s, A: Algorithm> {
     seed: u64,
     restarts: usize,
-    max_iterations: usize,
-    interruption: &'s Interruption,
-    clock: Instant,
+    limits: Limits<'s>,
     /// The next restart, counted from 1.
     next: AtomicUsize,
+    /// The last restart that runs although the run is interrupted.
+    begun: usize,
     /// The first restart that failed: later ones need not go on.
     failed: AtomicUsize,
-    /// The best algorithm so far, with its restart and ELBO.
-    best: Mutex<Option<(usize, f64, A)>>,
-    ended: Mutex<Vec<Ended<E>>>,
+    causes: Mutex<Vec<(usize, FailureCause<A::Error>)>>,
+    ledger: Mutex<Ledger<'s, A>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Executor<'_> {
@@ -55,23 +52,57 @@ impl Executor<'_> {
         A: Algorithm<Error = E> + Send,
         E: std::error::Error + Send + 'static,
     {
+        self.side_by_side(None, start)
+    }
+
+    /// As [`Executor::run_side_by_side`], with checkpoints as [`Executor::run_with_checkpoints`] has them: one is written at an
+    /// interruption, and at the end of a restart when it is due. Either kind of run goes on from the other's.
+    ///
+    /// # Errors
+    /// As [`Executor::run_with_checkpoints`].
+    pub fn run_side_by_side_with_checkpoints<A, E>(
+        &mut self,
+        checkpoints: &Checkpoints,
+        start: impl Fn(Restart) -> Result<A, E> + Sync,
+    ) -> Result<Fit<A>, Failure<E>>
+    where
+        A: Resumable<Error = E> + Send,
+        E: std::error::Error + Send + 'static,
+    {
+        self.side_by_side(Some(Keeper::new(checkpoints)), start)
+    }
+
+    fn side_by_side<A, E>(
+        &mut self,
+        keeper: Option<Keeper<'_, A>>,
+        start: impl Fn(Restart) -> Result<A, E> + Sync,
+    ) -> Result<Fit<A>, Failure<E>>
+    where
+        A: Algorithm<Error = E> + Send,
+        E: std::error::Error + Send + 'static,
+    {
         let workers = rayon::current_num_threads().min(self.restarts);
         // Inside a pool the waiting for events would take a thread away from those that send them.
         if workers < 2 || self.max_iterations == 0 || rayon::current_thread_index().is_some() {
-            return self.run(start);
+            return self.one_after_another(keeper, start);
         }
-        let clock = Instant::now();
         let interruption = self.interruption.clone();
+        let ledger = self.open_ledger(keeper, &start)?;
+        let limits = Limits {
+            max_iterations: self.max_iterations,
+            interruption: &interruption,
+            clock: Instant::now(),
+            seconds_before: ledger.seconds_before(),
+        };
         let shared = Shared {
             seed: self.seed,
             restarts: self.restarts,
-            max_iterations: self.max_iterations,
-            interruption: &interruption,
-            clock,
+            limits,
             next: AtomicUsize::new(1),
+            begun: ledger.last_begun(),
             failed: AtomicUsize::new(usize::MAX),
-            best: Mutex::new(None),
-            ended: Mutex::new(Vec::new()),
+            causes: Mutex::default(),
+            ledger: Mutex::new(ledger),
         };
         let (sender, receiver) = channel();
         rayon::in_place_scope(|scope| {
@@ -82,25 +113,10 @@ impl Executor<'_> {
             drop(sender);
             self.forward(&receiver);
         });
-        let mut ended = shared.ended.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        ended.sort_by_key(|e| e.restart);
-        let best = shared.best.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (mut outcomes, mut trace) = (Vec::new(), Vec::new());
-        let mut cause = None;
-        for one in ended {
-            trace.extend(one.trace);
-            match one.result {
-                Ok(outcome) => outcomes.push(outcome),
-                Err(failure) => {
-                    cause = Some(failure);
-                    break;
-                }
-            }
-        }
-        for observer in &mut self.observers {
-            observer.finished();
-        }
-        self.conclude(cause, best.map(|(_, _, algorithm)| algorithm), outcomes, trace, clock.elapsed().as_secs_f64())
+        let mut causes = shared.causes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        causes.sort_by_key(|(restart, _)| *restart);
+        let cause = (!causes.is_empty()).then(|| causes.remove(0));
+        self.close(shared.ledger.into_inner().unwrap_or_else(PoisonError::into_inner), cause, &limits)
     }
 
     /// Tells the observers what the workers report.
@@ -128,30 +144,27 @@ impl Executor<'_> {
     }
 }
 
-impl<A, E> Shared<'_, A, E>
-where
-    A: Algorithm<Error = E>,
-{
+impl<A: Algorithm> Shared<'_, A> {
     /// Takes one restart after another until none is left.
     fn work(
         &self,
-        start: &(impl Fn(Restart) -> Result<A, E> + Sync),
+        start: &(impl Fn(Restart) -> Result<A, A::Error> + Sync),
         mut stop: Box<dyn StopRule + Send>,
         events: &Sender<Event>,
     ) {
         loop {
             let restart = self.next.fetch_add(1, Ordering::SeqCst);
-            let begins = restart == 1 || !self.interruption.is_raised();
+            let begins = restart <= self.begun || !self.limits.interruption.is_raised();
             if restart > self.restarts || !begins || self.is_beaten(restart) {
                 return;
             }
-            let mut trace = Vec::new();
-            let result = self.run_one(restart, start, stop.as_mut(), events, &mut trace);
-            if result.is_err() {
-                self.failed.fetch_min(restart, Ordering::SeqCst);
+            if lock(&self.ledger).is_finished(restart) {
+                continue;
             }
-            let mut ended = self.ended.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            ended.push(Ended { restart, trace, result });
+            if let Err(cause) = self.run_one(restart, start, stop.as_mut(), events) {
+                self.failed.fetch_min(restart, Ordering::SeqCst);
+                lock(&self.causes).push((restart, cause));
+            }
         }
     }
 
@@ -163,52 +176,36 @@ where
     fn run_one(
         &self,
         restart: usize,
-        start: &(impl Fn(Restart) -> Result<A, E> + Sync),
+        start: &(impl Fn(Restart) -> Result<A, A::Error> + Sync),
         stop: &mut dyn StopRule,
         events: &Sender<Event>,
-        trace: &mut Vec<TracePoint>,
-    ) -> Result<RestartOutcome, FailureCause<E>> {
-        stop.start();
+    ) -> Result<(), FailureCause<A::Error>> {
         let seed = derive_seed(self.seed, restart as u64);
         let mut algorithm = start(Restart { index: restart, seed }).map_err(FailureCause::Algorithm)?;
-        let mut converged = false;
-        let mut elbo: Option<f64> = None;
-        let mut iteration = 0;
-        let ends = |iteration, converged| {
-            converged || iteration >= self.max_iterations || self.interruption.is_raised() || self.is_beaten(restart)
-        };
-        while iteration == 0 || !ends(iteration, converged) {
-            let progress = algorithm.step().map_err(FailureCause::Algorithm)?;
-            iteration += 1;
-            if !progress.elbo.is_finite() {
-                return Err(FailureCause::NotFinite { restart, iteration, elbo: progress.elbo });
-            }
-            let seconds = self.clock.elapsed().as_secs_f64();
-            let gain = elbo.map(|previous| progress.elbo - previous);
-            trace.push(TracePoint {
-                restart,
-                iteration,
-                seconds,
-                elbo: progress.elbo,
-                standard_error: progress.standard_error,
-                extra: progress.extra.clone(),
-            });
-            converged = stop.converged(&progress);
-            elbo = Some(progress.elbo);
-            // Nobody listens any more only when the run is being torn down.
-            let _ = events.send(Event::Iteration { restart, iteration, seconds, progress, gain });
+        let mut course = lock(&self.ledger).take_up(restart, stop, &mut algorithm)?;
+        let reached = course.advance(
+            &mut algorithm,
+            stop,
+            &self.limits,
+            || self.is_beaten(restart),
+            |made| {
+                let Made { course, seconds, progress, gain, .. } = made;
+                // Nobody listens any more only when the run is being torn down.
+                let _ = events.send(Event::Iteration { restart, iteration: course.iteration, seconds, progress, gain });
+                Ok(())
+            },
+        );
+        let mut ledger = lock(&self.ledger);
+        if let Err(cause) = reached {
+            ledger.fail(course);
+            return Err(cause);
         }
-        let elbo = algorithm.finish().map_err(FailureCause::Algorithm)?.or(elbo).unwrap_or(f64::NAN);
-        if !elbo.is_finite() {
-            return Err(FailureCause::NotFinite { restart, iteration, elbo });
+        if !course.is_whole(&self.limits) {
+            ledger.leave_open(course, stop, algorithm);
+            return Ok(());
         }
-        let outcome = RestartOutcome { elbo, iterations: iteration, converged };
+        let outcome = ledger.finish(course, algorithm, &self.limits)?;
         let _ = events.send(Event::Finished { restart, outcome });
-        let mut best = self.best.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        // The first of equals, in whichever order they end.
-        if best.as_ref().is_none_or(|(other, highest, _)| elbo > *highest || elbo == *highest && restart < *other) {
-            *best = Some((restart, elbo, algorithm));
-        }
-        Ok(outcome)
+        Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! `sgvi run`: fits a model and writes its folder.
 
 use clap::Args;
-use std::time::Duration;
 use vi_model::graph::Graph;
 use vi_run::cli::{ProgressLine, RunArguments, conclude, interrupt_on_ctrl_c};
 use vi_run::executor::{Checkpoints, FailureCause, Interruption};
@@ -56,10 +55,6 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME", help_heading = "Inference (overrides the file)")]
     initialization: Option<String>,
 
-    /// Go on where an interrupted run left its checkpoint
-    #[arg(long)]
-    resume: bool,
-
     /// Learning rate of the optimiser
     #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Inference (overrides the file)")]
     learning_rate: Option<f64>,
@@ -106,32 +101,19 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         }
         let folder = shared.output_folder();
         RunDirectory::open(&folder).map_err(output)?;
-        let path = folder.join("checkpoint.bin");
-        if arguments.resume && !path.is_file() {
-            print_failure(&format!("there is no checkpoint at {}: only an interrupted run leaves one", path.display()));
-            return Err(REFUSED);
-        }
+        let checkpoints = checkpoints(shared, &graph, fit::run::fingerprint(&graph))?;
         let options = FitOptions {
             saved: shared.output.save.clone(),
             observers: vec![Box::new(ProgressLine::new(quiet))],
             interruption,
-            checkpoints: Some(Checkpoints {
-                path: path.clone(),
-                every: Duration::from_secs(30),
-                every_steps: fit::steps::checkpoint_steps(&graph.inference),
-                fingerprint: fit::run::fingerprint(&graph),
-                resume: arguments.resume,
-            }),
+            checkpoints: Some(checkpoints),
         };
         let mut fitted = fit::run::fit(&graph, options).map_err(|error| refuse(&error, &graph))?;
         if let Some(remark) = graph.unobserved_remark() {
             fitted.record.advise(remark);
         }
         let mut directory = RunDirectory::create(&folder).map_err(output)?;
-        if !fitted.record.extra.contains_key("interrupted") {
-            // The run is whole: nothing is left to go on with.
-            let _ = std::fs::remove_file(&path);
-        }
+        shared.settle_checkpoint(&mut fitted.record);
         // A model without continuous unknowns has an approximation without coordinates.
         let none = (fitted.model.program.dimension == 0).then(Gaussian::none);
         if let Some(q) = fitted.gaussian.as_ref().or(none.as_ref()) {
@@ -161,6 +143,14 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     }
 }
 
+/// Where the state of a run is saved; refused where there is nothing to resume.
+fn checkpoints(shared: &RunArguments, graph: &Graph, fingerprint: u64) -> Result<Checkpoints, u8> {
+    shared.checkpoints(fingerprint, fit::steps::checkpoint_steps(&graph.inference)).map_err(|message| {
+        print_failure(&message);
+        REFUSED
+    })
+}
+
 /// Fits a model with networks; its state is saved every half a minute and on Ctrl-C, for `--resume`.
 fn run_amortized(graph: &Graph, arguments: &Arguments, interruption: Interruption, quiet: bool) -> Outcome {
     let shared = &arguments.shared;
@@ -172,34 +162,21 @@ fn run_amortized(graph: &Graph, arguments: &Arguments, interruption: Interruptio
     amortized::compile::compile(graph).map_err(|error| refuse(&error, graph))?;
     let folder = shared.output_folder();
     RunDirectory::open(&folder).map_err(output)?;
-    let path = folder.join("checkpoint.bin");
-    if arguments.resume && !path.is_file() {
-        print_failure(&format!("there is no checkpoint at {}: only an interrupted run leaves one", path.display()));
-        return Err(REFUSED);
-    }
+    let checkpoints = checkpoints(shared, graph, amortized::fit::fingerprint(graph))?;
     let options = FitOptions {
         saved: Vec::new(),
         observers: vec![Box::new(ProgressLine::new(quiet))],
         interruption,
-        checkpoints: Some(Checkpoints {
-            path: path.clone(),
-            every: Duration::from_secs(30),
-            every_steps: fit::steps::checkpoint_steps(&graph.inference),
-            fingerprint: amortized::fit::fingerprint(graph),
-            resume: arguments.resume,
-        }),
+        checkpoints: Some(checkpoints),
     };
     match amortized::fit::fit(graph, options) {
-        Ok(fit) => {
+        Ok(mut fit) => {
             let mut directory = RunDirectory::create(&folder).map_err(output)?;
             networks::save(graph, &fit, &mut directory, &shared.output).map_err(|error| match error {
                 networks::SaveError::Refused(error) => refuse(&error, graph),
                 networks::SaveError::Output(error) => output(error),
             })?;
-            if !fit.record.extra.contains_key("interrupted") {
-                // The run is whole: nothing is left to go on with.
-                let _ = std::fs::remove_file(&path);
-            }
+            shared.settle_checkpoint(&mut fit.record);
             if !shared.output.no_plot {
                 write_pictures(graph, &fit.record, &mut directory).map_err(output)?;
             }
