@@ -181,11 +181,10 @@ fn tokenize(text: &str, place: &Place) -> Result<Vec<(Token, Range<usize>)>, Dia
             }
             let inner = text[position(begin + 1)..position(i)].to_string();
             if character(i).is_none() || inner.is_empty() {
-                return Err(Diagnostic::new(
-                    "expression-syntax",
-                    format!("a backquote is not closed in the expression `{text}`"),
-                )
-                .at(place.span(position(begin)..text.len()), "opened here"));
+                let what =
+                    if inner.is_empty() { "no name stands between backquotes" } else { "a backquote is not closed" };
+                return Err(Diagnostic::new("expression-syntax", format!("{what} in the expression `{text}`"))
+                    .at(place.span(position(begin)..text.len()), "opened here"));
             }
             i += 1;
             Token::Name(inner)
@@ -227,16 +226,28 @@ impl Parser<'_> {
     }
 
     fn unexpected(&self, token: Token, span: Range<usize>, expected: &str) -> Diagnostic {
+        let before = self.next.checked_sub(1).and_then(|i| self.tokens.get(i)).map(|t| &t.0);
+        let help = match (before, &token) {
+            (Some(Token::Symbol('*')), Token::Symbol('*')) => Some("write square(a), or a * a * a"),
+            (Some(Token::Name(_)), Token::Name(_) | Token::Number(_)) => Some(
+                "write an operator between the two; a name with spaces or other characters is put between backquotes",
+            ),
+            _ => None,
+        };
         let written = match token {
             Token::Number(x) => x.to_string(),
             Token::Name(name) => name,
             Token::Symbol(c) => c.to_string(),
         };
-        Diagnostic::new(
+        let mistake = Diagnostic::new(
             "expression-syntax",
             format!("`{written}` stands where {expected} should in the expression `{}`", self.text),
         )
-        .at(span, format!("expected {expected}"))
+        .at(span, format!("expected {expected}"));
+        match help {
+            Some(help) => mistake.help(help),
+            None => mistake,
+        }
     }
 
     fn failed(&self, expected: &str) -> Diagnostic {

@@ -230,6 +230,17 @@ fn names() {
         "exp(scale, scale)",
         &["1 argument"],
     );
+    refused("[variables.\"\"]\ndistribution = \"flat\"\n", "empty-name", "\"\"", &["variable", "backquotes"]);
+    refused("[expressions]\n\" \" = \"scale\"\n", "empty-name", "\" \"", &["named expression"]);
+    refused("[plates.\"\"]\nlevels = \"group\"\n", "empty-name", "\"\"", &["plate"]);
+    refused(
+        "[variables.my-mean]\ndistribution = \"flat\"\n[expressions]\ndouble = \"2 * my-mean\"\n",
+        "unknown-name",
+        "my",
+        &["`my-mean`", "backquotes"],
+    );
+    refused("[expressions]\ne = \"scale ** 2\"\n", "expression-syntax", "*", &["square(a)"]);
+    refused("[expressions]\ne = \"my scale\"\n", "expression-syntax", "scale", &["an operator", "backquotes"]);
     refused("[variables.reading]\ndistribution = \"flat\"\n", "name-clash", "reading", &["data column", "variable"]);
     refused("[variables.grid]\ndistribution = \"flat\"\n", "name-clash", "grid", &["data block"]);
     refused("[expressions]\nscale = \"1 + 1\"\n", "name-clash", "scale", &["constant"]);

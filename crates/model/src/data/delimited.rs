@@ -29,6 +29,9 @@ pub(super) fn read_text(text: &[u8], delimiter: u8, name: &str) -> Result<Data, 
 fn read_in_pieces(text: &[u8], delimiter: u8, name: &str, piece_bytes: usize) -> Result<Data, DataError> {
     let mut reader = new_reader(text, delimiter, true);
     let names = header(name, &mut reader)?;
+    if let [only] = names.as_slice() {
+        other_separator(name, only, text, delimiter)?;
+    }
     if names.len() == 1
         && let Some(text) = empty_lines_as_missing(text)
     {
@@ -62,6 +65,29 @@ fn empty_lines_as_missing(text: &[u8]) -> Option<Vec<u8>> {
     Some(filled)
 }
 
+/// Refuses a header of one name that another separator would divide, unless it is quoted: a table saved with semicolons.
+fn other_separator(path: &str, name: &str, text: &[u8], delimiter: u8) -> Result<(), DataError> {
+    let quoted = text
+        .split(|byte| *byte == b'\n')
+        .find(|line| !line.trim_ascii().is_empty())
+        .is_some_and(|line| line.contains(&b'"'));
+    let separators = [(b';', "semicolons"), (b'\t', "tabs"), (b',', "commas"), (b'|', "bars")];
+    let other = separators.into_iter().find(|(byte, _)| *byte != delimiter && name.as_bytes().contains(byte));
+    let Some((_, used)) = other.filter(|_| !quoted) else { return Ok(()) };
+    let (own, ending) = if delimiter == b'\t' { ("tabs", ".tsv") } else { ("commas", ".csv") };
+    let reason = format!(
+        "its header `{name}` looks like several names with {used} between them, but cells of a {ending} file are separated by {own}; \
+         save it with {own} (.csv: commas, .tsv: tabs), or put a name that holds {used} between double quotes"
+    );
+    Err(DataError::Format { path: path.to_owned(), reason })
+}
+
+/// Whether the record that begins at `start` runs to the end of the text within a quotation that is never closed.
+fn never_closed(text: &[u8], start: Option<&csv::Position>, end: &csv::Position) -> bool {
+    let rest = start.and_then(|start| text.get(start.byte() as usize..)).unwrap_or_default();
+    end.byte() as usize >= text.len() && rest.iter().filter(|byte| **byte == b'"').count() % 2 == 1
+}
+
 fn new_reader(text: &[u8], delimiter: u8, has_headers: bool) -> csv::Reader<&[u8]> {
     ReaderBuilder::new().delimiter(delimiter).has_headers(has_headers).flexible(true).from_reader(text)
 }
@@ -93,6 +119,10 @@ impl Rows {
         while read_record(path, reader, &mut record)? {
             if record.len() != width {
                 let place = Place { row: num_rows + 1, line: line_of(text, record.position()) };
+                if never_closed(text, record.position(), reader.position()) {
+                    let reason = format!("a quotation that begins in {place} is never closed");
+                    return Err(DataError::Format { path: path.to_owned(), reason });
+                }
                 return Err(DataError::Ragged { path: path.to_owned(), place, expected: width, found: record.len() });
             }
             if let Some(line) = line_of(text, record.position()) {
@@ -237,6 +267,13 @@ fn header(path: &str, reader: &mut csv::Reader<&[u8]>) -> Result<Vec<String>, Da
     for (position, cell) in record.iter().enumerate() {
         let name = std::str::from_utf8(cell.trim_ascii())
             .map_err(|error| format(format!("the header is not UTF-8 text: {error}")))?;
+        if let Some(c) = name.chars().find(|c| c.is_control() && !c.is_whitespace()) {
+            let reason = format!(
+                "the header holds the character U+{:04X}, which no text has: is it a binary file?",
+                u32::from(c)
+            );
+            return Err(format(reason));
+        }
         if name.is_empty() {
             return Err(format(format!("column {} has no name in the header; every column needs one", position + 1)));
         }
@@ -284,6 +321,25 @@ mod tests {
         let id = data.column_named(name).unwrap();
         data.read(&[id], 0..data.num_rows(), &mut out).unwrap();
         out
+    }
+
+    #[test]
+    fn what_is_no_comma_separated_text_is_told() {
+        let tab = |text: &str| Data::from_delimited(text.as_bytes(), b'\t', "test.tsv");
+        let refusals = [
+            (read_csv("x;z\n1;2\n"), "semicolons"),
+            (read_csv("x\tz\n1\t2\n"), "tabs"),
+            (tab("x,z\n1,2\n"), ".tsv file are separated by tabs"),
+            (read_csv("x,z\n1,2\n\"3,4\n5,6\n"), "row 2 (line 3) is never closed"),
+            (read_csv("\u{1}a\u{0},b\n1,2\n"), "U+0001"),
+        ];
+        for (read, part) in refusals {
+            let said = read.map(|data| data.num_rows()).unwrap_err().to_string();
+            assert!(said.contains(part), "{said}");
+        }
+        assert_eq!(column(&read_csv("\"x;z\"\n1\n2\n").unwrap(), "x;z"), [1.0, 2.0]);
+        let said = read_csv("x,z\n1\n").unwrap_err().to_string();
+        assert!(said.contains("1 cell where the header names 2 columns"), "{said}");
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub enum DataError {
         reason: String,
     },
     /// A row with more or fewer cells than the header has names.
-    #[error("`{path}`: {place} has {found} cells where the header names {expected} columns")]
+    #[error("`{path}`: {place} has {} where the header names {}", counted(*found, "cell"), counted(*expected, "column"))]
     Ragged {
         /// The file.
         path: String,
@@ -198,4 +198,9 @@ pub(crate) fn some_of<T: AsRef<str>>(names: &[T]) -> String {
         text.push_str(&format!(", … ({} in all)", names.len()));
     }
     text
+}
+
+/// `1 cell`, `2 cells`.
+fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }

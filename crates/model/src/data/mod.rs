@@ -411,25 +411,31 @@ impl Data {
         self.read(&self.block(block).columns, rows, out)
     }
 
-    /// From here on subtracts the column's mean and divides by its population standard deviation, missing cells left out.
+    /// From here on subtracts the column's mean and divides by its population standard deviation, missing cells left out. Where
+    /// a column `counts` says how many times each row occurs, these are the moments of the rows written out that often.
     ///
     /// # Errors
     /// [`DataError::NotANumber`], or [`DataError::NotStandardizable`] for a column without two distinct values.
-    pub fn standardize(&mut self, column: ColumnId) -> Result<(), DataError> {
+    pub fn standardize(&mut self, column: ColumnId, counts: Option<ColumnId>) -> Result<(), DataError> {
         self.require_numeric(column)?;
+        if let Some(counts) = counts {
+            self.require_numeric(counts)?;
+        }
         // Chan, Golub & LeVeque 1983: merge the moments of chunks, so that an offset loses no digits.
         let (mut count, mut mean, mut squares) = (0.0, 0.0, 0.0);
-        let mut buffer = vec![0.0; PASS_ROWS.min(self.num_rows())];
+        let columns: Vec<ColumnId> = std::iter::once(column).chain(counts).collect();
+        let mut buffer = vec![0.0; columns.len() * PASS_ROWS.min(self.num_rows())];
         for rows in chunks(self.num_rows(), PASS_ROWS) {
-            let cells = &mut buffer[..rows.len()];
-            self.source.read(&[column], rows, cells);
-            let present = || cells.iter().copied().filter(|v| !v.is_nan());
-            let chunk_count = present().count() as f64;
+            let cells = &mut buffer[..columns.len() * rows.len()];
+            self.source.read(&columns, rows, cells);
+            let weighted = cells.chunks_exact(columns.len()).map(|row| (row[0], row.get(1).copied().unwrap_or(1.0)));
+            let present = || weighted.clone().filter(|(value, times)| !value.is_nan() && *times > 0.0);
+            let chunk_count: f64 = present().map(|(_, times)| times).sum();
             if chunk_count == 0.0 {
                 continue;
             }
-            let chunk_mean = present().sum::<f64>() / chunk_count;
-            let chunk_squares: f64 = present().map(|v| (v - chunk_mean).powi(2)).sum();
+            let chunk_mean = present().map(|(value, times)| value * times).sum::<f64>() / chunk_count;
+            let chunk_squares: f64 = present().map(|(value, times)| times * (value - chunk_mean).powi(2)).sum();
             let total = count + chunk_count;
             let shift = chunk_mean - mean;
             squares += chunk_squares + shift * shift * count * chunk_count / total;
@@ -487,7 +493,7 @@ mod tests {
         let cell = |i: usize| if i.is_multiple_of(3) { f64::NAN } else { 1e9 + (i % 7) as f64 };
         let values: Vec<f64> = (0..num_rows).map(cell).collect();
         let mut data = named(&[("plain", &values), ("x", &values)]);
-        data.standardize(ColumnId(1)).unwrap();
+        data.standardize(ColumnId(1), None).unwrap();
         let mut out = vec![0.0; 2 * num_rows];
         data.read(&[ColumnId(1), ColumnId(0)], 0..num_rows, &mut out).unwrap();
         let standardized: Vec<f64> = out.iter().step_by(2).copied().filter(|v| !v.is_nan()).collect();
@@ -501,10 +507,22 @@ mod tests {
     }
 
     #[test]
+    fn counted_rows_are_standardized_as_if_written_out() {
+        let (values, counts) = ([0.5, -1.0, f64::NAN, 4.0, 7.0], [2.0, 1.0, 5.0, 0.0, 3.0]);
+        let mut counted = named(&[("x", &values), ("n", &counts)]);
+        counted.standardize(ColumnId(0), Some(ColumnId(1))).unwrap();
+        let mut written_out = named(&[("x", &[0.5, 0.5, -1.0, 7.0, 7.0, 7.0])]);
+        written_out.standardize(ColumnId(0), None).unwrap();
+        let moments = |data: &Data| data.column(ColumnId(0)).standardization.unwrap();
+        let ((mean, sd), (wanted_mean, wanted_sd)) = (moments(&counted), moments(&written_out));
+        assert!((mean - wanted_mean).abs() < 1e-14 && (sd - wanted_sd).abs() < 1e-14);
+    }
+
+    #[test]
     fn columns_without_spread_cannot_be_standardized() {
         let nan = f64::NAN;
         for (values, part) in [([0.1, 0.1, nan], "do not vary"), ([nan, nan, nan], "missing")] {
-            let error = named(&[("x", &values)]).standardize(ColumnId(0)).unwrap_err().to_string();
+            let error = named(&[("x", &values)]).standardize(ColumnId(0), None).unwrap_err().to_string();
             assert!(error.contains("`x`") && error.contains(part), "{error}");
         }
     }

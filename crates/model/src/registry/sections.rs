@@ -36,7 +36,7 @@ pub const DATA: Section = Section {
         key(
             "standardize",
             KeyKind::Texts,
-            "Columns (or blocks) to centre and divide by their population standard deviation; missing cells are skipped.",
+            "Columns (or blocks) to centre and divide by their population standard deviation; missing cells are skipped, and each row enters as often as `counts` says.",
         ),
         key(
             "blocks",

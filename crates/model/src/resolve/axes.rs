@@ -25,6 +25,10 @@ impl Resolver<'_> {
     pub(super) fn declare_axes(&mut self) {
         let spec = self.spec;
         for entry in &spec.plates {
+            if entry.key.trim().is_empty() {
+                self.empty_name("plate", entry.key_span.clone());
+                continue;
+            }
             let Ok((axis, levels)) = self.plate(&entry.key, &entry.value) else {
                 continue;
             };
@@ -256,6 +260,10 @@ impl Resolver<'_> {
     }
 
     fn declare(&mut self, name: &str, meaning: Meaning, kind: &'static str, span: Option<Range<usize>>) {
+        if name.trim().is_empty() {
+            self.empty_name(kind, span.unwrap_or(0..0));
+            return;
+        }
         if let Some(other) = self.names.get(name) {
             let mut mistake = Diagnostic::new("name-clash", format!("`{name}` is both a {} and a {kind}", other.kind));
             for span in [span, other.span.clone()].into_iter().flatten() {
@@ -265,6 +273,13 @@ impl Resolver<'_> {
             return;
         }
         self.names.insert(name.to_string(), Name { meaning, kind, span });
+    }
+
+    fn empty_name(&mut self, kind: &str, span: Range<usize>) -> Reported {
+        let mistake = Diagnostic::new("empty-name", format!("a {kind} has an empty name, by which nothing can refer to it"))
+            .at(span, "no name")
+            .help("give it a name of letters, digits, `_` and `.`; other characters are put between backquotes in expressions");
+        self.report(mistake)
     }
 
     pub(super) fn declare_names(&mut self) {

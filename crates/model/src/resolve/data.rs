@@ -261,6 +261,9 @@ impl Resolver<'_> {
             Some(items) => items.iter().collect(),
             None => vec![value],
         };
+        // A column of counts that is none is reported where it is declared.
+        let counts = self.spec.data.counts.as_ref().and_then(Value::text).and_then(|text| self.data.column_named(text));
+        let counts = counts.filter(|column| self.data.require_numeric(*column).is_ok());
         for item in items {
             let text = item.text().unwrap_or_default();
             let columns = match self.data.block_named(text) {
@@ -271,7 +274,7 @@ impl Resolver<'_> {
                 if self.data.column(column).standardization.is_some() {
                     continue;
                 }
-                if let Err(error) = self.data.standardize(column) {
+                if let Err(error) = self.data.standardize(column, counts) {
                     return Err(self.data_mistake(&error, item.span.clone(), "to be standardized"));
                 }
             }

@@ -6,7 +6,7 @@ use super::node::Role;
 use super::{Context, Meaning, Reported, Resolver};
 use crate::data::ColumnId;
 use crate::diagnostic::Diagnostic;
-use crate::expression::{Syntax, SyntaxKind};
+use crate::expression::{Syntax, SyntaxKind, is_plain_name};
 use crate::graph::{Function, NodeId, NodeKind, VariableId};
 use crate::registry::{self, Support, nearest};
 
@@ -213,7 +213,15 @@ impl Resolver<'_> {
     pub(super) fn unknown_name(&mut self, name: &str, span: Range<usize>, context: &Context) -> Reported {
         let mut known: Vec<&str> = self.names.keys().map(String::as_str).collect();
         known.sort_unstable();
-        let hint = nearest(name, known.iter().copied()).map(|n| format!(": did you mean `{n}`?")).unwrap_or_default();
+        // `my` of `my-mean`, which without backquotes is a difference.
+        let begins = |known: &&&str| {
+            !is_plain_name(known)
+                && known.strip_prefix(name).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))
+        };
+        let hint = match known.iter().find(begins) {
+            Some(whole) => format!(": the name `{whole}` is put between backquotes in an expression"),
+            None => nearest(name, known.iter().copied()).map(|n| format!(": did you mean `{n}`?")).unwrap_or_default(),
+        };
         let of_kind = |kinds: &[&str]| {
             let mut names: Vec<&str> =
                 self.names.iter().filter(|(_, n)| kinds.contains(&n.kind)).map(|(n, _)| n.as_str()).collect();
