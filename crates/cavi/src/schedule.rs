@@ -1,8 +1,8 @@
 //! Schedules over the rows: batch, stochastic and incremental, all made of the same local and global steps.
 //!
 //! A schedule's iteration is one pass over the rows, so that its ELBO is exact and comparable with that of batch ascent.
-//! Stochastic steps are noisy and shrink: once a window of passes gains no more than their noise, batch ascent takes over
-//! and goes on until it has converged itself.
+//! Stochastic steps are noisy and shrink: once a pass of them moves the factors less far than one step of batch ascent, or a
+//! window of passes gains no more than their noise, batch ascent takes over and goes on until it has converged itself.
 
 use std::ops::Range;
 
@@ -123,7 +123,9 @@ impl Schedule {
         if !self.may_fall() {
             return progress;
         }
-        self.finishing = self.settled.converged(&progress);
+        // The first of the two is asked of every pass, so that its window is complete.
+        self.finishing =
+            self.settled.converged(&progress) || self.batches.len() as f64 * self.rate(self.steps + 1) < 1.0;
         Progress { converged: Some(false), ..progress }
     }
 
@@ -134,6 +136,11 @@ impl Schedule {
             Kind::Stochastic => self.stochastic(engine),
             Kind::Incremental => self.incremental(engine),
         }
+    }
+
+    /// The size of a stochastic step, counted from 1.
+    fn rate(&self, step: u64) -> f64 {
+        (step as f64 + self.delay).powf(-self.forgetting).min(1.0)
     }
 
     /// Stochastic variational inference (Hoffman et al. 2013): each batch, scaled to all rows, moves the global factors
@@ -150,8 +157,7 @@ impl Schedule {
             let summary = engine.summarise_rows(self.batches[b].clone())?;
             engine.use_summary(&summary, scale);
             self.steps += 1;
-            let rate = (self.steps as f64 + self.delay).powf(-self.forgetting).min(1.0);
-            engine.global_step_towards(rate)?;
+            engine.global_step_towards(self.rate(self.steps))?;
         }
         let summary = engine.summarise_rows(0..engine.lowered.program.num_rows)?;
         engine.use_summary(&summary, 1.0);

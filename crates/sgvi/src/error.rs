@@ -64,7 +64,9 @@ impl SgviError {
     pub fn diagnostic(&self) -> Diagnostic {
         match self {
             Self::Unsupported { variable, reason, help, span } => {
-                Diagnostic::new("unsupported", format!("`{variable}`: {reason}")).at(span.clone(), "here").help(help)
+                let diagnostic = Diagnostic::new("unsupported", format!("`{variable}`: {reason}")).help(help);
+                // Options of the command line stand nowhere in the file.
+                if span.is_empty() { diagnostic } else { diagnostic.at(span.clone(), "here") }
             }
             Self::Data(error) => error.diagnostic(),
             Self::NotFinite { .. } => Diagnostic::new("not-finite", self.to_string()),

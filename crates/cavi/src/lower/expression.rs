@@ -147,10 +147,10 @@ impl Lowering {
                             return Err(self.refusal(
                                 Diagnostic::new(
                                     "not-conjugate",
-                                    "a mean that divides by a variable has no conjugate update",
+                                    "an expression that divides by a variable has no conjugate update here",
                                 )
                                 .at(node.span.clone(), "division by a variable")
-                                .help("multiply by a normal variable instead, or run the model with sgvi"),
+                                .help("multiply by a variable instead (1/t of a gamma variable t may be a variance or scale, of an inverse-gamma one a precision or rate), or run the model with sgvi"),
                             ));
                         }
                         let inverse = self.reciprocal(b);

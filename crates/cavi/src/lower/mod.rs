@@ -15,6 +15,7 @@ mod normal_gamma;
 mod operand;
 mod positive;
 mod predictive;
+mod reciprocals;
 mod scales;
 mod scores;
 mod shape;
@@ -130,6 +131,7 @@ fn lower_moved(graph: &Graph, shifts: Option<shift::Shifts>) -> Result<Lowered, 
     lowering.program.owners = graph.variables.iter().map(|v| v.name.clone()).collect();
     lowering.find_clamped()?;
     lowering.find_missing_parents()?;
+    lowering.without_reciprocals()?;
     let predicted = shifts.is_some();
     match shifts {
         Some(shifts) => lowering.shifts = shifts,

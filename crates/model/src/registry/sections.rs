@@ -169,7 +169,7 @@ pub const INFERENCE: Section = Section {
         key(
             "schedule",
             KeyKind::OneOf(&["batch", "stochastic", "incremental"]),
-            "Schedule over the rows (cavi). Stochastic steps give way to batch ascent once they gain no more than their noise.",
+            "Schedule over the rows (cavi). Stochastic steps give way to batch ascent once a pass of them moves the factors less far than one of its steps, or gains no more than their noise.",
         ),
         key(
             "batch_size",

@@ -66,15 +66,15 @@ pub struct RunArguments {
     pub output: OutputOptions,
 
     /// Seed of all randomness
-    #[arg(long, value_name = "N", help_heading = "Inference (overrides the file)")]
+    #[arg(long, value_name = "N", value_parser = seed, allow_negative_numbers = true, help_heading = "Inference (overrides the file)")]
     pub seed: Option<u64>,
 
     /// Number of restarts; the best ELBO is kept
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Inference (overrides the file)")]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = "Inference (overrides the file)")]
     pub restarts: Option<usize>,
 
     /// Stop after so many iterations per restart
-    #[arg(long, value_name = "N", value_parser = positive, help_heading = "Inference (overrides the file)")]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true, help_heading = "Inference (overrides the file)")]
     pub max_iterations: Option<usize>,
 
     /// Stop when an iteration gains no more than X × |ELBO|
@@ -82,7 +82,7 @@ pub struct RunArguments {
     pub tolerance: Option<f64>,
 
     /// Threads; the result does not depend on it [default: all cores]
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub threads: Option<usize>,
 
     /// Go on where an interrupted run left its checkpoint
@@ -136,6 +136,11 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(count) => Ok(count),
         Err(_) => Err("it must be a whole number of at least 1".to_owned()),
     }
+}
+
+/// A seed.
+fn seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "it must be a whole number of at least 0".to_owned())
 }
 
 /// A finite number of at least 0.

@@ -71,9 +71,8 @@ pub(crate) fn check(graph: &Graph, model: &Model, names: &[String]) -> Result<()
             if known.is_empty() { "there is none here".to_owned() } else { format!("here: {}", known.join(", ")) };
         return Err(SgviError::Unsupported {
             variable: name.clone(),
-            reason: "it is not a latent variable or expression in the rows' plate, so it cannot be saved row by row"
-                .to_owned(),
-            help: format!("name one that is ({known}); all others are in posterior.json"),
+            reason: "only latent variables and expressions in the rows' plate can be saved row by row".to_owned(),
+            help: format!("name one of them ({known}); all others are in posterior.json"),
             span: 0..0,
         });
     }
