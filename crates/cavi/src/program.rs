@@ -203,6 +203,8 @@ pub(crate) enum Transform {
     LogComplement,
     /// 1 where there is no value
     Absent,
+    /// log of 1 where x ≥ 0, of 0 elsewhere
+    Inside,
 }
 
 /// A row-level array of data.

@@ -149,3 +149,14 @@ fn a_point_without_a_mode_is_named_with_its_remedy() {
     common::close("elbo", &[elbo], &[2.0_f64.ln()], 1e-12);
     common::close("g", &common::mean(&ascent, "g"), &[0.0], 1e-12);
 }
+
+#[test]
+fn counts_of_counts_are_summed_out_by_the_other_engine() {
+    let success = "[variables.p]\ndistribution = \"beta\"\nalpha = 1\nbeta = 1\n";
+    for count in ["distribution = \"poisson\"\nrate = 6", "distribution = \"binomial\"\ntrials = 9\nprobability = 0.5"]
+    {
+        let counts = format!("{success}[variables.n]\nplates = [\"o\"]\n{count}\n");
+        let model = child(&counts, "binomial", "trials = \"n\"\nprobability = \"p\"");
+        refused(&model, &["`n`", "sgvi", "`marginalized = true` in `n`"]);
+    }
+}

@@ -49,7 +49,7 @@ fn check(graph: &Graph, levels: Levels) -> Vec<Diagnostic> {
         }
         found.extend(parts::check_parts(graph, variable, levels));
         found.extend(asymmetric(graph, variable));
-        found.extend(initial::check_initial(graph, variable));
+        found.extend(initial::check_initial(graph, variable, levels));
         let check = VariableCheck { graph, id: VariableId(position), variable };
         found.extend(check.observed_levels());
         match check.numbers() {

@@ -390,8 +390,8 @@ fn joint_variables() {
     let error = refusal(&two("2 * g[a] + g[b]"));
     assert!(error.to_string().contains("two elements of `g`"), "{error}");
     assert!(vi_model::load_str(&two("2 * g[a] - g[a] + y"), "model.toml", ".".as_ref()).is_ok());
-    let exposed = format!("{}[expressions]\neta = \"g + 1\"\n", child("parameters = \"g\""));
-    refused(&exposed, "joint-variable", "g", &["pair"]);
+    let exposed = format!("[expressions]\neta = \"g + 1\"\n{}", child("mean = \"eta\"\nsd = 1.0"));
+    refused(&exposed, "joint-variable", "eta", &["pair"]);
     refused(&child("parameters = \"scale\""), "not-a-joint-variable", "\"scale\"", &["normal-gamma"]);
     let observed = format!("{pair}observed = \"reading\"\n");
     refused(&observed, "observed-pair", "\"reading\"", &["`g`"]);

@@ -344,6 +344,7 @@ impl<'a> Notation<'a> {
                     Transform::ReciprocalSquare => format!("1/{x}²"),
                     Transform::Absent => format!("[{x} missing]"),
                     Transform::LogComplement => format!("log(1 − {x})"),
+                    Transform::Inside => format!("log [{x} ≥ 0]"),
                 }
             }
             RowData::OneHot { block, .. } => {

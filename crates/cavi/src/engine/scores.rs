@@ -282,6 +282,10 @@ impl Engine {
                     None => density::gamma(x[i], s[i], c[i]),
                 });
             }
+            ValueKind::Plain(density) => {
+                let density = read(density);
+                each(log, &|i| density[i]);
+            }
             ValueKind::Categorical { .. } => {}
         }
     }

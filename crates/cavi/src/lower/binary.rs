@@ -110,7 +110,13 @@ impl Lowering {
             Some(node) => vec![self.fixed(v, "trials", node, &mut scope, Transform::Identity)?],
             None => vec![],
         };
+        let exact = self.known_logit(v, probability, &mut scope)?;
         match probability {
+            Probability::Logit(_) if let Some([odds, soft]) = exact => {
+                let x = self.statistic(v, &scope, 0, Transform::Identity)?;
+                self.add_term(&scope, 1.0, vec![x, odds], &[]);
+                self.add_term(&scope, -1.0, n.iter().cloned().chain([soft]).collect(), &[]);
+            }
             Probability::Probability(node) => {
                 let (log_p, log_q) = self.log_odds_operands(v, node, &mut scope)?;
                 let x = self.statistic(v, &scope, 0, Transform::Identity)?;

@@ -3,10 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use vi_model::diagnostic::Diagnostic;
 use vi_model::graph::{AxisId, BinaryOperator, Distribution, Node, NodeId, NodeKind, RateOrScale, Tensor, VariableId};
 
 use super::expression::{Atom, AtomKind, Monomial};
-use super::factors::distribution_name;
 use super::positive::{Positive, Power};
 use super::{Lowering, Scope};
 use crate::error::CaviError;
@@ -35,6 +35,9 @@ impl Lowering {
                 "amortized",
                 format!("the factor of `{}` is a network's output: networks are trained by gradients", variable.name),
             ));
+        }
+        if self.is_plain_density(v) {
+            return self.plain_density(v);
         }
         self.partial_density(v)?;
         match variable.distribution {
@@ -96,7 +99,7 @@ impl Lowering {
             ref other => Err(self.not_conjugate(
                 v,
                 "distribution",
-                format!("`{}` is {}, which has no conjugate update", variable.name, distribution_name(other)),
+                format!("`{}` is {}, which has no conjugate update", variable.name, other.name()),
             )),
         }
     }
@@ -134,23 +137,41 @@ impl Lowering {
         transform: Transform,
     ) -> Result<Operand, CaviError> {
         if !self.is_known(node) {
-            let parents: Vec<String> =
-                self.graph.variables_of(node).iter().map(|p| format!("`{}`", self.graph.variable(*p).name)).collect();
-            return Err(self.not_conjugate(
-                child,
-                key,
-                format!(
-                    "{} as the {key} of `{}` is not a conjugate pair: cavi needs a number or data here",
-                    parents.join(", "),
-                    self.graph.variable(child).name
-                ),
-            ));
+            return Err(self.unknown_parameter(child, key, node));
         }
         let index = self.parameter_index(child, scope, node)?;
         match self.known(node, &index, scope)? {
             Atom { kind: AtomKind::Data(known), index } => self.data_operand(known, &index, transform),
             _ => Err(self.not_conjugate(child, key, format!("the {key} must be a number or data"))),
         }
+    }
+
+    /// Refuses a parameter that would have to be known; counts are summed out by the other engine.
+    fn unknown_parameter(&self, child: VariableId, key: &str, node: NodeId) -> CaviError {
+        let parents = self.graph.variables_of(node);
+        let named = |v: &VariableId| format!("`{}`", self.graph.variable(*v).name);
+        let names: Vec<String> = parents.iter().map(named).collect();
+        let child_name = &self.graph.variable(child).name;
+        let message = format!("{} as the {key} of `{child_name}` is not a conjugate pair", names.join(", "));
+        let counts: Vec<String> = parents.iter().filter(|v| self.is_latent_count(**v)).map(named).collect();
+        if counts.is_empty() {
+            return self.not_conjugate(child, key, format!("{message}: cavi needs a number or data here"));
+        }
+        let variable = self.graph.variable(child);
+        let span = variable.key_spans.get(key).cloned().unwrap_or_else(|| variable.span.clone());
+        let message = format!("{message}: a latent count under another distribution has no conjugate update");
+        self.refusal(Diagnostic::new("not-conjugate", message).at(span, format!("the {key} of `{child_name}`")).help(
+            format!("run this model with sgvi, which sums a count out: `marginalized = true` in {}", counts.join(", ")),
+        ))
+    }
+
+    /// Whether a variable is a count that was not observed.
+    pub(super) fn is_latent_count(&self, v: VariableId) -> bool {
+        let counted = matches!(
+            self.graph.variable(v).distribution,
+            Distribution::Poisson { .. } | Distribution::Binomial { .. } | Distribution::NegativeBinomial { .. }
+        );
+        counted && self.is_latent(v)
     }
 
     /// A parameter of a density that must be known and positive: a shape, a concentration.

@@ -60,11 +60,12 @@ impl Lowering {
     }
 
     fn derive(&mut self, expression: &NamedExpression) -> Result<Derived, CaviError> {
-        let axes = self.graph.node(expression.node).axes.clone();
+        let node = expression.node;
+        let axes = self.graph.node(node).axes.clone();
         let index: Vec<AxisIndex> = axes.iter().map(|a| self.axis_index(*a)).collect();
         let mut scope = Scope { axes: axes.clone(), value: index.clone(), ..Scope::default() };
         self.reporting = true;
-        let products = self.expand(expression.node, &index, &mut scope).and_then(|sum| {
+        let products = self.expand(node, &index, &mut scope).and_then(|sum| {
             // Axes that no operand carries are repeated, not summed.
             scope.axes.clear();
             scope.value.clear();

@@ -1,76 +1,18 @@
 //! Which factors q has: one per latent variable, joint ones for blocks, and auxiliary ones.
 
 use vi_model::diagnostic::Diagnostic;
-use vi_model::graph::{
-    AxisId, Distribution, NodeId, NodeKind, PrecisionOrSd, Probability, RateOrScale, Spread, Tensor, VariableId,
-    WishartScale,
-};
+use vi_model::graph::{AxisId, Distribution, NodeId, NodeKind, Tensor, VariableId};
 
 use super::{Lowering, Scope};
 use crate::error::CaviError;
 use crate::factor::{Family, Part};
 use crate::program::{AxisIndex, CodesSpec, Factor, FactorId, Member, Operand, ROWS, Source};
 
-/// Parameter expressions of a distribution.
-pub(super) fn parameters(distribution: &Distribution) -> Vec<NodeId> {
-    let spread_node = |s: &Spread| match *s {
-        Spread::Precision(n) | Spread::Variance(n) | Spread::StandardDeviation(n) | Spread::Covariance(n) => n,
-    };
-    let scale_node = |s: &WishartScale| match *s {
-        WishartScale::Scale(n) | WishartScale::InverseScale(n) => n,
-    };
-    let probability_node = |p: &Probability| match *p {
-        Probability::Probability(n) | Probability::Logit(n) | Probability::Probit(n) => n,
-    };
-    use Distribution as D;
-    match distribution {
-        D::Normal { mean, spread, .. } => vec![*mean, spread_node(spread)],
-        D::NormalJoint { parameters } => vec![*parameters],
-        D::NormalGamma { mean, mean_precision, shape, rate, .. } => vec![*mean, *mean_precision, *shape, *rate],
-        D::NormalWishart { mean, mean_precision, degrees_of_freedom, scale } => {
-            vec![*mean, *mean_precision, *degrees_of_freedom, scale_node(scale)]
-        }
-        D::Gamma { shape, rate } => vec![
-            *shape,
-            match *rate {
-                RateOrScale::Rate(n) | RateOrScale::Scale(n) => n,
-            },
-        ],
-        D::InverseGamma { shape, scale } => vec![*shape, *scale],
-        D::Wishart { degrees_of_freedom, scale } => vec![*degrees_of_freedom, scale_node(scale)],
-        D::Beta { alpha, beta } => vec![*alpha, *beta],
-        D::Dirichlet { concentration } | D::StickBreaking { concentration } => vec![*concentration],
-        D::Bernoulli { probability } => vec![probability_node(probability)],
-        D::Binomial { trials, probability } => vec![*trials, probability_node(probability)],
-        D::Categorical { probabilities, .. } | D::Multinomial { probabilities, .. } => vec![*probabilities],
-        D::Poisson { rate, .. } | D::Exponential { rate } => vec![*rate],
-        D::StudentT { degrees_of_freedom, mean, spread } => vec![
-            *degrees_of_freedom,
-            *mean,
-            match *spread {
-                PrecisionOrSd::Precision(n) | PrecisionOrSd::StandardDeviation(n) => n,
-            },
-        ],
-        D::Laplace { location, scale } => vec![*location, *scale],
-        D::MarkovChain { initial, transition, .. } => vec![*initial, *transition],
-        D::GaussianMarkovChain {
-            initial_mean, initial_precision, transition, innovation_precision, offset, ..
-        } => {
-            let mut nodes = vec![*initial_mean, *initial_precision, *transition, *innovation_precision];
-            nodes.extend(*offset);
-            nodes
-        }
-        _ => vec![],
-    }
-}
-
 impl Lowering {
     /// Variables that a variable's density reads.
     pub(super) fn parents(&self, v: VariableId) -> Vec<VariableId> {
-        parameters(&self.graph.variable(v).distribution)
-            .into_iter()
-            .flat_map(|node| self.graph.variables_of(node))
-            .collect()
+        let parameters = self.graph.variable(v).distribution.parameters();
+        parameters.into_iter().flat_map(|(_, node)| self.graph.variables_of(node)).collect()
     }
 
     /// Whether a place in the model file is not the variable's own table.
@@ -146,24 +88,28 @@ impl Lowering {
                 }
             }
             Distribution::Binomial { .. } | Distribution::Multinomial { .. } => {
+                let help = if self.is_read(v) && self.is_latent_count(v) {
+                    format!(
+                        "run this model with sgvi, which sums a count out: `marginalized = true` in `{}`",
+                        variable.name
+                    )
+                } else {
+                    "observe it, or leave it out: a count that nothing depends on adds nothing to the posterior".into()
+                };
                 return Err(self.refusal(
                     Diagnostic::new(
                         "latent-count",
-                        format!("`{}` is a latent {}", variable.name, distribution_name(&variable.distribution)),
+                        format!("`{}` is a latent {}", variable.name, variable.distribution.name()),
                     )
                     .at(variable.span.clone(), "not observed")
-                    .help("observe it, or leave it out: a count that nothing depends on adds nothing to the posterior"),
+                    .help(help),
                 ));
             }
             other => {
                 return Err(self.refusal(
                     Diagnostic::new(
                         "not-conjugate",
-                        format!(
-                            "`{}` is a {} variable, which has no conjugate update",
-                            variable.name,
-                            distribution_name(other)
-                        ),
+                        format!("`{}` is a {} variable, which has no conjugate update", variable.name, other.name()),
                     )
                     .at(variable.span.clone(), "this variable")
                     .help("run this model with sgvi, which treats every distribution of the language"),
@@ -529,40 +475,5 @@ impl Lowering {
                 }
             }
         }
-    }
-}
-
-/// The name of a distribution in the language.
-pub(crate) fn distribution_name(distribution: &Distribution) -> &'static str {
-    use Distribution as D;
-    match distribution {
-        D::Normal { .. } | D::NormalJoint { .. } => "normal",
-        D::NormalGamma { .. } => "normal-gamma",
-        D::NormalWishart { .. } => "normal-wishart",
-        D::Gamma { .. } => "gamma",
-        D::InverseGamma { .. } => "inverse-gamma",
-        D::Wishart { .. } => "wishart",
-        D::Beta { .. } => "beta",
-        D::Dirichlet { .. } => "dirichlet",
-        D::StickBreaking { .. } => "stick-breaking",
-        D::Bernoulli { .. } => "bernoulli",
-        D::Binomial { .. } => "binomial",
-        D::Categorical { .. } => "categorical",
-        D::Multinomial { .. } => "multinomial",
-        D::Poisson { .. } => "poisson",
-        D::Exponential { .. } => "exponential",
-        D::StudentT { .. } => "student-t",
-        D::MarkovChain { .. } => "markov-chain",
-        D::GaussianMarkovChain { .. } => "gaussian-markov-chain",
-        D::HalfNormal { .. } => "half-normal",
-        D::HalfCauchy { .. } => "half-cauchy",
-        D::HalfStudentT { .. } => "half-student-t",
-        D::Cauchy { .. } => "cauchy",
-        D::Laplace { .. } => "laplace",
-        D::LogNormal { .. } => "log-normal",
-        D::Logistic { .. } => "logistic",
-        D::Uniform { .. } => "uniform",
-        D::NegativeBinomial { .. } => "negative-binomial",
-        D::Flat => "flat",
     }
 }

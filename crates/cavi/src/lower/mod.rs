@@ -13,6 +13,7 @@ mod missing;
 mod normal;
 mod normal_gamma;
 mod operand;
+mod plain;
 mod positive;
 mod predictive;
 mod reciprocals;

@@ -335,6 +335,13 @@ impl Transform {
             Self::LogFactorial => vi_families::special::ln_factorial(x),
             Self::ReciprocalSquare => 1.0 / (x * x),
             Self::LogComplement => (-x).ln_1p().max(LOG_OF_ZERO),
+            Self::Inside => {
+                if x >= 0.0 {
+                    0.0
+                } else {
+                    LOG_OF_ZERO
+                }
+            }
         }
     }
 }

@@ -110,6 +110,8 @@ pub(crate) enum ValueKind {
     Poisson(Positive),
     /// A positive value with a known shape.
     Gamma { shape: Reading, rate: Positive },
+    /// Any value: its log density is known for each category.
+    Plain(Reading),
 }
 
 /// An observed value.
@@ -396,7 +398,7 @@ fn readings(kind: &ValueKind) -> Vec<&Reading> {
             Success::Beta(natural) => all.extend(natural),
             Success::Logit(location) | Success::Probit(location) => add_location(&mut all, location),
         },
-        ValueKind::Categorical { probability, .. } => all.push(probability),
+        ValueKind::Categorical { probability, .. } | ValueKind::Plain(probability) => all.push(probability),
         ValueKind::Multinomial { parameters, .. } => all.push(parameters),
         ValueKind::Poisson(rate) | ValueKind::Gamma { rate, .. } => add_positive(&mut all, rate),
     }

@@ -12,7 +12,6 @@ use vi_model::graph::{
 };
 
 use super::Lowering;
-use super::factors::parameters;
 use crate::error::CaviError;
 
 /// A shift is worth its while where a mean is more than this many standard deviations from zero.
@@ -81,10 +80,9 @@ impl Lowering {
                 Distribution::NormalJoint { parameters } => parameters,
                 _ => return None,
             };
-            let elsewhere = parameters(&child.distribution)
-                .into_iter()
-                .filter(|p| *p != node)
-                .any(|p| self.graph.variables_of(p).contains(&v));
+            let elsewhere = (child.distribution.parameters().into_iter())
+                .filter(|(_, p)| *p != node)
+                .any(|(_, p)| self.graph.variables_of(p).contains(&v));
             let Some(Observation::Numeric(observed)) = child.observed else { return None };
             if elsewhere || !self.is_plain(node, v) {
                 return None;

@@ -74,6 +74,10 @@ impl Lowering {
 
     /// The form of a numeric value's density, and how its coordinates hang together where it is a vector.
     fn value_kind(&mut self, v: VariableId, scope: &mut Scope) -> Option<(ValueKind, Option<Vector>)> {
+        if self.is_plain_density(v) {
+            let products = self.plain_products(v, scope).ok()?;
+            return Some((ValueKind::Plain(self.reading(scope, products)), None));
+        }
         let kind = match self.graph.variable(v).distribution.clone() {
             Distribution::Normal { mean, spread, form } if form != SpreadForm::Matrix => {
                 let (key, node, power) = match spread {

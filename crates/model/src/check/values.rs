@@ -28,11 +28,24 @@ pub(crate) fn check(graph: &Graph) -> Vec<Diagnostic> {
                 outside(&values, &shape, domain, dimension)
             };
             if let Some(problem) = problem {
-                mistakes.push(describe(variable, key, graph, node, &problem, domain));
+                let mistake = describe(variable, key, graph, node, &problem, domain);
+                mistakes.push(match key == "transition" && is_turned(&values, &shape) {
+                    true => mistake.help(
+                        "its columns sum to 1: the first axis is the state left, the second the state entered, so exchange the two",
+                    ),
+                    false => mistake,
+                });
             }
         }
     }
     mistakes
+}
+
+/// Whether the columns of a square array sum to 1.
+fn is_turned(values: &[f64], shape: &[usize]) -> bool {
+    let [.., rows, columns] = *shape else { return false };
+    let sum = |j: usize| (0..rows).map(|i| values[i * columns + j]).sum::<f64>();
+    rows == columns && (0..columns).all(|j| (sum(j) - 1.0).abs() <= SIMPLEX_TOLERANCE)
 }
 
 fn describe(variable: &Variable, key: &str, graph: &Graph, node: NodeId, problem: &str, domain: Domain) -> Diagnostic {

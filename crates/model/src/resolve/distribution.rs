@@ -302,10 +302,10 @@ impl Resolver<'_> {
     fn transition_axes(&mut self, index: usize, node: NodeId, range: AxisId) -> Result<(), Reported> {
         let axes = self.axes_of(node).to_vec();
         let size = self.axes[range.0].size;
-        if let [.., from, to] = axes[..]
+        let beside: Vec<AxisId> = axes.iter().copied().filter(|axis| Some(*axis) != self.rows).collect();
+        if let [.., from, to] = beside[..]
             && self.axes[from.0].size == size
             && self.axes[to.0].size == size
-            && Some(from) != self.rows
         {
             return Ok(());
         }

@@ -79,6 +79,66 @@ impl Resolver<'_> {
         }
     }
 
+    /// A named expression where it is used: what holds a pair of mean and precision stands in `parameters` alone.
+    fn pair_in_place(&mut self, node: NodeId, span: Range<usize>, context: &Context) -> Result<NodeId, Reported> {
+        let mut pair = None;
+        if !context.joint {
+            self.each_variable(node, &mut |id| {
+                let joint = self.shells[id.0].entry.is_some_and(|e| e.support == Support::Pair);
+                pair = pair.or(joint.then_some(id));
+            });
+        }
+        match pair {
+            Some(pair) => self.variable_node(pair, span, context),
+            None => Ok(node),
+        }
+    }
+
+    /// What is reported of a named expression: a pair of mean and precision matrix, indexed or not, stands for its location,
+    /// which has the dimension that the pair lacks.
+    pub(super) fn located(&mut self, node: NodeId) -> NodeId {
+        let (kind, dimension) = match self.nodes[node.0].kind.clone() {
+            NodeKind::Variable(id) if self.shells[id.0].entry.is_some_and(|e| e.name == "normal-wishart") => {
+                (NodeKind::Variable(id), self.shells[id.0].dimension)
+            }
+            NodeKind::Index { base, position, index } => {
+                let located = self.located(base);
+                let dimension = if located == base { None } else { self.axes_of(located).last().copied() };
+                (NodeKind::Index { base: located, position, index }, dimension)
+            }
+            _ => return node,
+        };
+        let Some(dimension) = dimension else { return node };
+        let (mut axes, mut roles) = (self.axes_of(node).to_vec(), self.roles_of(node).to_vec());
+        axes.push(dimension);
+        roles.push(Role::Dimension);
+        self.push(kind, axes, roles, self.nodes[node.0].span.clone())
+    }
+
+    /// A named expression whose precision is a matrix is nothing but its pair.
+    fn whole_pair(&mut self, node: NodeId, name: &str) -> Result<NodeId, Reported> {
+        let mut base = node;
+        while let NodeKind::Index { base: inner, .. } = self.nodes[base.0].kind {
+            base = inner;
+        }
+        let mut matrix = None;
+        self.each_variable(node, &mut |id| {
+            let pair = self.shells[id.0].entry.is_some_and(|e| e.name == "normal-wishart");
+            matrix = matrix.or(pair.then_some(id));
+        });
+        let Some(pair) = matrix.filter(|_| !matches!(self.nodes[base.0].kind, NodeKind::Variable(_))) else {
+            return Ok(node);
+        };
+        let pair = &self.spec.variables[pair.0].name;
+        let message = format!("the expression `{name}` computes with `{pair}`, a pair of mean and precision matrix");
+        let mistake = Diagnostic::new("joint-variable", message)
+            .at(self.nodes[node.0].span.clone(), "more than the pair itself")
+            .help(format!(
+                "name the pair alone, possibly indexed (\"{pair}[z]\"), for a normal variable's `parameters`"
+            ));
+        Err(self.report(mistake))
+    }
+
     fn variable_node(&mut self, id: VariableId, span: Range<usize>, context: &Context) -> Result<NodeId, Reported> {
         let shell = self.shells[id.0].clone();
         let name = &self.spec.variables[id.0].name;
@@ -142,16 +202,20 @@ impl Resolver<'_> {
             return Err(Reported);
         }
         if !named.has_network {
-            if let Some(node) = named.node {
-                return Ok(node);
-            }
-            let own = Context { user: format!("the expression `{name}`"), named: true, ..Context::default() };
-            let node = self.expression(&named.syntax, &own);
-            if let Some(Some(entry)) = self.named.get_mut(index) {
-                entry.node = node.ok();
-                entry.failed = node.is_err();
-            }
-            return node;
+            let node = match named.node {
+                Some(node) => Ok(node),
+                None => {
+                    let user = format!("the expression `{name}`");
+                    let own = Context { user, named: true, joint: true, ..Context::default() };
+                    let node = self.expression(&named.syntax, &own).and_then(|node| self.whole_pair(node, name));
+                    if let Some(Some(entry)) = self.named.get_mut(index) {
+                        entry.node = node.ok();
+                        entry.failed = node.is_err();
+                    }
+                    node
+                }
+            };
+            return self.pair_in_place(node?, span, context);
         }
         if context.named {
             // Both are resolved again by the variable that uses them.
@@ -182,7 +246,7 @@ impl Resolver<'_> {
             if waiting {
                 let entry = &self.spec.expressions[index];
                 let (name, span) = (entry.key.clone(), entry.value.span.clone());
-                let _ = self.named_expression(index, &name, span, &Context::default());
+                let _ = self.named_expression(index, &name, span, &Context { joint: true, ..Context::default() });
             }
         }
     }

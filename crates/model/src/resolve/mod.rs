@@ -260,6 +260,7 @@ impl Resolver<'_> {
                     continue;
                 }
             };
+            let node = self.located(node);
             found.push(NamedExpression { name: entry.key.clone(), node, span: entry.value.span.clone() });
         }
         found

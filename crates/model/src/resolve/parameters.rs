@@ -243,17 +243,20 @@ impl Resolver<'_> {
         }
     }
 
-    fn turned_coefficients(&mut self, [to, from]: [AxisId; 2], entry: &Entry, context: &Context) -> Reported {
-        let (to, from) = (self.axis_name(to).to_string(), self.axis_name(from).to_string());
+    fn turned_axes(&mut self, axes: [AxisId; 2], shape: Shape, entry: &Entry, context: &Context) -> Reported {
+        let [first, second] = axes.map(|axis| self.axis_name(axis).to_string());
+        let (code, meaning) = match shape {
+            Shape::Transition => ("turned-transition", "the first is the state left, the second the state entered"),
+            _ => ("turned-coefficients", "the first is that of the new state, the second that of the old"),
+        };
         let mistake = Diagnostic::new(
-            "turned-coefficients",
+            code,
             format!(
-                "{} has the axes `{to}`, `{from}`, but a part of it has them in the order `{from}`, `{to}`: the first is that of \
-                 the new state, the second that of the old",
+                "{} has the axes `{first}`, `{second}`, but a part of it has them in the order `{second}`, `{first}`: {meaning}",
                 context.user
             ),
         )
-        .at(entry.value.span.clone(), format!("`{to}` before `{from}`, and the other way round inside"))
+        .at(entry.value.span.clone(), format!("`{first}` before `{second}`, and the other way round inside"))
         .help("let all matrices of the expression have their axes in one order, and write them before vectors");
         self.report(mistake)
     }
@@ -267,17 +270,18 @@ impl Resolver<'_> {
         context: &Context,
     ) -> Result<(), Reported> {
         let mut free: Vec<AxisId> = context.plates.clone();
-        if shape == Shape::Coefficients {
+        if matches!(shape, Shape::Coefficients | Shape::Transition) {
             // Their axes are told apart by their order, not by their names.
-            let size = context.dimension.map(|d| self.axes[d.0].size);
             let rest = self.beside_plates(node, context);
-            if let [to, from] = rest[..]
-                && [to, from].iter().all(|axis| Some(self.axes[axis.0].size) == size)
-            {
-                if self.has_order(node, from, to) {
-                    return Err(self.turned_coefficients([to, from], entry, context));
+            if let [first, second] = rest[..] {
+                let own = if shape == Shape::Transition { context.range.or(Some(second)) } else { context.dimension };
+                let size = own.map(|axis| self.axes[axis.0].size);
+                if [first, second].iter().all(|axis| Some(self.axes[axis.0].size) == size) {
+                    if self.has_order(node, second, first) {
+                        return Err(self.turned_axes([first, second], shape, entry, context));
+                    }
+                    return Ok(());
                 }
-                return Ok(());
             }
         }
         let copies = match shape {

@@ -86,7 +86,7 @@ fn missing_cell(graph: &Graph, variable: &Variable, key: &str, column: ColumnId,
 }
 
 /// The first row (from 0) in which each column is missing; all numeric columns in one pass.
-fn first_missing(data: &Data, columns: &[ColumnId]) -> Vec<Option<usize>> {
+pub(super) fn first_missing(data: &Data, columns: &[ColumnId]) -> Vec<Option<usize>> {
     let is_text = |column: &ColumnId| matches!(data.column(*column).kind, ColumnKind::Text { .. });
     let mut first: Vec<Option<usize>> =
         columns.iter().map(|column| if is_text(column) { data.first_missing_text(*column) } else { None }).collect();

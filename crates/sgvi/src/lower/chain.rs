@@ -49,7 +49,9 @@ impl Lowering<'_> {
         if let Some(steps) = self.summed_steps(v).filter(|_| initial.shape.axes.len() == 1) {
             return Ok(Some((initial, steps, starts)));
         }
-        let axes = self.graph.node(transition).axes.clone();
+        // The rows may stand before, between or behind the two.
+        let rows = self.graph.rows;
+        let axes: Vec<_> = self.graph.node(transition).axes.iter().copied().filter(|a| Some(*a) != rows).collect();
         let transition = self.node(transition, View::Log)?;
         let n = axes.len();
         let labels: Vec<_> = (n.saturating_sub(2)..n)
