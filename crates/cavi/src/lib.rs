@@ -65,6 +65,7 @@ mod picture;
 pub use describe::{Coefficient, Description, FactorDescription, Gate, RowSum, Work, describe};
 pub use error::CaviError;
 pub use fit::{Ascent, FitError, executor, fit, fit_with, fit_with_checkpoints};
+pub use linear_response::{LinearResponse, Watch};
 pub use predict::{GlobalState, LogDensity, PredictError, Prediction, RowExpression, with_predictors};
 pub use save::{RowPosterior, SaveError};
 

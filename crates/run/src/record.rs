@@ -215,6 +215,12 @@ impl Record {
         }
     }
 
+    /// Notes an interruption of what follows the fit: the run has not ended as it was asked to.
+    pub fn set_interrupted(&mut self) {
+        self.status = Status::MaxIterations;
+        self.extra.insert("interrupted".to_owned(), Value::Bool(true));
+    }
+
     /// Takes over what there is of a failed run; the extra key `failure` says why. Its ELBO stays NaN.
     pub fn set_failure<E: std::error::Error + 'static>(&mut self, failure: &Failure<E>) {
         self.status = Status::Failed;

@@ -2,14 +2,15 @@
 
 use vi_model::graph::Graph;
 
-use vi_run::cli::{ProgressLine, RunArguments, conclude, interrupt_on_ctrl_c};
-use vi_run::executor::{Failure, FailureCause};
+use vi_run::cli::{Counter, ProgressLine, RunArguments, conclude, interrupt_on_ctrl_c};
+use vi_run::executor::{Failure, FailureCause, Interruption};
 use vi_run::output::RunDirectory;
-use vi_run::record::Record;
+use vi_run::record::{PosteriorEntry, Record};
 
 use super::CommandError;
 use super::state::{self, State};
 use crate::fit::{Ascent, executor, fit_with_checkpoints};
+use crate::linear_response::Watch;
 use crate::picture::{Named, pictures};
 
 /// The arguments of `cavi run`.
@@ -87,22 +88,19 @@ pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
     let seed = graph.inference.seed.unwrap_or(0);
     let mut record = Record::new("cavi", &arguments.file.display().to_string(), env!("CARGO_PKG_VERSION"), seed);
     let quiet = arguments.output.quiet || arguments.output.json;
+    let interruption = interrupt_on_ctrl_c(quiet).map_err(|e| CommandError::Usage(e.to_string()))?;
     let mut executor = executor(&graph)
         .observe(ProgressLine::new(quiet).rows_per_iteration(graph.data.num_rows()))
-        .interruption(interrupt_on_ctrl_c(quiet).map_err(|e| CommandError::Usage(e.to_string()))?);
+        .interruption(interruption.clone());
     match fit_with_checkpoints(&ascent, &mut executor, &checkpoints) {
         Ok(mut fit) => {
             record.set_outcome(&fit.outcome);
             record.elbo_terms = fit.algorithm.elbo_terms().into_iter().collect();
             let mut posterior = fit.algorithm.posterior();
-            if linear_response {
-                let unknown = fit.algorithm.add_linear_response(&mut posterior)?;
-                if !unknown.is_empty() {
-                    record.advise(format!(
-                        "no sd_linear_response of `{}`: the fit is at no maximum along some direction; a smaller `tolerance` may take it there",
-                        unknown.join("`, `")
-                    ));
-                }
+            if linear_response && fit.outcome.interrupted {
+                record.advise("no sd_linear_response: the run was interrupted before the fit had ended");
+            } else if linear_response {
+                add_linear_response(&fit.algorithm, &mut posterior, &mut record, interruption, quiet)?;
             }
             record.posterior = posterior.into_iter().collect();
             if fit.algorithm.is_bounded() {
@@ -137,6 +135,41 @@ pub(super) fn run(arguments: &FitArguments) -> Result<u8, CommandError> {
     }
     arguments.settle_checkpoint(&mut record);
     Ok(conclude(&record, &super::model_text(&graph), &mut directory, &arguments.output)?)
+}
+
+/// Adds the responses to the entries of the posterior, and to the record why some have none.
+fn add_linear_response(
+    ascent: &Ascent,
+    posterior: &mut [(String, PosteriorEntry)],
+    record: &mut Record,
+    interruption: Interruption,
+    quiet: bool,
+) -> Result<(), CommandError> {
+    let mut counter = Counter::new(quiet, "linear response", "coordinates");
+    let mut watch = Watch::new(interruption).progress(|done, all| counter.reached(done, all));
+    let response = ascent.add_linear_response(posterior, &mut watch)?;
+    drop(watch);
+    counter.finished();
+    if response.interrupted {
+        record.set_interrupted();
+        record.advise(
+            "no sd_linear_response: interrupted while it was computed; the fit had ended before, and is complete",
+        );
+    }
+    if !response.at_no_maximum.is_empty() {
+        record.advise(format!(
+            "no sd_linear_response of `{}`: the fit is at no maximum along some direction; a smaller `tolerance` may take it there",
+            response.at_no_maximum.join("`, `")
+        ));
+    }
+    if !response.unsolved.is_empty() {
+        record.advise(format!(
+            "no sd_linear_response of `{}`: the factors depend on each other so closely that it was not found in the number of passes \
+             allowed; put variables that depend on each other into one of `blocks`",
+            response.unsolved.join("`, `")
+        ));
+    }
+    Ok(())
 }
 
 /// Options of the command line override the file.

@@ -10,6 +10,23 @@ use super::update::{NaturalError, update};
 const DIFFERENCE: f64 = 1e-5;
 const SHORTENINGS: usize = 6;
 
+/// What [`covariance_times`] is computed from beside the parameters: the covariance of a Gaussian, `[d, d]`, and nothing for others.
+///
+/// # Errors
+///
+/// Where the precision of a Gaussian is not positive definite.
+pub(crate) fn spread(family: Family, natural: &[&[f64]]) -> Result<Vec<f64>, NaturalError> {
+    if !matches!(family, Family::Normal | Family::NormalVector(_)) {
+        return Ok(Vec::new());
+    }
+    let d = natural[0].len();
+    let precision: Vec<f64> = (0..d * d).map(|e| -(natural[1][e] + natural[1][e % d * d + e / d])).collect();
+    match matrix::inverse_and_log_determinant(&precision, d) {
+        Ok((covariance, _)) => Ok(covariance),
+        Err(_) => Err(NaturalError::new("a precision matrix that is not positive definite")),
+    }
+}
+
 /// dE[T] = Cov(T) dη, for all statistics one after another; of a point the answer of the mode.
 ///
 /// # Errors
@@ -18,6 +35,7 @@ const SHORTENINGS: usize = 6;
 pub(crate) fn covariance_times(
     family: Family,
     point: bool,
+    spread: &[f64],
     natural: &[&[f64]],
     statistics: &[&[f64]],
     direction: &[&[f64]],
@@ -25,8 +43,8 @@ pub(crate) fn covariance_times(
 ) -> Result<(), NaturalError> {
     match family {
         Family::Normal | Family::NormalVector(_) => {
-            let d = natural[0].len();
-            gaussian(d, point, natural, statistics, direction, out)
+            gaussian(point, spread, statistics[0], direction, out);
+            Ok(())
         }
         Family::Gamma if !point => {
             // E[x] = a/b, E[log x] = ψ(a) − log b with a − 1 and −b the natural parameters.
@@ -55,24 +73,22 @@ pub(crate) fn covariance_times(
 }
 
 /// With η = (h, B), J = −(B + Bᵀ), Σ = J⁻¹ and μ = Σh: dΣ = Σ (dB + dBᵀ) Σ, dμ = Σ (dh + (dB + dBᵀ) μ).
-fn gaussian(
-    d: usize,
-    point: bool,
-    natural: &[&[f64]],
-    statistics: &[&[f64]],
-    direction: &[&[f64]],
-    out: &mut [&mut [f64]],
-) -> Result<(), NaturalError> {
-    let precision: Vec<f64> = (0..d * d).map(|e| -(natural[1][e] + natural[1][e % d * d + e / d])).collect();
-    let (covariance, _) = matrix::inverse_and_log_determinant(&precision, d)
-        .map_err(|_| NaturalError::new("a precision matrix that is not positive definite"))?;
+fn gaussian(point: bool, covariance: &[f64], mean: &[f64], direction: &[&[f64]], out: &mut [&mut [f64]]) {
+    let d = mean.len();
+    if d == 1 {
+        let change = 2.0 * direction[1][0];
+        let moved = covariance[0] * (direction[0][0] + change * mean[0]);
+        let spread = if point { 0.0 } else { covariance[0] * change * covariance[0] };
+        out[0][0] = moved;
+        out[1][0] = spread + 2.0 * mean[0] * moved;
+        return;
+    }
     let change: Vec<f64> = (0..d * d).map(|e| direction[1][e] + direction[1][e % d * d + e / d]).collect();
-    let mean = statistics[0];
     let mut moved = direction[0].to_vec();
     for (m, row) in moved.iter_mut().zip(change.chunks_exact(d)) {
         *m += matrix::dot(row, mean);
     }
-    matrix::multiply_vector(&covariance, d, &moved, out[0]);
+    matrix::multiply_vector(covariance, d, &moved, out[0]);
     // Σ (dB + dBᵀ) Σ, row by row: all three are symmetric.
     let mut half = vec![0.0; d * d];
     for (row, out) in covariance.chunks_exact(d).zip(half.chunks_exact_mut(d)) {
@@ -86,7 +102,6 @@ fn gaussian(
             second[0][i * d + j] = spread + first[0][i] * mean[j] + mean[i] * first[0][j];
         }
     }
-    Ok(())
 }
 
 /// Central differences of the update, with a step relative to the natural parameters.
@@ -175,7 +190,8 @@ mod tests {
             update(family, point, &views, &mut targets).unwrap();
             let at: Vec<&[f64]> = statistics.iter().map(Vec::as_slice).collect();
             let mut targets: Vec<&mut [f64]> = formula.iter_mut().map(Vec::as_mut_slice).collect();
-            covariance_times(family, point, &views, &at, &along, &mut targets).unwrap();
+            let spread = spread(family, &views).unwrap();
+            covariance_times(family, point, &spread, &views, &at, &along, &mut targets).unwrap();
             let mut targets: Vec<&mut [f64]> = difference.iter_mut().map(Vec::as_mut_slice).collect();
             differences(family, point, &views, &along, &mut targets).unwrap();
             for (a, b) in formula.iter().flatten().zip(difference.iter().flatten()) {

@@ -8,7 +8,7 @@ mod shape;
 mod simplex;
 mod update;
 
-pub(crate) use fisher::covariance_times;
+pub(crate) use fisher::{covariance_times, spread};
 pub(crate) use gaussian::{NormalGammaVectorParameters, normal_gamma_parameters};
 pub(crate) use moments::{moment, moment_shape};
 pub(crate) use partial::Part;

@@ -18,7 +18,7 @@ pub use conclude::conclude;
 pub use diagnostics::{render_diagnostic, render_diagnostics};
 pub use interrupt::interrupt_on_ctrl_c;
 pub use page::ModelText;
-pub use progress::ProgressLine;
+pub use progress::{Counter, ProgressLine};
 pub use report::end_report;
 pub use rows::RowTable;
 pub use style::Style;

@@ -4,6 +4,7 @@ use super::number::{rate, significant};
 use super::print_error;
 use crate::executor::{Iteration, Observer};
 use std::io::IsTerminal as _;
+use std::time::Instant;
 
 /// Seconds between two updates of a terminal's line.
 const REFRESH: f64 = 0.1;
@@ -18,6 +19,20 @@ enum Mode {
     Silent,
     Lines,
     OneLine,
+}
+
+impl Mode {
+    fn of_standard_error(quiet: bool) -> Self {
+        match (quiet, std::io::stderr().is_terminal()) {
+            (true, _) => Self::Silent,
+            (false, true) => Self::OneLine,
+            (false, false) => Self::Lines,
+        }
+    }
+
+    fn first_pause(self) -> f64 {
+        if self == Self::OneLine { REFRESH } else { FIRST_LINE }
+    }
 }
 
 /// What an engine adds to the line.
@@ -39,16 +54,11 @@ impl<'a> ProgressLine<'a> {
     /// On a terminal's standard error one line, elsewhere sparse lines; nothing with `quiet`.
     #[must_use]
     pub fn new(quiet: bool) -> Self {
-        let mode = match (quiet, std::io::stderr().is_terminal()) {
-            (true, _) => Mode::Silent,
-            (false, true) => Mode::OneLine,
-            (false, false) => Mode::Lines,
-        };
-        Self::with_mode(mode)
+        Self::with_mode(Mode::of_standard_error(quiet))
     }
 
     fn with_mode(mode: Mode) -> Self {
-        let pause = if mode == Mode::OneLine { REFRESH } else { FIRST_LINE };
+        let pause = mode.first_pause();
         Self { mode, next: pause, pause, drawn: false, mark: (0.0, 0.0), done: 0.0, rows: None, detail: None }
     }
 
@@ -128,6 +138,55 @@ impl Observer for ProgressLine<'_> {
     }
 }
 
+/// Shows how much of something is done, where the number of its parts is known.
+pub struct Counter {
+    mode: Mode,
+    what: &'static str,
+    parts: &'static str,
+    began: Instant,
+    next: f64,
+    pause: f64,
+    drawn: bool,
+}
+
+impl Counter {
+    /// Of `what`, made of `parts`; on a terminal's standard error one line, elsewhere sparse lines, nothing with `quiet`.
+    #[must_use]
+    pub fn new(quiet: bool, what: &'static str, parts: &'static str) -> Self {
+        let mode = Mode::of_standard_error(quiet);
+        let pause = mode.first_pause();
+        Self { mode, what, parts, began: Instant::now(), next: pause, pause, drawn: false }
+    }
+
+    /// So many of all parts are done.
+    pub fn reached(&mut self, done: usize, all: usize) {
+        if let Some(text) = self.text(done, all, self.began.elapsed().as_secs_f64()) {
+            print_error(&text);
+        }
+    }
+
+    fn text(&mut self, done: usize, all: usize, seconds: f64) -> Option<String> {
+        if self.mode == Mode::Silent || seconds < self.next {
+            return None;
+        }
+        let line = format!("{} · {done} of {all} {}", self.what, self.parts);
+        if self.mode == Mode::Lines {
+            self.pause = (2.0 * self.pause).min(LONGEST_PAUSE);
+        }
+        self.next = seconds + self.pause;
+        self.drawn = self.mode == Mode::OneLine;
+        Some(if self.drawn { format!("\r{line}\x1b[K") } else { format!("{line}\n") })
+    }
+
+    /// Takes the line off the terminal.
+    pub fn finished(&mut self) {
+        if self.drawn {
+            print_error("\r\x1b[K");
+            self.drawn = false;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,5 +234,17 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert!(lines[0].starts_with("\rrestart 2/3 · iteration 2") && lines[0].ends_with("\x1b[K"));
         assert!(texts(Mode::Silent, &[10.0, 100.0]).is_empty());
+    }
+
+    #[test]
+    fn parts_are_counted() {
+        let counter =
+            |mode: Mode| Counter { mode, pause: 2.0, next: 2.0, ..Counter::new(true, "answers", "questions") };
+        let mut sparse = counter(Mode::Lines);
+        assert_eq!(sparse.text(1, 9, 1.0), None);
+        assert_eq!(sparse.text(3, 9, 2.5).as_deref(), Some("answers · 3 of 9 questions\n"));
+        assert_eq!(sparse.text(5, 9, 6.0), None);
+        assert_eq!(counter(Mode::OneLine).text(3, 9, 2.5).as_deref(), Some("\ranswers · 3 of 9 questions\x1b[K"));
+        assert_eq!(counter(Mode::Silent).text(3, 9, 2.5), None);
     }
 }
