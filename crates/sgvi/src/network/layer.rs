@@ -64,6 +64,8 @@ pub(crate) struct Scratch {
     pub extra: Vec<f32>,
     /// Adjoint of the patches.
     pub extra_adjoint: Vec<f32>,
+    /// The sums of the output's adjoint that are the gradient of the bias.
+    pub bias_gradient: Vec<f32>,
     /// What a dense layer's kernels keep.
     pub dense: DenseMemory,
 }
@@ -98,6 +100,7 @@ impl Layer {
             before: vec![0.0; if self.activation.needs_input() { rows * self.output_width } else { 0 }],
             extra: vec![0.0; extra],
             extra_adjoint: vec![0.0; extra_adjoint],
+            bias_gradient: Vec::new(),
             dense: DenseMemory::default(),
         }
     }
@@ -209,8 +212,8 @@ impl Layer {
         kernels.dense_backward(output_adjoint, self.weights(weight), input_adjoint, &mut scratch.dense);
     }
 
-    /// Turns the adjoint of the output into that of the value before the activation, and writes (or adds) the adjoint
-    /// of the input where it is asked for.
+    /// Turns the adjoint of the output into that of the value before the activation, adds up the gradient of the bias while that is
+    /// in the cache, and writes (or adds) the adjoint of the input where it is asked for.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn backward(
         &self,
@@ -224,6 +227,11 @@ impl Layer {
     ) {
         let rows = output.len() / self.output_width.max(1);
         kernels.activation_backward(output_adjoint, output, &scratch.before, self.activation);
+        if let Some(bias) = self.bias {
+            scratch.bias_gradient.clear();
+            scratch.bias_gradient.resize(layout.views()[bias].range.len(), 0.0);
+            kernels.add_column_sums(&mut scratch.bias_gradient, output_adjoint);
+        }
         let weight = self.weight.map_or(&[][..], |id| layout.slice(parameters, id));
         match &self.kind {
             Kind::Dense => {
@@ -361,7 +369,9 @@ impl Layer {
                     }
                 }
             }
-            (_, Role::Bias) => kernels.add_column_sums(gradient, output_adjoint),
+            (_, Role::Bias) => {
+                gradient.iter_mut().zip(&scratch.bias_gradient).for_each(|(sum, &part)| *sum += part);
+            }
             (Kind::Dense | Kind::Dropout(_) | Kind::ChannelsLast(_) | Kind::ChannelsFirst(_), Role::Weight) => {}
         }
     }
