@@ -5,6 +5,7 @@ mod harness;
 
 use harness::{Run, close, column};
 use nalgebra::DMatrix;
+use std::path::Path;
 use std::process::Command;
 
 fn finish(model: &str, arguments: &[&str]) -> Run {
@@ -86,5 +87,54 @@ fn mnist() {
     } else {
         assert_eq!(output.status.code(), Some(2));
         assert!(String::from_utf8_lossy(&output.stderr).contains("data/train-images-idx3-ubyte.gz"));
+    }
+}
+
+/// Standardized columns come back under their names and on their own scale: a linear auto-encoder reconstructs the means of columns
+/// exactly, and ratings that go together well.
+#[test]
+fn reconstructions_are_in_the_units_of_the_data() {
+    let names = ["contacts", "integrity", "demeanor", "diligence", "case_flow", "decisions"];
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("units");
+    std::fs::create_dir_all(&folder).expect("a folder for the test");
+    let file = folder.join("ratings.toml");
+    let text = format!(
+        "[data]\nfile = {:?}\nstandardize = {names:?}\n[data.blocks]\nratings = {names:?}\n\
+         [plates]\njudge = \"rows\"\nrating = {{ columns = \"ratings\" }}\n\
+         [networks.encoder]\nlinear = true\n[networks.decoder]\nlinear = true\n\
+         [variables.z]\nplates = [\"judge\"]\ndistribution = \"normal\"\ndimension = 2\nmean = 0.0\nsd = 1.0\n\
+         amortized = \"encoder(ratings)\"\n\
+         [variables.noise]\ndistribution = \"half-normal\"\nsd = 1.0\npoint = true\n\
+         [variables.x]\nplates = [\"judge\", \"rating\"]\ndistribution = \"normal\"\nmean = \"decoder(z)\"\nsd = \"noise\"\n\
+         observed = \"ratings\"\n",
+        harness::models().join("data/judge-ratings.csv")
+    );
+    std::fs::write(&file, text).expect("the model is written");
+    let run = folder.join("run");
+    for arguments in [&["run", "--no-plot", "--quiet", "--output"][..], &["reconstruct"][..]] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sgvi"));
+        command.args(arguments).arg(&run);
+        if arguments[0] == "run" {
+            command.arg(&file);
+        }
+        let output = command.output().expect("the binary starts");
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let mut reader = csv::Reader::from_path(run.join("reconstructions.csv")).expect("a table");
+    assert_eq!(reader.headers().expect("a header"), &names[..]);
+    let rows: Vec<Vec<f64>> = reader
+        .records()
+        .map(|row| row.expect("a row").iter().map(|cell| cell.parse().expect("a number")).collect())
+        .collect();
+    for (j, name) in names.iter().enumerate() {
+        let data = column("judge-ratings.csv", name);
+        let found: Vec<f64> = rows.iter().map(|row| row[j]).collect();
+        assert_eq!(found.len(), data.len());
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let (wanted, reached) = (mean(&data), mean(&found));
+        let variance = data.iter().map(|x| (x - wanted).powi(2)).sum::<f64>();
+        let error = data.iter().zip(&found).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+        close(reached, wanted, 0.02);
+        assert!(error < 0.25 * variance, "{name}: {error} of {variance}");
     }
 }

@@ -115,6 +115,10 @@ fn variable(entry: &DistributionEntry) -> Value {
             keys.insert(key.name.into(), of_kind(key.kind, key.summary));
         }
     }
+    if entry.is_amortizable() {
+        let summary = "The covariance of an amortised factor.";
+        keys.insert("covariance".into(), json!({ "enum": ["diagonal", "full"], "description": summary }));
+    }
     keys.insert("distribution".into(), json!({ "const": entry.name, "description": entry.value }));
     for parameter in entry.parameters {
         let kind = if matches!(parameter.name, "sequence" | "parameters") { KeyKind::Text } else { KeyKind::Parameter };

@@ -39,6 +39,7 @@ pub(crate) fn check(spec: &VariableSpec, mistakes: &mut Vec<Diagnostic>) {
             _ => true,
         })
         .chain(entry.parameters.iter().map(|p| p.name))
+        .chain(amortized_covariance(spec).map(|_| "covariance"))
         .collect();
     for field in &spec.keys {
         if allowed.contains(&field.key.as_str()) {
@@ -71,8 +72,8 @@ pub(crate) fn check(spec: &VariableSpec, mistakes: &mut Vec<Diagnostic>) {
             )
             .at(field.key_span.clone(), "not for this distribution")
             .help(
-                "amortised variables are continuous ones of single numbers, or normal vectors; discrete ones are summed out exactly \
-                 without it, and shares may be written as exp(z) of a normal vector z over their sum",
+                "amortised variables are continuous ones of single numbers, normal vectors, or a `dirichlet`; discrete ones are summed out \
+                 exactly without it",
             ),
             _ => keys::unknown(field, &allowed, &format!("{section} (`{}`)", entry.name)),
         });

@@ -354,10 +354,10 @@ pub fn distribution(name: &str) -> Option<&'static DistributionEntry> {
 }
 
 impl DistributionEntry {
-    /// Whether its variables may have amortised factors: those of single numbers or vectors on the whole line or a part of it.
+    /// Whether its variables may have amortised factors: those of single numbers or vectors on the whole line or a part of it, and shares.
     pub fn is_amortizable(&self) -> bool {
         let line = matches!(self.support, Support::Real | Support::Positive | Support::Unit | Support::Interval);
-        line && !matches!(self.name, "gaussian-markov-chain" | "flat")
+        line && !matches!(self.name, "gaussian-markov-chain" | "flat") || self.name == "dirichlet"
     }
 
     /// The parameter of that name.

@@ -117,7 +117,7 @@ pub const VARIABLE: Section = Section {
         key(
             "amortized",
             KeyKind::Parameter,
-            "The factor is a network of the data, such as \"encoder(pixels)\" (sgvi), and of other amortised variables if need be: a normal, for positive numbers of their logarithm, within bounds of the scaled logit; its covariance is `covariance = \"diagonal\"` or \"full\".",
+            "The factor is a network of the data, such as \"encoder(pixels)\" (sgvi), and of other amortised variables if need be: a normal, for positive numbers of their logarithm, within bounds of the scaled logit, for the shares of a `dirichlet` of log(share / last share); its covariance is `covariance = \"diagonal\"` or \"full\".",
         ),
     ],
 };

@@ -99,6 +99,9 @@ impl Resolver<'_> {
             )));
         }
         let d = context.dimension.map_or(1, |axis| self.axes[axis.0].size);
+        // The last of some shares is what the others leave.
+        let is_share = written.get("distribution").and_then(Value::text) == Some("dirichlet");
+        let d = if is_share { d.saturating_sub(1) } else { d };
         let full = amortized_covariance(written).and_then(Value::text) == Some("full");
         self.set_last_output(d + if full { d * (d + 1) / 2 } else { d });
         Ok(Some(node))

@@ -134,6 +134,7 @@ impl Curvatures {
                 });
                 add(*input, terms);
             }
+            Operation::LogShares { input, .. } => add(*input, None),
             Operation::Binary { operator: Binary::Add | Binary::Subtract, left, right, .. } => {
                 add(*left, Some(plain()));
                 add(*right, Some(plain()));

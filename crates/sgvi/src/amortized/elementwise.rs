@@ -4,6 +4,55 @@ use super::program::{Binary, Unary};
 use crate::network::vectorize::vectorized;
 use crate::network::{exp, softplus_and_logistic};
 
+/// Adds to the adjoint of the left operand of `x ∘ y`, or to that of the right one, what the slopes of the result imply.
+pub(super) fn binary_backward(
+    target: &mut [f32],
+    slopes: &[f32],
+    x: &[f32],
+    y: &[f32],
+    operator: Binary,
+    is_left: bool,
+) {
+    match (operator, is_left) {
+        (Binary::Add, _) | (Binary::Subtract, true) => add(target, slopes),
+        (Binary::Subtract, false) => {
+            for (t, &slope) in target.iter_mut().zip(slopes) {
+                *t -= slope;
+            }
+        }
+        (Binary::Multiply, true) => add_product(target, slopes, y),
+        (Binary::Multiply, false) => add_product(target, slopes, x),
+        (Binary::Divide, true) => {
+            for ((t, &slope), &y) in target.iter_mut().zip(slopes).zip(y) {
+                *t += slope / y;
+            }
+        }
+        (Binary::Divide, false) => {
+            for (((t, &slope), &x), &y) in target.iter_mut().zip(slopes).zip(x).zip(y) {
+                *t -= slope * x / (y * y);
+            }
+        }
+    }
+}
+
+/// log π of the shares π ∝ (e^θ₁, …, e^θ_d, 1); `logs` has one more element than `theta`.
+pub(super) fn log_shares(logs: &mut [f32], theta: &[f32]) {
+    let largest = theta.iter().copied().fold(0.0, f32::max);
+    let sum: f64 = theta.iter().chain([&0.0]).map(|&t| f64::from(t - largest).exp()).sum();
+    let normalizer = f64::from(largest) + sum.ln();
+    for (log, &t) in logs.iter_mut().zip(theta.iter().chain([&0.0])) {
+        *log = (f64::from(t) - normalizer) as f32;
+    }
+}
+
+/// Adds to the adjoint of θ what that of log π implies: gₖ − πₖ Σ g.
+pub(super) fn log_shares_backward(target: &mut [f32], slopes: &[f32], logs: &[f32]) {
+    let total: f32 = slopes.iter().sum();
+    for ((target, &slope), &log) in target.iter_mut().zip(slopes).zip(logs) {
+        *target += slope - log.exp() * total;
+    }
+}
+
 vectorized! {
     /// target += source
     pub(super) fn add(target: &mut [f32], source: &[f32]) {

@@ -2,11 +2,12 @@
 
 use super::bound::{Bound, Totals};
 use super::completion::Completed;
+use super::elementwise::log_shares;
 use super::joint::{Generator, State};
 use super::model::AmortizedModel;
 use super::part::{Drawing, Part, Pass};
-use super::posterior::variances;
-use super::program::{Latent, Likelihood, Program, SlotId};
+use super::posterior::{self, variances};
+use super::program::{Likelihood, Program, SlotId, Values};
 use super::trainer::{evaluate, for_parts};
 use crate::network::exp;
 use crate::network::noise::StepNoise;
@@ -21,10 +22,13 @@ const PRIOR_DRAWS: u64 = 64;
 /// Draws of one pass of an importance-weighted evaluation.
 const DRAWS_PER_PASS: usize = 50;
 
-/// Mean and sd of the factors of some rows, on the whole line.
+/// Pairs of opposite draws by which the moments of shares are found.
+const PAIRS_FOR_SHARES: usize = 256;
+
+/// Mean and sd of the factors of some rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Encoding {
-    /// Number of dimensions d of the variable.
+    /// Numbers per row.
     pub width: usize,
     /// `[num_rows, d]`
     pub means: Vec<f64>,
@@ -32,18 +36,51 @@ pub struct Encoding {
     pub sds: Vec<f64>,
 }
 
-impl Encoding {
-    /// The same on the variable's own scale.
-    #[must_use]
-    pub fn on_own_scale(mut self, latent: &Latent) -> Self {
-        for (mean, sd) in self.means.iter_mut().zip(&mut self.sds) {
-            (*mean, *sd) = latent.range.moments(*mean, *sd);
+/// As [`encode`], on the variable's own scale: of shares by draws.
+#[must_use]
+pub(crate) fn encode_on_own_scale(model: &AmortizedModel, parameters: &[f32], latent: usize, rows: &[u32]) -> Encoding {
+    let program = &model.program;
+    let variable = &program.latents[latent];
+    if let Values::Numbers(range) = variable.values {
+        let mut encoding = encode(model, parameters, latent, rows);
+        for (mean, sd) in encoding.means.iter_mut().zip(&mut encoding.sds) {
+            (*mean, *sd) = range.moments(*mean, *sd);
         }
-        self
+        return encoding;
     }
+    let (d, size) = (variable.width, variable.width + 1);
+    let noise = StepNoise::new(0, 0);
+    let mut generator = noise.row(0, 0);
+    let half: Vec<f32> = (0..PAIRS_FOR_SHARES * d).map(|_| StandardNormal.sample(&mut generator)).collect();
+    let draws: Vec<f32> = half.iter().copied().chain(half.iter().map(|e| -e)).collect();
+    let moments = |row: &[f32]| {
+        let (mut scales, mut theta, mut logs) = (vec![0.0; d], vec![0.0; d], vec![0.0; size]);
+        let (mut sums, mut squares) = (vec![0.0; size], vec![0.0; size]);
+        posterior::scales(variable, row, &mut scales);
+        for noise in draws.chunks_exact(d) {
+            posterior::draw(variable, row, &scales, noise, &mut theta);
+            log_shares(&mut logs, &theta);
+            for ((sum, square), log) in sums.iter_mut().zip(&mut squares).zip(&logs) {
+                let share = f64::from(*log).exp();
+                (*sum, *square) = (*sum + share, *square + share * share);
+            }
+        }
+        let count = (2 * PAIRS_FOR_SHARES) as f64;
+        let sds = sums.iter().zip(&squares).map(|(s, q)| (q / count - (s / count).powi(2)).max(0.0).sqrt()).collect();
+        sums.iter_mut().for_each(|sum| *sum /= count);
+        (sums, sds)
+    };
+    let needed = program.needed(&[variable.parameters], true);
+    let read = |part: &mut Part, _: &Pass<'_>| {
+        let width = program.slots[variable.parameters].width;
+        part.value(program, variable.parameters).chunks_exact(width).map(moments).collect::<Vec<(Vec<f64>, Vec<f64>)>>()
+    };
+    let parts = for_parts(model, parameters, rows, 1, &noise, Drawing::PosteriorMean, Some(&needed), read);
+    let (means, sds): (Vec<_>, Vec<_>) = parts.into_iter().flatten().unzip();
+    Encoding { width: size, means: means.concat(), sds: sds.concat() }
 }
 
-/// The factors of latent variable `latent` (an index in the program) for some rows.
+/// The factors of latent variable `latent` (an index in the program) for some rows, on the whole line.
 ///
 /// A variable whose network reads the draws of another one gets its factor at that one's mean.
 #[must_use]
@@ -242,11 +279,22 @@ fn draw_priors(part: &mut Part, pass: &Pass<'_>, theta: &[f64]) {
         part.run(program, &generator.tape, theta, &mut state);
         let id = generator.variable();
         if let Some((draws, _)) = id.and_then(|id| state.drawn(generator, id)) {
-            for (target, draw) in part.values[latent.output].iter_mut().zip(draws) {
-                *target = latent.range.unconstrained(draw) as f32;
+            let theta: Vec<f64> = match latent.values {
+                Values::Numbers(range) => draws.into_iter().map(|x| range.unconstrained(x)).collect(),
+                Values::Shares => draws.chunks_exact(latent.width + 1).flat_map(log_ratios).collect(),
+            };
+            for (target, theta) in part.values[latent.output].iter_mut().zip(theta) {
+                *target = theta as f32;
             }
         }
     }
+}
+
+/// ln(πₖ / π_last) of all shares but the last; a share that is too small for a number counts as the smallest one.
+fn log_ratios(shares: &[f64]) -> Vec<f64> {
+    let log = |share: &f64| share.max(f64::MIN_POSITIVE).ln();
+    let Some((last, others)) = shares.split_last() else { return Vec::new() };
+    others.iter().map(|share| log(share) - log(last)).collect()
 }
 
 /// Expected values and draws of one observed variable in one part.
@@ -373,9 +421,10 @@ pub(crate) fn evaluate_rows(
             let encoding = encode(model, parameters, index, rows);
             let active = (0..latent.width)
                 .filter(|&i| {
-                    let values: Vec<f64> = encoding.means.iter().skip(i).step_by(latent.width).copied().collect();
-                    let mean = values.iter().sum::<f64>() / values.len() as f64;
-                    values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64 > 0.01
+                    let values = encoding.means.iter().skip(i).step_by(latent.width);
+                    let count = values.len() as f64;
+                    let mean = values.clone().sum::<f64>() / count;
+                    values.map(|v| (v - mean).powi(2)).sum::<f64>() / count > 0.01
                 })
                 .count();
             (latent.name.clone(), active, latent.width)

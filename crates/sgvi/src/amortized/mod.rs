@@ -24,15 +24,19 @@ pub(crate) mod part;
 mod pass;
 mod posterior;
 pub(crate) mod program;
+mod rearrange;
 mod report;
 pub(crate) mod responsibility;
 mod scaling;
 mod search;
 pub(crate) mod settings;
 mod spread;
+mod sweep;
 pub(crate) mod trainer;
 pub(crate) mod training;
 pub(crate) mod weights;
 
+#[cfg(test)]
+mod shares_tests;
 #[cfg(test)]
 mod small_models;

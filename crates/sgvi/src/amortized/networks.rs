@@ -2,7 +2,7 @@
 
 use vi_model::graph::{AxisKind, Graph};
 
-use super::generate::{self, Code, Decoded, Encoding, Evaluation, decode, encode, evaluate_rows};
+use super::generate::{self, Code, Decoded, Encoding, Evaluation, decode, encode_on_own_scale, evaluate_rows};
 use super::model::AmortizedModel;
 use super::weights;
 use crate::error::SgviError;
@@ -96,11 +96,11 @@ impl Networks {
             .iter()
             .position(|latent| latent.name == variable)
             .ok_or_else(|| NetworksError::Variable { name: variable.to_owned(), known: self.variables() })?;
-        Ok(encode(&self.model, &self.parameters, index, rows).on_own_scale(&latents[index]))
+        Ok(encode_on_own_scale(&self.model, &self.parameters, index, rows))
     }
 
     /// Every observed variable by name, for some rows: reconstructed from their codes, drawn from the prior, or decoded from given
-    /// codes. The rows' data serve as conditions and, for reconstructions, as input of the encoders. What depends on an unknown
+    /// codes; in the data's own units, also where their columns are standardized. The rows' data serve as conditions and, for reconstructions, as input of the encoders. What depends on an unknown
     /// discrete variable of the rows is averaged over its values.
     ///
     /// # Errors
@@ -123,8 +123,18 @@ impl Networks {
             }
             Code::Mean | Code::Posterior => {}
         }
-        let names = program.outputs.iter().map(|output| output.name.clone());
-        Ok(names.zip(decode(&self.model, &self.parameters, rows, code, seed)).collect())
+        let mut all = decode(&self.model, &self.parameters, rows, code, seed);
+        for (output, decoded) in program.outputs.iter().zip(&mut all) {
+            let Some(scale) = self.graph.own_scale(output.variable, &self.graph.value_axes(output.variable)) else {
+                continue;
+            };
+            for values in [&mut decoded.means, &mut decoded.draws] {
+                let mut wide: Vec<f64> = values.iter().map(|&x| f64::from(x)).collect();
+                scale.locations(&mut wide, 1);
+                values.iter_mut().zip(wide).for_each(|(value, wide)| *value = wide as f32);
+            }
+        }
+        Ok(program.outputs.iter().map(|output| output.name.clone()).zip(all).collect())
     }
 
     /// ELBO and importance-weighted log evidence of some rows by `samples` draws each, and active units.

@@ -275,7 +275,7 @@ mod tests {
             parameters: 0,
             prior: Some(Prior { mean: 1, sd: 2 }),
             output: 3,
-            range: crate::fit::range::Range::Real,
+            values: super::super::program::Values::Numbers(crate::fit::range::Range::Real),
             level: Level::Row,
         }
     }

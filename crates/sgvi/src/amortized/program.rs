@@ -12,7 +12,7 @@ use vi_model::graph::VariableId;
 
 /// How often a value exists in a part of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Level {
+pub(crate) enum Level {
     /// Once: point variables and constants.
     Global,
     /// Once per row: data and what is computed from them alone.
@@ -173,6 +173,13 @@ pub(crate) enum Operation {
         /// f(x)
         output: SlotId,
     },
+    /// log π of the shares π ∝ (e^θ₁, …, e^θ_d, 1).
+    LogShares {
+        /// θ, width d.
+        input: SlotId,
+        /// log π, width d + 1.
+        output: SlotId,
+    },
     /// x ∘ y, elementwise, at one level and width.
     Binary {
         /// ∘
@@ -217,6 +224,7 @@ impl Operation {
             | Self::Linear { output, .. }
             | Self::Draw { output, .. }
             | Self::Unary { output, .. }
+            | Self::LogShares { output, .. }
             | Self::Binary { output, .. }
             | Self::Contract { output, .. } => output,
         }
@@ -231,6 +239,7 @@ impl Operation {
             | Self::Gather { input, .. }
             | Self::Layer { input, .. }
             | Self::Linear { input, .. }
+            | Self::LogShares { input, .. }
             | Self::Unary { input, .. } => vec![*input],
             Self::LookUp { table, codes, .. } => vec![*table, *codes],
             Self::Concatenate { inputs, .. } => inputs.clone(),
@@ -251,10 +260,10 @@ impl Operation {
 /// `[μ_1 … μ_d, ρ_1 … ρ_d]` with A = diag(e^ρ) where diagonal; `[μ, a_11, a_21, a_22, a_31, …]`, the lower triangle row by
 /// row with e^a on the diagonal, where full.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Latent {
+pub(crate) struct Latent {
     /// Its name.
     pub name: String,
-    /// Its number of dimensions d.
+    /// Its number of dimensions d on the whole line.
     pub width: usize,
     /// Whether A is a full lower triangle.
     pub full: bool,
@@ -264,15 +273,24 @@ pub struct Latent {
     pub prior: Option<Prior>,
     /// The slot of its draws, on the whole line.
     pub output: SlotId,
-    /// Where its values lie.
-    pub range: Range,
+    /// What its draws stand for.
+    pub values: Values,
     /// The highest level among parameters and prior, at least [`Level::Row`]: where the analytic divergence lives.
     pub level: Level,
 }
 
+/// What θ on the whole line stands for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Values {
+    /// Numbers, each reached from one coordinate.
+    Numbers(Range),
+    /// Shares π ∝ (e^θ₁, …, e^θ_d, 1), one more than there are coordinates (Aitchison 1982: the additive log-ratio).
+    Shares,
+}
+
 /// A normal prior with independent coordinates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prior {
+pub(crate) struct Prior {
     /// The slot of its mean, width d.
     pub mean: SlotId,
     /// The slot of its sd, width d.
@@ -282,13 +300,13 @@ pub struct Prior {
 impl Latent {
     /// Numbers that the network gives per row.
     #[must_use]
-    pub fn parameter_width(width: usize, full: bool) -> usize {
+    pub(crate) fn parameter_width(width: usize, full: bool) -> usize {
         if full { width + width * (width + 1) / 2 } else { 2 * width }
     }
 
     /// The position among the parameters of the logarithm of A's diagonal element `index`.
     #[must_use]
-    pub fn diagonal(&self, index: usize) -> usize {
+    pub(crate) fn diagonal(&self, index: usize) -> usize {
         if self.full { self.width + index * (index + 1) / 2 + index } else { self.width + index }
     }
 }

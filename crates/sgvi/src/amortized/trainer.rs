@@ -24,9 +24,6 @@ const PARTS_IN_FLIGHT: usize = 32;
 /// Numbers in a slice of parameters that one task works on, at least.
 const TASK_SIZE: usize = 19_200;
 
-/// Elements of a matrix whose gradient takes as long as that of an element of a bias.
-const BIAS_COST: usize = 16;
-
 /// Numbers that one task copies.
 const COPIED_AT_A_TIME: usize = 1 << 16;
 
@@ -48,16 +45,6 @@ struct Task {
     range: Range<usize>,
     what: TaskKind,
     trainable: bool,
-}
-
-impl Task {
-    /// How long it takes, in elements of a matrix: the sums of a vector's come from memory, and not from registers.
-    fn cost(&self) -> usize {
-        match self.what {
-            TaskKind::Layer { role: Role::Bias, .. } => BIAS_COST * self.range.len(),
-            _ => self.range.len(),
-        }
-    }
 }
 
 #[derive(Debug, Clone)]
@@ -314,8 +301,8 @@ impl Trainer {
             rest = (a, b, c, d);
             slices.push(Slices { task, parameters, gradient, first, second });
         }
-        // The longest first, so that the threads end at nearly the same time.
-        slices.sort_by_key(|slices| Reverse((slices.task.cost(), slices.task.range.start)));
+        // The largest first, so that the threads end at nearly the same time.
+        slices.sort_by_key(|slices| Reverse((slices.task.range.len(), slices.task.range.start)));
         slices
     }
 }

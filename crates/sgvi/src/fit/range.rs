@@ -2,7 +2,7 @@
 
 /// The numbers that θ on the whole line stands for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Range {
+pub(crate) enum Range {
     /// x = θ.
     Real,
     /// x = l + exp θ.
@@ -15,7 +15,7 @@ pub enum Range {
 
 impl Range {
     /// θ of a number within; infinite at its ends.
-    pub fn unconstrained(self, x: f64) -> f64 {
+    pub(crate) fn unconstrained(self, x: f64) -> f64 {
         match self {
             Self::Real => x,
             Self::Above(l) => (x - l).ln(),
@@ -25,7 +25,7 @@ impl Range {
     }
 
     /// Mean and sd of x where θ is normal with mean `m` and sd `s`.
-    pub fn moments(self, m: f64, s: f64) -> (f64, f64) {
+    pub(crate) fn moments(self, m: f64, s: f64) -> (f64, f64) {
         let log_normal = || {
             let mean = (m + 0.5 * s * s).exp();
             (mean, mean * (s * s).exp_m1().sqrt())

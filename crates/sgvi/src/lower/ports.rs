@@ -355,7 +355,7 @@ impl Lowering<'_> {
         }
         let axes = self.graph.value_axes(v);
         let draw = self.port(PortSource::Variable(v), &axes);
-        // The network's draws are on the whole line.
+        // The network's draws are on the whole line, or the logarithms of shares.
         let (value, jacobian) = match self.support(v)? {
             Support::Lower(lower) => {
                 let above = self.b.unary(UnaryFunction::Exp, &draw);
@@ -379,6 +379,13 @@ impl Lowering<'_> {
                 let both = self.b.sum(&a, &b);
                 let log_width = self.b.unary(UnaryFunction::Log, &width);
                 (self.b.sum(&lower, &inner), self.b.difference(&log_width, &both))
+            }
+            // The network's program gives log π of π ∝ (e^θ₁, …, 1), for which |∂π/∂θ| = Π π.
+            Support::Simplex { .. } => {
+                let shares = self.b.unary(UnaryFunction::Exp, &draw);
+                let jacobian = self.b.sum_to(&draw, &Shape { rows: true, axes: Vec::new() });
+                self.variables.insert((v, View::Log), draw);
+                (shares, jacobian)
             }
             _ => {
                 self.variables.insert((v, View::Plain), draw);

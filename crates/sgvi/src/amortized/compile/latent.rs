@@ -1,6 +1,6 @@
 //! Amortised latent variables: their factors' networks, priors and draws.
 
-use super::super::program::{Latent, Level, Operation, Prior, Unary};
+use super::super::program::{Latent, Level, Operation, Prior, Unary, Values};
 use super::{Compiler, Value};
 use crate::error::SgviError;
 use crate::fit::range::Range;
@@ -57,8 +57,14 @@ impl Compiler<'_> {
                 "put it in the rows' plate, with at most one further axis",
             );
         }
-        let range = self.range(id)?;
-        let width = self.size(&axes);
+        let (values, size) = (self.values(id)?, self.size(&axes));
+        let width = match values {
+            Values::Numbers(_) => size,
+            Values::Shares if size < 2 => {
+                return self.refuse_variable(id, "one share alone is 1", "give it a `dimension` of 2 at least");
+            }
+            Values::Shares => size - 1,
+        };
         let full = variable.amortized_covariance == AmortizedCovariance::Full;
         let prior = match variable.distribution {
             Distribution::Normal { mean, spread, .. } if self.has_plain_prior(id) => {
@@ -99,11 +105,18 @@ impl Compiler<'_> {
             parameters,
             prior,
             output,
-            range,
+            values,
             level,
         });
         let latent = self.program.latents.len() - 1;
         self.program.operations.push(Operation::Draw { latent, output });
+        let Values::Numbers(range) = values else {
+            let log = self.slot(Level::Sample, size);
+            self.program.operations.push(Operation::LogShares { input: output, output: log });
+            // The log joint reads their logarithms.
+            self.draws.insert(id, log);
+            return Ok(self.unary(Unary::Exp, Value { slot: log, axes }));
+        };
         self.draws.insert(id, output);
         let draw = Value { slot: output, axes };
         let mut bounded = |function, (scale, shift): (f64, f64)| {
@@ -121,8 +134,8 @@ impl Compiler<'_> {
         })
     }
 
-    /// Where the values of an amortised variable lie.
-    fn range(&self, id: VariableId) -> Result<Range, SgviError> {
+    /// What an amortised variable's draws on the whole line stand for.
+    fn values(&self, id: VariableId) -> Result<Values, SgviError> {
         let graph = self.graph;
         let variable = graph.variable(id);
         let bound = |node: NodeId, key: &str| -> Result<f64, SgviError> {
@@ -152,18 +165,22 @@ impl Compiler<'_> {
             | Distribution::LogNormal { .. }
             | Distribution::Beta { .. } => {
                 let finite = |end: f64| end.is_finite().then_some(end);
-                Ok(match (lower.or(finite(least)), upper.or(finite(most))) {
+                Ok(Values::Numbers(match (lower.or(finite(least)), upper.or(finite(most))) {
                     (None, None) => Range::Real,
                     (Some(lower), None) => Range::Above(lower),
                     (None, Some(upper)) => Range::Below(upper),
                     (Some(lower), Some(upper)) => Range::Between(lower, upper),
-                })
+                }))
             }
-            Distribution::Uniform { lower, upper } => Ok(Range::Between(bound(lower, "lower")?, bound(upper, "upper")?)),
+            Distribution::Uniform { lower, upper } => {
+                Ok(Values::Numbers(Range::Between(bound(lower, "lower")?, bound(upper, "upper")?)))
+            }
+            Distribution::Dirichlet { .. } => Ok(Values::Shares),
             _ => self.refuse_variable(
                 id,
-                "its factor is normal on the whole line, which its values cannot be reached from one by one",
-                "write a continuous distribution of single numbers; discrete variables are summed out without `amortized`",
+                "its factor is normal on the whole line, from which its values cannot be reached",
+                "write a continuous distribution of single numbers or a `dirichlet`; discrete variables are summed out exactly without \
+                 `amortized`",
             ),
         }
     }

@@ -484,3 +484,36 @@ observed = "x"
     check(&model, Bound::Analytic { beta: 1.0 }, 2);
     check(&model, Bound::ImportanceWeighted { doubly: false }, 2);
 }
+
+/// Shares with a Dirichlet prior, which a network and a density of the log joint read.
+#[test]
+fn shares_of_a_whole() {
+    for covariance in ["diagonal", "full"] {
+        let variables = format!(
+            r#"
+[variables.pi]
+plates = ["row"]
+distribution = "dirichlet"
+dimension = "class"
+concentration = 0.7
+amortized = "second(x)"
+covariance = "{covariance}"
+[variables.n]
+plates = ["row"]
+distribution = "poisson"
+rate = "dot(rates, pi)"
+observed = "count"
+[variables.pixels]
+plates = ["row", "pixel"]
+distribution = "bernoulli"
+logit = "decoder(pi)"
+observed = "x"
+"#
+        );
+        let data = DATA.replace("count =", "rates = { axes = [\"class\"], values = [0.5, 2.0, 4.0] }\ncount =");
+        let model = small_models::model(&format!("{data}{variables}"));
+        check(&model, Bound::Analytic { beta: 1.0 }, 2);
+        check(&model, Bound::MonteCarlo { beta: 0.7, path_only: false }, 2);
+        check(&model, Bound::ImportanceWeighted { doubly: false }, 2);
+    }
+}

@@ -10,7 +10,7 @@ use vi_run::record::REFUSED;
 use super::super::{Outcome, print_failure, refuse};
 use super::pictures::{self, Picture, SHOWN_SAMPLES, observed_values, spread_rows};
 use super::{SavedRun, column_names};
-use crate::amortized::generate::{Code, Decoded, decode, encode, evaluate_rows, refusal};
+use crate::amortized::generate::{Code, Decoded, decode, encode, encode_on_own_scale, evaluate_rows, refusal};
 use crate::amortized::responsibility::responsibilities;
 use crate::amortized::settings::split_rows;
 use crate::fit::save::write_discrete;
@@ -149,7 +149,7 @@ pub(in crate::cli) fn encode_rows(arguments: &EncodeArguments) -> Outcome {
     let rows: Vec<u32> = (0..run.model.num_rows as u32).collect();
     let mut files = Vec::new();
     for (index, latent) in run.model.program.latents.iter().enumerate() {
-        let encoding = encode(&run.model, &run.parameters, index, &rows).on_own_scale(latent);
+        let encoding = encode_on_own_scale(&run.model, &run.parameters, index, &rows);
         // The run's own rows have their place; those of other data must not take it.
         let name = if run.new_data { format!("{}-new-data", latent.name) } else { latent.name.clone() };
         super::write_encoding(&mut directory, &name, &encoding, vi_run::output::LocalFormat::Csv).map_err(written)?;
@@ -326,26 +326,40 @@ fn moments(values: &[f64], width: usize) -> (Vec<f64>, Vec<f64>) {
     (means, sds)
 }
 
-/// A CSV table of all observed variables.
+/// A CSV table of all observed variables, in the data's own units.
 fn table(run: &SavedRun, decoded: &[Decoded], read: impl Fn(&Decoded) -> &Vec<f32>) -> String {
-    let mut header = Vec::new();
+    let mut names: Vec<Vec<String>> = Vec::new();
+    let mut columns: Vec<(usize, Vec<String>)> = Vec::new();
     for (output, decoded) in run.model.program.outputs.iter().zip(decoded) {
-        header.extend(column_names(&run.graph, &output.name, decoded.width));
-    }
-    let mut text = header.join(",") + "\n";
-    let rows = decoded.first().map_or(0, |d| d.means.len() / d.width.max(1));
-    for row in 0..rows {
-        let mut first = true;
-        for decoded in decoded {
-            for value in &read(decoded)[row * decoded.width..(row + 1) * decoded.width] {
-                if !first {
-                    text.push(',');
-                }
-                first = false;
-                if value.is_finite() {
-                    text.push_str(&value.to_string());
-                }
+        names.push(column_names(&run.graph, output.variable, decoded.width));
+        let values = read(decoded);
+        let scale = run.graph.own_scale(output.variable, &run.graph.value_axes(output.variable));
+        let cells = match scale {
+            None => values.iter().map(|x| if x.is_finite() { x.to_string() } else { String::new() }).collect(),
+            Some(scale) => {
+                let mut values: Vec<f64> = values.iter().map(|&x| f64::from(x)).collect();
+                scale.locations(&mut values, 1);
+                values.iter().map(|x| if x.is_finite() { x.to_string() } else { String::new() }).collect()
             }
+        };
+        columns.push((decoded.width, cells));
+    }
+    // Two variables of the same columns are told apart by their own names.
+    let all: Vec<String> = names.concat();
+    let header = names.iter().zip(&run.model.program.outputs).flat_map(|(names, output)| {
+        let shared = |name: &String| all.iter().filter(|other| *other == name).count() > 1;
+        let is_shared = names.iter().any(shared);
+        names.iter().map(move |name| if is_shared { format!("{}_{name}", output.name) } else { name.clone() })
+    });
+    let mut text = header.collect::<Vec<_>>().join(",") + "\n";
+    let rows = columns.first().map_or(0, |(width, cells)| cells.len() / (*width).max(1));
+    for row in 0..rows {
+        let cells = columns.iter().flat_map(|(width, cells)| &cells[row * width..(row + 1) * width]);
+        for (index, cell) in cells.enumerate() {
+            if index > 0 {
+                text.push(',');
+            }
+            text.push_str(cell);
         }
         text.push('\n');
     }

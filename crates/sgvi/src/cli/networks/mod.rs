@@ -4,12 +4,12 @@ pub(super) mod commands;
 mod pictures;
 mod saved;
 
-use vi_model::graph::{AxisKind, Graph};
+use vi_model::graph::{Graph, VariableId};
 use vi_run::cli::OutputOptions;
 use vi_run::output::{LocalColumns, OutputError, RunDirectory};
 
 use crate::amortized::fit::AmortizedFit;
-use crate::amortized::generate::{Encoding, encode};
+use crate::amortized::generate::{Encoding, encode_on_own_scale};
 use crate::amortized::responsibility::responsibilities;
 use crate::amortized::settings::{Objective, Settings};
 use crate::amortized::weights;
@@ -47,7 +47,7 @@ pub(super) fn save(
     for name in &options.save {
         let format = options.save_format.into();
         if let Some(latent) = program.latents.iter().position(|latent| latent.name == *name) {
-            let encoding = encode(&fit.model, &fit.parameters, latent, &rows).on_own_scale(&program.latents[latent]);
+            let encoding = encode_on_own_scale(&fit.model, &fit.parameters, latent, &rows);
             write_encoding(directory, name, &encoding, format)?;
         } else if let Some(r) = discrete.iter().find(|r| graph.variable(r.variable).name == *name) {
             write_discrete(graph, r, name, directory, format)?;
@@ -104,23 +104,15 @@ fn terms_csv(fit: &AmortizedFit) -> String {
     text
 }
 
-/// Names of the numbers of an observed variable: the block's columns, or their positions.
-fn column_names(graph: &Graph, variable: &str, width: usize) -> Vec<String> {
-    let named = graph.variable_named(variable).and_then(|id| {
-        let axes = graph.value_axes(id);
-        let [axis] = axes.iter().copied().filter(|&axis| Some(axis) != graph.rows).collect::<Vec<_>>()[..] else {
-            return None;
-        };
-        match graph.axis(axis).kind {
-            AxisKind::Block(_) | AxisKind::Levels { .. } => graph.data.element_names(graph.axis(axis)),
-            _ => None,
-        }
-    });
-    match named {
-        Some(names) if names.len() == width => names,
-        _ if width == 1 => vec![variable.to_owned()],
-        _ => (0..width).map(|i| format!("{variable}_{i}")).collect(),
+/// Names of the numbers of an observed variable: those of its elements, with its own before numbers.
+fn column_names(graph: &Graph, id: VariableId, width: usize) -> Vec<String> {
+    let variable = &graph.variable(id).name;
+    let names = graph.names_of_elements(&graph.value_axes(id), width);
+    if names.is_empty() {
+        return vec![variable.clone()];
     }
+    let numbered = |name: &String| name.starts_with(|c: char| c.is_ascii_digit());
+    names.into_iter().map(|name| if numbered(&name) { format!("{variable}_{name}") } else { name }).collect()
 }
 
 /// What `sgvi check` says of an amortised model.
