@@ -551,6 +551,22 @@ observed = "response"
         assert_eq!(status(&output), 2, "{text}: {}", error_text(&output));
         assert!(error_text(&output).contains(word), "{text}: {}", error_text(&output));
     }
+    // Rows of another table are predicted, all alike, where every column may be missing; that is said.
+    let coin = folder.join("coin.toml");
+    std::fs::write(&coin, "[data.values]\nheads = [1, 0, 1]\n[plates]\ntoss = \"rows\"\n[variables.p]\ndistribution = \"beta\"\nalpha = 1\nbeta = 1\n[variables.x]\nplates = [\"toss\"]\ndistribution = \"bernoulli\"\nprobability = \"p\"\nobserved = \"heads\"\n").unwrap();
+    let coins = folder.join("coins");
+    assert_eq!(
+        status(&cavi(&["run", coin.to_str().unwrap(), "--no-plot", "-q", "--output", coins.to_str().unwrap()])),
+        0
+    );
+    let tails = folder.join("tails.csv");
+    for (text, noted) in [("tails\n1\n", true), ("tails,heads\n1,0\n", false)] {
+        std::fs::write(&tails, text).unwrap();
+        let output = cavi(&["predict", coins.to_str().unwrap(), "--data", tails.to_str().unwrap()]);
+        assert_eq!(status(&output), 0, "{text}: {}", error_text(&output));
+        let said = error_text(&output);
+        assert_eq!(said.contains("`heads`") && said.contains("`tails`"), noted, "{said}");
+    }
     // A run whose model has changed does not predict.
     let changed = std::fs::read_to_string(&file).unwrap().replace("precision = 4.0", "precision = 5.0");
     std::fs::write(&file, changed).unwrap();

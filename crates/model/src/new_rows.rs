@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::data::{Cells, ColumnId, ColumnKind, Data, DataError, MISSING_CODE, number_text};
+use crate::data::{Cells, ColumnId, ColumnKind, Data, DataError, MISSING_CODE, number_text, some_of};
 use crate::diagnostic::ModelError;
-use crate::graph::{Axis, AxisKind, Graph, IndexSource, NodeId, NodeKind, VariableId};
+use crate::graph::{Axis, AxisKind, Graph, IndexSource, NodeId, NodeKind, Observation, VariableId};
 use crate::support::check_new_rows;
 
 /// Why rows cannot be those of a model.
@@ -68,6 +68,35 @@ pub fn new_rows(graph: &Graph, data: &Data) -> Result<Data, NewRowsError> {
         return Err(NewRowsError::Support(ModelError { source: graph.source.clone(), diagnostics }));
     }
     Ok(Arc::unwrap_or_clone(other.data))
+}
+
+/// What to say of data that have none of the columns that the model reads, and so are hardly those that were meant: nothing
+/// tells their rows apart. `None` where there is at least one, or where the model reads none.
+#[must_use]
+pub fn nothing_in_common(graph: &Graph, data: &Data) -> Option<String> {
+    let mut read = Vec::new();
+    for variable in &graph.variables {
+        let mut nodes: Vec<NodeId> = variable.distribution.parameters().into_iter().map(|(_, node)| node).collect();
+        match variable.observed {
+            Some(Observation::Numeric(node)) => nodes.push(node),
+            Some(Observation::Levels { column, .. }) => read.push(column),
+            Some(Observation::LevelsBlock { block, .. }) => read.extend(&graph.data.block(block).columns),
+            None => {}
+        }
+        read.extend(covariates(graph, &nodes));
+    }
+    let mut names: Vec<&str> = read.iter().map(|column| graph.data.column(*column).name.as_str()).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.is_empty() || names.iter().any(|name| data.column_named(name).is_some()) {
+        return None;
+    }
+    let known: Vec<&str> = data.columns.iter().map(|column| column.name.as_str()).collect();
+    Some(format!(
+        "the new data have none of the columns that the model reads ({}), so all rows are predicted alike; they have {}",
+        some_of(&names),
+        some_of(&known)
+    ))
 }
 
 /// Columns that nodes are computed from.

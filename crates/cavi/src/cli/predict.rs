@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use vi_model::data::Data;
-use vi_run::cli::{RowTable, print_output};
+use vi_model::new_rows::nothing_in_common;
+use vi_run::cli::{RowTable, print_error, print_output};
 use vi_run::output::AtomicFile;
 
 use super::CommandError;
@@ -43,6 +44,9 @@ pub(super) fn predict(arguments: &PredictArguments) -> Result<u8, CommandError> 
     let mut ascent = Ascent::new(&with_predictors(&graph))?;
     ascent.restore(&state.factors)?;
     let data = Data::from_file(&arguments.data).map_err(CaviError::from)?;
+    if let Some(remark) = nothing_in_common(&graph, &data) {
+        print_error(&format!("note: {remark}\n"));
+    }
     let prediction = ascent.predict(&data)?;
     let text = table(&prediction);
     match &arguments.output {

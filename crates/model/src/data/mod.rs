@@ -21,7 +21,7 @@ pub use codes::{Codes, number_text};
 pub use error::{DataError, Place};
 
 use composite::CompositeSource;
-use error::some_of;
+pub(crate) use error::some_of;
 use memory::{MemoryColumn, MemorySource};
 use selection::SelectedRows;
 

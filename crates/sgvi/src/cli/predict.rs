@@ -3,7 +3,8 @@
 use clap::Args;
 use std::path::PathBuf;
 use vi_model::data::Data;
-use vi_run::cli::{RowTable, print_output};
+use vi_model::new_rows::nothing_in_common;
+use vi_run::cli::{RowTable, print_error, print_output};
 use vi_run::output::AtomicFile;
 use vi_run::record::REFUSED;
 
@@ -68,6 +69,9 @@ pub(super) fn predict(arguments: &Arguments) -> Outcome {
     }
     let run = read_run(&arguments.run, arguments.model.as_deref())?;
     let data = Data::from_file(&arguments.data).map_err(|error| failure(error.to_string()))?;
+    if let Some(remark) = nothing_in_common(&run.graph, &data) {
+        print_error(&format!("note: {remark}\n"));
+    }
     let options = PredictOptions {
         draws: arguments.draws,
         seed: arguments.seed,

@@ -81,9 +81,17 @@ pub(super) fn read_run(folder: &Path, model: Option<&Path>) -> Result<FinishedRu
             path.display()
         ))
     })?;
-    let value = serde_json::from_str(&text).map_err(|error| failure(format!("{}: {error}", path.display())))?;
+    let value = serde_json::from_str(&text)
+        .map_err(|error| failure(format!("`{}` is damaged ({error}): run the model again", path.display())))?;
     let (model_path, q) = from_json(&value).map_err(|error| failure(error.to_string()))?;
-    let graph = load(model.unwrap_or(model_path.as_ref()))?;
+    let model = model.unwrap_or(model_path.as_ref());
+    if !model.exists() {
+        let (model, folder) = (model.display(), folder.display());
+        return Err(failure(format!(
+            "the model file `{model}` of {folder} is gone: give its present place with --model FILE"
+        )));
+    }
+    let graph = load(model)?;
     let repeated = repeated(&graph).map_err(|error| refuse(&error, &graph))?;
     let graph = repeated.map_or(graph, |r| r.graph);
     let summed = counts::complete(&graph, Some(&q)).map_err(|error| refuse(&error, &graph))?;
