@@ -62,5 +62,6 @@ mod tape;
 pub use amortized::generate::{Code, Decoded, Encoding, Evaluation};
 pub use amortized::networks::{Networks, NetworksError};
 pub use error::SgviError;
+pub use fit::save::RowPosterior;
 pub use fitted::{Fit, FitOptions, fit, fit_with};
 pub use predict::{PredictError, PredictOptions, Prediction, RowExpression, RowPrediction};

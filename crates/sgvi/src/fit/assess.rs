@@ -14,8 +14,8 @@ use crate::tape::{Evaluation, Evaluator};
 pub(crate) const DRAWS: usize = 40_000;
 
 /// Curvature of the log joint at the centre of an approximation, in units of its spread, above which that sits between modes, and
-/// the least nats by which the log evidence then exceeds the ELBO.
-const BETWEEN_MODES: (f64, f64) = (0.25, 0.02);
+/// the least nats by which the log evidence then exceeds the ELBO; near-perfect single modes lack up to half of that.
+const BETWEEN_MODES: (f64, f64) = (0.25, 0.1);
 
 /// The judgement of an approximation.
 #[derive(Debug, Clone)]

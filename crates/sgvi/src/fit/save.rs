@@ -1,4 +1,4 @@
-//! Row-level posteriors: `local/NAME.csv` for the variables that a run is asked to save.
+//! Row-level posteriors: of any variable in the rows' plate, and as `local/NAME.csv` of those that a run is asked to save.
 
 use vi_model::graph::{Graph, NodeId, VariableId};
 use vi_run::output::{LocalColumns, LocalFormat, OutputError, RunDirectory};
@@ -79,22 +79,51 @@ pub(crate) fn check(graph: &Graph, model: &Model, names: &[String]) -> Result<()
     Ok(())
 }
 
-/// Writes for every row the probabilities of each named categorical, mean and sd of every other named variable; of rows that occur
-/// several times the first copy's, of those that occur no times what they would have unobserved.
+/// The posterior of a variable or expression of the rows, for every row of the data.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowPosterior {
+    /// Values per row: those of all its elements, of a categorical variable one for each of its values.
+    pub width: usize,
+    /// Whether `means` are the probabilities of a categorical variable's values.
+    pub is_categorical: bool,
+    /// Posterior means, `[num_rows, width]`.
+    pub means: Vec<f64>,
+    /// Marginal posterior standard deviations, `[num_rows, width]`; of probabilities p those of the indicators, √(p (1 − p)).
+    pub sds: Vec<f64>,
+    /// Whether a row has one value alone, by the model and not by chance.
+    scalar: bool,
+}
+
+impl RowPosterior {
+    fn moments(scalar: bool, width: usize, (means, sds): (Vec<f64>, Vec<f64>)) -> Self {
+        Self { width, is_categorical: false, means, sds, scalar }
+    }
+
+    fn probabilities(width: usize, means: Vec<f64>) -> Self {
+        let sds = means.iter().map(|p| (p * (1.0 - p)).max(0.0).sqrt()).collect();
+        Self { width, is_categorical: true, means, sds, scalar: false }
+    }
+
+    fn columns(&self) -> LocalColumns {
+        if self.is_categorical { LocalColumns::numbered_levels(self.width) } else { columns(self.scalar, self.width) }
+    }
+}
+
+/// The posteriors of named variables and expressions of the rows; of rows that occur several times the first copy's, of those that
+/// occur no times what they would have unobserved.
 ///
 /// # Errors
-/// Files that cannot be written.
-pub(crate) fn save(
+/// Posteriors that cannot be read out.
+pub(crate) fn row_posteriors(
     graph: &Graph,
     fitted: &Fitted,
-    directory: &mut RunDirectory,
     names: &[String],
-    format: LocalFormat,
-) -> Result<(), SaveError> {
+) -> Result<Vec<(String, RowPosterior)>, SgviError> {
     let q = fitted.gaussian.as_ref();
     let repeated = fitted.repeated.as_ref();
     let copies = FirstCopies::new(graph, repeated, &fitted.model.owner, q, names)?;
     let graph = fitted.graph(graph);
+    let mut found = Vec::new();
     if names.iter().any(|name| discrete(graph, name).is_some()) {
         for mut r in responsibilities(graph, q, 11)?.into_iter().filter(|r| r.rows) {
             let name = &graph.variable(r.variable).name;
@@ -102,43 +131,54 @@ pub(crate) fn save(
                 continue;
             }
             let elements = r.plates.iter().product::<usize>();
-            if r.is_categorical(graph) {
-                r.probabilities = copies.probabilities(name, r.probabilities, r.size * elements);
-                write_discrete(graph, &r, name, directory, format)?;
-                continue;
-            }
-            let (mean, sd) = r.moments();
-            let (mean, sd) = copies.moments(name, mean, sd, elements);
-            write_moments(name, directory, format, columns(r.plates.is_empty(), elements), &mean, &sd)?;
+            let posterior = if r.is_categorical(graph) {
+                let width = r.size * elements;
+                r.probabilities = copies.probabilities(name, r.probabilities, width);
+                RowPosterior::probabilities(width, r.probabilities)
+            } else {
+                let (mean, sd) = r.moments();
+                RowPosterior::moments(r.plates.is_empty(), elements, copies.moments(name, mean, sd, elements))
+            };
+            found.push((name.clone(), posterior));
         }
     }
     for (name, node) in names.iter().filter_map(|name| Some((name, mixed(graph, &fitted.model, name)?))) {
         let e = expected::expected(graph, &fitted.model, q, None, node, 13)?;
-        let (mean, sd) = copies.moments(name, e.mean, e.sd, e.width);
-        write_moments(name, directory, format, columns(e.axes.len() == 1, e.width), &mean, &sd)?;
+        let moments = copies.moments(name, e.mean, e.sd, e.width);
+        found.push((name.clone(), RowPosterior::moments(e.axes.len() == 1, e.width, moments)));
     }
-    let Some(q) = q else { return Ok(()) };
+    let Some(q) = q else { return Ok(found) };
     for name in names {
         let Some(output) = continuous(graph, &fitted.model, name) else { continue };
         let (mean, sd) = moments(&fitted.model, output, q);
         let width = output.value.shape.inner();
-        let (mean, sd) = copies.moments(name, mean, sd, width);
-        write_moments(name, directory, format, columns(output.axes.len() == 1, width), &mean, &sd)?;
+        let moments = copies.moments(name, mean, sd, width);
+        found.push((name.clone(), RowPosterior::moments(output.axes.len() == 1, width, moments)));
     }
-    Ok(())
+    Ok(found)
 }
 
-fn write_moments(
-    name: &str,
+/// Writes for every row the probabilities of each named categorical, mean and sd of every other named variable.
+///
+/// # Errors
+/// Posteriors that cannot be read out, and files that cannot be written.
+pub(crate) fn save(
+    graph: &Graph,
+    fitted: &Fitted,
     directory: &mut RunDirectory,
+    names: &[String],
     format: LocalFormat,
-    columns: LocalColumns,
-    mean: &[f64],
-    sd: &[f64],
-) -> Result<(), OutputError> {
-    let mut writer = directory.local_writer(name, format, columns)?;
-    writer.write_moments(mean, sd)?;
-    writer.finish()
+) -> Result<(), SaveError> {
+    for (name, rows) in row_posteriors(graph, fitted, names)? {
+        let mut writer = directory.local_writer(&name, format, rows.columns())?;
+        if rows.is_categorical {
+            writer.write_probabilities(&rows.means)?;
+        } else {
+            writer.write_moments(&rows.means, &rows.sds)?;
+        }
+        writer.finish()?;
+    }
+    Ok(())
 }
 
 /// One mean and sd, or those of each of the elements.
@@ -164,7 +204,9 @@ pub(crate) fn write_discrete(
         return writer.finish();
     }
     let (mean, sd) = r.moments();
-    write_moments(name, directory, format, columns(r.plates.is_empty(), elements), &mean, &sd)
+    let mut writer = directory.local_writer(name, format, columns(r.plates.is_empty(), elements))?;
+    writer.write_moments(&mean, &sd)?;
+    writer.finish()
 }
 
 /// Mean and sd of every row's elements: closed form on the whole line, from draws elsewhere.

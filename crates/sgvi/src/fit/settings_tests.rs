@@ -49,6 +49,8 @@ fn keys_of_coordinate_ascent_are_named() {
     let said = advice("schedule = \"stochastic\"\nstep_delay = 2.0\nfamily = \"full-rank\"").unwrap();
     assert!(said.contains("`schedule`, `step_delay` of") && said.contains("`batch_size`"), "{said}");
     assert_eq!(advice("schedule = \"batch\"\nfamily = \"full-rank\""), None);
+    let said = advice("initialization = \"kmeans++\"\nfamily = \"full-rank\"").unwrap();
+    assert!(said.contains("kmeans++") && said.contains("`initial`"), "{said}");
     let refused = with("optimizer = \"adamw\"").unwrap_err().to_string();
     assert!(refused.contains("networks"), "{refused}");
 }

@@ -1,6 +1,6 @@
 //! How stochastic steps are asked for: the keys of `[inference]` that models without networks read.
 
-use vi_model::inference::{ControlVariate, GradientEstimator, Inference, Schedule};
+use vi_model::inference::{ControlVariate, GradientEstimator, Inference, Initialization, Schedule};
 use vi_run::record::Record;
 
 use super::estimator::Estimator;
@@ -104,6 +104,12 @@ pub(crate) fn advise_of_unread(inference: &Inference, record: &mut Record) {
             "{} of [inference] say how `cavi` steps and were passed over; here `batch_size` and `optimizer` say it",
             names.join(", ")
         ));
+    }
+    if inference.initialization == Some(Initialization::KMeansPlusPlus) {
+        record.advise(
+            "`initialization = \"kmeans++\"` places the gates of `cavi` and was passed over; here gates are summed out, and the search \
+             starts as with `auto`: give elements `initial` values where it should start elsewhere",
+        );
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use vi_model::graph::{Distribution, NodeId, Variable, VariableId};
+use vi_model::graph::{Distribution, Variable, VariableId};
 
 use super::discrete::is_discrete;
 use super::{Lowering, View};
 use crate::error::SgviError;
 use crate::tape::{
-    Coordinates, FillMissing, MAX_MATRIX, Ordered, PositiveDefinite, ScalarTransform, ScalarTransformKind, Shape,
-    Simplex, Source, UnaryFunction, Value,
+    Coordinates, FillMissing, MAX_MATRIX, ScalarTransform, ScalarTransformKind, Shape, Source, UnaryFunction, Value,
 };
 
 /// The support of a variable and so its transform.
@@ -45,6 +44,17 @@ pub(crate) enum Support {
     NormalWishart(usize),
 }
 
+impl Support {
+    /// Whether a bound is not the same in every draw.
+    pub(crate) fn has_latent_bounds(&self) -> bool {
+        match self {
+            Self::Lower(b) | Self::Upper(b) => !b.is_data(),
+            Self::Interval(l, u) => !(l.is_data() && u.is_data()),
+            _ => false,
+        }
+    }
+}
+
 /// A continuous latent variable and its coordinates.
 #[derive(Debug, Clone)]
 pub(crate) struct Latent {
@@ -67,35 +77,30 @@ pub(crate) struct Latent {
 }
 
 impl Lowering<'_> {
-    /// A bound as data.
-    fn bound(&mut self, v: VariableId, node: NodeId, name: &str) -> Result<Value, SgviError> {
-        let value = self.node(node, View::Plain)?;
-        if value.is_data() {
-            return Ok(value);
-        }
-        Err(SgviError::unsupported(
-            self.graph,
-            v,
-            format!("its bound `{name}` depends on a latent variable"),
-            "write the bound as a number or as an expression of data",
-        ))
-    }
-
     /// A bound of a variable whose values end at `end` by themselves.
-    fn bound_within(&mut self, v: VariableId, name: &str, end: f64) -> Result<Value, SgviError> {
+    fn bound_within(&mut self, v: VariableId, is_lower: bool, end: f64) -> Result<Value, SgviError> {
         let variable = self.graph.variable(v);
-        let is_lower = name == "lower";
         let Some(node) = (if is_lower { variable.lower } else { variable.upper }) else {
             return Ok(self.b.constant(end));
         };
-        let bound = self.bound(v, node, name)?;
-        let numbers = self.b.numbers(&bound).unwrap_or_default();
+        let bound = self.plain(v, node)?;
         let beyond = |x: &f64| if is_lower { *x < end } else { *x > end };
-        if !numbers.iter().any(beyond) {
-            return Ok(bound);
+        match self.b.numbers(&bound) {
+            Some(numbers) if numbers.iter().any(beyond) => {
+                let within = numbers.iter().map(|x| if beyond(x) { end } else { *x }).collect();
+                Ok(self.b.data(bound.shape.clone(), within))
+            }
+            Some(_) => Ok(bound),
+            // max(b, end), or min(b, end), of a bound that differs from draw to draw.
+            None => {
+                let sign = if is_lower { 1.0 } else { -1.0 };
+                let from_end = self.b.shifted(-end, &bound);
+                let inwards = self.b.scaled(sign, &from_end);
+                let within = self.b.unary(UnaryFunction::PositivePart, &inwards);
+                let back = self.b.scaled(sign, &within);
+                Ok(self.b.shifted(end, &back))
+            }
         }
-        let within = numbers.iter().map(|x| if beyond(x) { end } else { *x }).collect();
-        Ok(self.b.data(bound.shape.clone(), within))
     }
 
     pub(super) fn support(&mut self, v: VariableId) -> Result<Support, SgviError> {
@@ -110,26 +115,24 @@ impl Lowering<'_> {
             | Distribution::HalfCauchy { .. }
             | Distribution::HalfStudentT { .. }
             | Distribution::LogNormal { .. } => {
-                let lower = self.bound_within(v, "lower", 0.0)?;
+                let lower = self.bound_within(v, true, 0.0)?;
                 match variable.upper {
-                    Some(node) => Support::Interval(lower, self.bound(v, node, "upper")?),
+                    Some(node) => Support::Interval(lower, self.plain(v, node)?),
                     None => Support::Lower(lower),
                 }
             }
             Distribution::Beta { .. } => {
-                Support::Interval(self.bound_within(v, "lower", 0.0)?, self.bound_within(v, "upper", 1.0)?)
+                Support::Interval(self.bound_within(v, true, 0.0)?, self.bound_within(v, false, 1.0)?)
             }
-            Distribution::Uniform { lower, upper } => {
-                Support::Interval(self.bound(v, *lower, "lower")?, self.bound(v, *upper, "upper")?)
-            }
+            Distribution::Uniform { lower, upper } => Support::Interval(self.plain(v, *lower)?, self.plain(v, *upper)?),
             Distribution::Dirichlet { .. } => Support::Simplex { size, sticks: false },
             Distribution::StickBreaking { .. } => Support::Simplex { size, sticks: true },
             Distribution::Wishart { .. } => Support::PositiveDefinite(size),
             Distribution::NormalGamma { .. } => Support::NormalGamma,
             Distribution::NormalWishart { .. } => Support::NormalWishart(size),
             _ => {
-                let lower = variable.lower.map(|n| self.bound(v, n, "lower")).transpose()?;
-                let upper = variable.upper.map(|n| self.bound(v, n, "upper")).transpose()?;
+                let lower = variable.lower.map(|n| self.plain(v, n)).transpose()?;
+                let upper = variable.upper.map(|n| self.plain(v, n)).transpose()?;
                 match (lower, upper) {
                     (None, None) => Support::Real,
                     (Some(l), None) => Support::Lower(l),
@@ -167,9 +170,30 @@ impl Lowering<'_> {
         Ok(support)
     }
 
+    /// The variables in the order of the file, but that those of which a variable's bounds are made come before it.
+    fn bounds_first(&self) -> Vec<VariableId> {
+        fn visit(l: &Lowering<'_>, v: VariableId, order: &mut Vec<VariableId>) {
+            if order.contains(&v) {
+                return;
+            }
+            let variable = l.graph.variable(v);
+            let mut nodes = vec![variable.lower, variable.upper];
+            if let Distribution::Uniform { lower, upper } = variable.distribution {
+                nodes.extend([Some(lower), Some(upper)]);
+            }
+            for parent in nodes.into_iter().flatten().flat_map(|node| l.graph.variables_of(node)) {
+                visit(l, parent, order);
+            }
+            order.push(v);
+        }
+        let mut order = Vec::with_capacity(self.graph.variables.len());
+        (0..self.graph.variables.len()).for_each(|v| visit(self, VariableId(v), &mut order));
+        order
+    }
+
     /// Gives every continuous latent variable coordinates and its value.
     pub(super) fn add_latents(&mut self) -> Result<(), SgviError> {
-        for v in (0..self.graph.variables.len()).map(VariableId) {
+        for v in self.bounds_first() {
             let variable = self.graph.variable(v);
             if self.is_drawn(v) {
                 continue;
@@ -216,7 +240,8 @@ impl Lowering<'_> {
         let shape = Shape { rows: false, axes: vec![(label, missing)] };
         let support = self.support(v)?;
         let zero = self.b.constant(0.0);
-        let (kind, lower, upper) = scalar_kind(&support, &zero).ok_or_else(|| {
+        let kind = if support.has_latent_bounds() { None } else { scalar_kind(&support, &zero) };
+        let (kind, lower, upper) = kind.ok_or_else(|| {
             SgviError::unsupported(
                 self.graph,
                 v,
@@ -256,7 +281,14 @@ impl Lowering<'_> {
     }
 
     /// Reserves coordinates.
-    fn coordinates(&mut self, v: VariableId, support: Support, width: usize, elements: usize, shape: Shape) -> Latent {
+    pub(super) fn coordinates(
+        &mut self,
+        v: VariableId,
+        support: Support,
+        width: usize,
+        elements: usize,
+        shape: Shape,
+    ) -> Latent {
         let rows = shape.rows;
         let count = width * if rows { self.b.program.num_rows } else { 1 };
         let latent = Latent { variable: v, support, offset: self.owner.len(), width, rows, elements, count, shape };
@@ -266,7 +298,7 @@ impl Lowering<'_> {
         latent
     }
 
-    fn place(&self, v: VariableId, latent: &Latent) -> Coordinates {
+    pub(super) fn place(&self, v: VariableId, latent: &Latent) -> Coordinates {
         Coordinates {
             offset: latent.offset,
             width: latent.width,
@@ -274,169 +306,10 @@ impl Lowering<'_> {
             term: (!self.graph.variable(v).point).then_some(v.0),
         }
     }
-
-    fn add_latent(&mut self, v: VariableId) -> Result<(), SgviError> {
-        let graph = self.graph;
-        let support = self.support(v)?;
-        if graph.is_local(v) && self.ports.is_some() {
-            return Err(SgviError::unsupported(
-                graph,
-                v,
-                "beside networks a continuous latent variable with a value for every data row must be amortised",
-                "give it `amortized = \"NETWORK(data)\"`",
-            ));
-        }
-        if graph.is_local(v) && self.weights.is_some() {
-            return Err(SgviError::unsupported(
-                graph,
-                v,
-                "a continuous latent variable in the rows' plate cannot be counted several times",
-                "repeat the rows instead of `counts`",
-            ));
-        }
-        let axes = graph.value_axes(v);
-        let shape = self.shape_of(&axes);
-        let local = shape.rows;
-        let inner = shape.inner();
-        let mut plates = graph.variable(v).plates.clone();
-        plates.retain(|p| Some(*p) != graph.rows);
-        let elements: usize = plates.iter().map(|p| graph.axis(*p).size).product();
-        let latent_value = |l: &mut Self, shape: &Shape| Value {
-            source: Source::Latent(l.b.buffer(shape, true, local)),
-            shape: shape.clone(),
-        };
-        let zero = self.b.constant(0.0);
-        let latent = match &support {
-            Support::Real | Support::Lower(_) | Support::Upper(_) | Support::Interval(..) => {
-                let Some((kind, lower, upper)) = scalar_kind(&support, &zero) else { return Ok(()) };
-                [&lower, &upper].into_iter().for_each(|v| self.b.settle(v));
-                let latent = self.coordinates(v, support.clone(), inner, inner, shape.clone());
-                let output = latent_value(self, &shape);
-                let coordinates = self.place(v, &latent);
-                let operation = ScalarTransform { kind, coordinates, lower, upper, output: output.clone() };
-                self.b.push(Box::new(operation), local);
-                if kind == ScalarTransformKind::Identity {
-                    self.b.mark_affine(&output);
-                }
-                self.variables.insert((v, View::Plain), output);
-                latent
-            }
-            Support::Simplex { size, sticks } => {
-                let latent = self.coordinates(v, support.clone(), elements * (size - 1), elements, shape.clone());
-                let output = latent_value(self, &shape);
-                let coordinates = self.place(v, &latent);
-                let operation = Simplex { coordinates, size: *size, sticks: *sticks, output: output.clone() };
-                self.b.push(Box::new(operation), local);
-                let plain = self.b.unary(UnaryFunction::Exp, &output);
-                self.variables.insert((v, View::Plain), plain);
-                self.variables.insert((v, View::Log), output);
-                latent
-            }
-            Support::Ordered { size, positive } => {
-                let latent = self.coordinates(v, support.clone(), inner, inner / size, shape.clone());
-                let output = latent_value(self, &shape);
-                let coordinates = self.place(v, &latent);
-                let operation = Ordered { coordinates, size: *size, positive: *positive, output: output.clone() };
-                self.b.push(Box::new(operation), local);
-                self.variables.insert((v, View::Plain), output);
-                latent
-            }
-            Support::PositiveDefinite(d) => {
-                let width = elements * d * (d + 1) / 2;
-                let latent = self.coordinates(v, support.clone(), width, elements, shape.clone());
-                let coordinates = self.place(v, &latent);
-                let output = self.positive_definite(*d, coordinates, &shape);
-                self.variables.insert((v, View::Plain), output.0.clone());
-                self.variables.insert((v, View::Precision), output.0);
-                self.variables.insert((v, View::LogDeterminant), output.1);
-                latent
-            }
-            Support::NormalGamma => {
-                let latent = self.coordinates(v, support.clone(), inner + elements, elements, shape.clone());
-                let first = self.place(v, &latent);
-                if local {
-                    return Err(SgviError::unsupported(
-                        graph,
-                        v,
-                        "a joint variable cannot be in the rows' plate",
-                        "write its mean and precision as two variables",
-                    ));
-                }
-                let second = Coordinates { offset: first.offset + inner, width: elements, ..first.clone() };
-                let first = Coordinates { width: inner, ..first };
-                // One precision for all coordinates of the location.
-                let plates = self.shape_of(&graph.variable(v).plates);
-                let (mean, precision) = (latent_value(self, &shape), latent_value(self, &plates));
-                for (kind, coordinates, output) in
-                    [(ScalarTransformKind::Identity, first, &mean), (ScalarTransformKind::Lower, second, &precision)]
-                {
-                    let (lower, upper) = (zero.clone(), zero.clone());
-                    let operation = ScalarTransform { kind, coordinates, lower, upper, output: output.clone() };
-                    self.b.push(Box::new(operation), local);
-                }
-                self.b.mark_affine(&mean);
-                self.variables.insert((v, View::Plain), mean);
-                self.variables.insert((v, View::Precision), precision);
-                latent
-            }
-            Support::NormalWishart(d) => {
-                if local {
-                    return Err(SgviError::unsupported(
-                        graph,
-                        v,
-                        "a joint variable cannot be in the rows' plate",
-                        "write its mean and precision as two variables",
-                    ));
-                }
-                let mut axes = graph.variable(v).plates.clone();
-                axes.extend(graph.variable(v).dimension);
-                let vector_shape = self.shape_of(&axes);
-                axes.extend(graph.variable(v).dimension);
-                let matrix_shape = self.shape_of(&axes);
-                let (a, m) = (elements * d, elements * d * (d + 1) / 2);
-                let latent = self.coordinates(v, support.clone(), a + m, elements, vector_shape.clone());
-                let first = self.place(v, &latent);
-                let second = Coordinates { offset: first.offset + a, width: m, ..first.clone() };
-                let mean = latent_value(self, &vector_shape);
-                let operation = ScalarTransform {
-                    kind: ScalarTransformKind::Identity,
-                    coordinates: Coordinates { width: a, ..first },
-                    lower: zero.clone(),
-                    upper: zero.clone(),
-                    output: mean.clone(),
-                };
-                self.b.push(Box::new(operation), local);
-                let output = self.positive_definite(*d, second, &matrix_shape);
-                self.b.mark_affine(&mean);
-                self.variables.insert((v, View::Plain), mean);
-                self.variables.insert((v, View::Precision), output.0);
-                self.variables.insert((v, View::LogDeterminant), output.1);
-                latent
-            }
-        };
-        let (start, scale) = self.start_of(v, &latent)?;
-        self.start.extend(start);
-        self.start_scale.extend(scale);
-        self.latents.push(latent);
-        Ok(())
-    }
-
-    /// A matrix-valued latent and its log determinant.
-    fn positive_definite(&mut self, d: usize, coordinates: Coordinates, shape: &Shape) -> (Value, Value) {
-        let local = shape.rows;
-        let mut plates = shape.clone();
-        plates.axes.truncate(shape.axes.len() - 2);
-        let output = Value { source: Source::Latent(self.b.buffer(shape, true, local)), shape: shape.clone() };
-        let log_determinant = Value { source: Source::Latent(self.b.buffer(&plates, true, local)), shape: plates };
-        let operation =
-            PositiveDefinite { coordinates, size: d, output: output.clone(), log_determinant: log_determinant.clone() };
-        self.b.push(Box::new(operation), local);
-        (output, log_determinant)
-    }
 }
 
 /// The scalar transform of a support with its bounds.
-fn scalar_kind(support: &Support, zero: &Value) -> Option<(ScalarTransformKind, Value, Value)> {
+pub(super) fn scalar_kind(support: &Support, zero: &Value) -> Option<(ScalarTransformKind, Value, Value)> {
     Some(match support {
         Support::Real => (ScalarTransformKind::Identity, zero.clone(), zero.clone()),
         Support::Lower(l) => (ScalarTransformKind::Lower, l.clone(), zero.clone()),

@@ -4,6 +4,7 @@ mod builder;
 mod chain;
 mod chains;
 mod collapse;
+mod coordinates;
 mod counts;
 mod densities;
 mod discrete;
@@ -14,6 +15,8 @@ mod factored;
 mod factored_tests;
 mod gaussian;
 mod joint;
+#[cfg(test)]
+mod latent_bounds_tests;
 mod latents;
 mod linear;
 mod merge;

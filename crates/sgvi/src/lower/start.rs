@@ -23,6 +23,19 @@ fn apart(centre: f64, scale: &[f64], stride: usize, size: usize) -> Vec<f64> {
         .collect()
 }
 
+/// Stick-breaking coordinates of vectors of so many probabilities.
+fn sticks(x: &[f64], size: usize) -> Vec<f64> {
+    let mut y = Vec::with_capacity(x.len());
+    for p in x.chunks(size) {
+        let mut rest = p.iter().sum::<f64>();
+        for (k, p) in p[..size - 1].iter().enumerate() {
+            y.push(logit(p / rest) + ((size - 1 - k) as f64).ln());
+            rest -= p;
+        }
+    }
+    y
+}
+
 impl Lowering<'_> {
     /// Numbers of a data value over a shape, rows first.
     pub(super) fn expand(&mut self, value: &Value, shape: &Shape) -> Option<Vec<f64>> {
@@ -123,31 +136,21 @@ impl Lowering<'_> {
         let graph = self.graph;
         let n = latent.count;
         let mut scale = vec![1.0; n];
-        let shape = latent.shape.clone();
-        let initial = graph.variable(v).initial.clone();
-        let given = match &initial {
+        let given = match &graph.variable(v).initial {
             Some(tensor) => {
                 let value = self.tensor(tensor);
-                self.expand(&value, &shape)
+                self.expand(&value, &latent.shape)
             }
             None => None,
         };
-        let outside = |reason: &str| {
-            SgviError::unsupported(
-                graph,
-                v,
-                format!("its `initial` value is {reason}"),
-                "give a value inside its support",
-            )
-        };
-        let was_given = given.is_some();
         let rows = if latent.rows { self.b.program.num_rows } else { 1 };
         let start = match &latent.support {
             Support::Real => {
-                let (location, spread) = self.prior(v, &shape)?;
+                let (location, spread) = self.prior(v, &latent.shape)?;
                 if let Some(spread) = spread {
                     scale = spread;
                 }
+                let was_given = given.is_some();
                 let centre = given.or(location).unwrap_or_else(|| vec![0.0; n]);
                 match self.choice_of(v, latent) {
                     Some((stride, size)) if !was_given && centre.iter().all(|x| *x == centre[0]) => {
@@ -156,89 +159,28 @@ impl Lowering<'_> {
                     _ => centre,
                 }
             }
-            Support::Lower(_) | Support::Upper(_) | Support::Interval(..) => {
-                let centre = match given {
-                    Some(given) => Some(given),
-                    None => self.prior(v, &shape)?.0,
-                };
-                match centre {
-                    None => vec![0.0; n],
-                    Some(x) => {
-                        let bound = |l: &mut Self, b: &Value| l.expand(b, &shape).unwrap_or_else(|| vec![0.0; n]);
-                        let y: Vec<f64> = match &latent.support {
-                            Support::Lower(l) => {
-                                let l = bound(self, l);
-                                x.iter().zip(l).map(|(x, l)| (x - l).ln()).collect()
-                            }
-                            Support::Upper(u) => {
-                                let u = bound(self, u);
-                                x.iter().zip(u).map(|(x, u)| (u - x).ln()).collect()
-                            }
-                            Support::Interval(l, u) => {
-                                let (l, u) = (bound(self, l), bound(self, u));
-                                (0..n).map(|i| logit((x[i] - l[i]) / (u[i] - l[i]))).collect()
-                            }
-                            _ => x,
-                        };
-                        if was_given && y.iter().any(|y| !y.is_finite()) {
-                            return Err(outside("not between its bounds"));
-                        }
-                        y.into_iter().map(|y| if y.is_finite() { y } else { 0.0 }).collect()
-                    }
-                }
-            }
+            Support::Lower(_) | Support::Upper(_) | Support::Interval(..) => self.start_within(v, latent, given)?,
             Support::Simplex { size, .. } => match given {
                 None => vec![0.0; n],
                 Some(x) => {
-                    let mut y = Vec::with_capacity(n);
-                    for p in x.chunks(*size) {
-                        let mut rest = p.iter().sum::<f64>();
-                        for (k, p) in p[..size - 1].iter().enumerate() {
-                            y.push(logit(p / rest) + ((size - 1 - k) as f64).ln());
-                            rest -= p;
-                        }
-                    }
-                    if y.iter().any(|y: &f64| !y.is_finite()) {
-                        return Err(outside("not a vector of positive probabilities"));
-                    }
-                    y
+                    let y = sticks(&x, *size);
+                    self.check_start(v, &y, "not a vector of positive probabilities")?
                 }
             },
             Support::Ordered { size, positive } => {
-                let (location, spread) = self.prior(v, &shape)?;
                 let x = match given {
                     Some(x) => x,
-                    None => {
-                        // Evenly spaced around the prior's location.
-                        let location = location.unwrap_or_else(|| vec![0.0; n]);
-                        let spread = spread.unwrap_or_else(|| vec![1.0; n]);
-                        let k = *size as f64;
-                        (0..n)
-                            .map(|i| {
-                                let j = (i % size) as f64;
-                                if *positive {
-                                    location[i].max(1e-3) * (j + 1.0) / k
-                                } else {
-                                    location[i] + spread[i] * (j - 0.5 * (k - 1.0)) / k
-                                }
-                            })
-                            .collect()
-                    }
+                    None => self.evenly_spaced(v, latent, *size, *positive)?,
                 };
-                let mut y = Vec::with_capacity(n);
-                for x in x.chunks(*size) {
-                    for j in 0..*size {
-                        y.push(match (j, positive) {
-                            (0, false) => x[0],
-                            (0, true) => x[0].ln(),
-                            _ => (x[j] - x[j - 1]).ln(),
-                        });
-                    }
-                }
-                if y.iter().any(|y: &f64| !y.is_finite()) {
-                    return Err(outside("not increasing along the last axis"));
-                }
-                y
+                let y = x.chunks(*size).flat_map(|x| {
+                    (0..*size).map(move |j| match (j, positive) {
+                        (0, false) => x[0],
+                        (0, true) => x[0].ln(),
+                        _ => (x[j] - x[j - 1]).ln(),
+                    })
+                });
+                let y: Vec<f64> = y.collect();
+                self.check_start(v, &y, "not increasing along the last axis")?
             }
             Support::PositiveDefinite(d) => self.matrix_start(v, *d, latent.elements * rows)?,
             Support::NormalGamma => {
@@ -258,6 +200,74 @@ impl Lowering<'_> {
             }
         }
         Ok((start, scale))
+    }
+
+    /// Coordinates of given values, which must be numbers.
+    fn check_start(&self, v: VariableId, y: &[f64], reason: &str) -> Result<Vec<f64>, SgviError> {
+        if y.iter().all(|y| y.is_finite()) {
+            return Ok(y.to_vec());
+        }
+        let reason = format!("its `initial` value is {reason}");
+        Err(SgviError::unsupported(self.graph, v, reason, "give a value inside its support"))
+    }
+
+    /// Coordinates of a value between bounds: the one that is given, or the prior's centre where that is within.
+    fn start_within(&mut self, v: VariableId, latent: &Latent, given: Option<Vec<f64>>) -> Result<Vec<f64>, SgviError> {
+        let (n, was_given) = (latent.count, given.is_some());
+        if latent.support.has_latent_bounds() {
+            if was_given {
+                return Err(SgviError::unsupported(
+                    self.graph,
+                    v,
+                    "its `initial` value may be outside its bounds, which depend on latent variables",
+                    "leave out `initial`: the search starts in the middle",
+                ));
+            }
+            return Ok(vec![0.0; n]);
+        }
+        let centre = match given {
+            Some(given) => Some(given),
+            None => self.prior(v, &latent.shape)?.0,
+        };
+        let Some(x) = centre else { return Ok(vec![0.0; n]) };
+        let mut bound = |b: &Value| self.expand(b, &latent.shape).unwrap_or_else(|| vec![0.0; n]);
+        let y: Vec<f64> = match &latent.support {
+            Support::Lower(l) => x.iter().zip(bound(l)).map(|(x, l)| (x - l).ln()).collect(),
+            Support::Upper(u) => x.iter().zip(bound(u)).map(|(x, u)| (u - x).ln()).collect(),
+            Support::Interval(l, u) => {
+                let (l, u) = (bound(l), bound(u));
+                (0..n).map(|i| logit((x[i] - l[i]) / (u[i] - l[i]))).collect()
+            }
+            _ => x,
+        };
+        if was_given {
+            return self.check_start(v, &y, "not between its bounds");
+        }
+        Ok(y.into_iter().map(|y| if y.is_finite() { y } else { 0.0 }).collect())
+    }
+
+    /// Increasing values around the prior's location.
+    fn evenly_spaced(
+        &mut self,
+        v: VariableId,
+        latent: &Latent,
+        size: usize,
+        positive: bool,
+    ) -> Result<Vec<f64>, SgviError> {
+        let n = latent.count;
+        let (location, spread) = self.prior(v, &latent.shape)?;
+        let location = location.unwrap_or_else(|| vec![0.0; n]);
+        let spread = spread.unwrap_or_else(|| vec![1.0; n]);
+        let k = size as f64;
+        let at = |i: usize| {
+            let j = (i % size) as f64;
+            if positive {
+                location[i].max(1e-3) * (j + 1.0) / k
+            } else {
+                location[i] + spread[i] * (j - 0.5 * (k - 1.0)) / k
+            }
+        };
+        Ok((0..n).map(at).collect())
     }
 
     /// Coordinates of diag(E[Λ]) under a Wishart prior with constant scale; of the identity otherwise.

@@ -20,6 +20,8 @@ pub(crate) enum UnaryFunction {
     Softplus,
     Reciprocal,
     LnGamma,
+    /// max(x, 0)
+    PositivePart,
     /// ln Γ((x + 1)/2) − ln Γ(x/2) − ½ ln xπ, the normaliser of a Student's t
     StudentNormalizer,
     /// log x, or the lowest number for x = 0, so that nothing times it is nothing
@@ -41,6 +43,7 @@ impl UnaryFunction {
             Self::Softplus => special::log1p_exp(x),
             Self::Reciprocal => 1.0 / x,
             Self::LnGamma => special::ln_gamma(x),
+            Self::PositivePart => x.max(0.0),
             // ln Γ(½) = ½ ln π
             Self::StudentNormalizer => -special::ln_beta(0.5 * x, 0.5) - 0.5 * x.ln(),
             Self::LowestLog if x == 0.0 => f64::MIN,
@@ -62,6 +65,7 @@ impl UnaryFunction {
             Self::Softplus => special::logistic(x),
             Self::Reciprocal => -y * y,
             Self::LnGamma => special::digamma(x),
+            Self::PositivePart => f64::from(u8::from(x > 0.0)),
             Self::StudentNormalizer => 0.5 * (special::digamma(0.5 * x + 0.5) - special::digamma(0.5 * x) - 1.0 / x),
             Self::LowestLog => (1.0 / x).min(f64::MAX),
             Self::LowestLog1m => (-1.0 / (1.0 - x)).max(f64::MIN),
