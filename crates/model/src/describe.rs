@@ -73,22 +73,16 @@ impl Graph {
                 };
                 format!("{} {symbol} {}", self.write_operand(*a, left), self.write_operand(*b, right))
             }
-            NodeKind::Dot { left, right, .. } => {
-                format!("dot({}, {})", self.write_node(*left, false), self.write_node(*right, false))
-            }
+            NodeKind::Dot { left, right, .. } => match self.written_element(*right) {
+                Some(element) => indexed(&self.write_operand(*left, 4), element, self.is_index(*left)),
+                None => format!("dot({}, {})", self.write_node(*left, false), self.write_node(*right, false)),
+            },
             NodeKind::Index { base, index, .. } => {
                 let index = match index {
                     IndexSource::Column(column) => quoted(&self.data.column(*column).name),
                     IndexSource::Gate(gate) => self.write_node(*gate, false),
                 };
-                let base = self.write_operand(*base, 4);
-                // a[b][c] is written a[b, c].
-                match base.strip_suffix(']') {
-                    Some(open) if matches!(self.node(id).kind, NodeKind::Index { base, .. } if self.is_index(base)) => {
-                        format!("{open}, {index}]")
-                    }
-                    _ => format!("{base}[{index}]"),
-                }
+                indexed(&self.write_operand(*base, 4), &index, self.is_index(*base))
             }
             NodeKind::Function(function, a) => format!("{}({})", function.name(), self.write_node(*a, false)),
             NodeKind::Network { network, arguments, .. } => {
@@ -99,7 +93,19 @@ impl Graph {
     }
 
     fn is_index(&self, node: NodeId) -> bool {
-        matches!(self.node(node).kind, NodeKind::Index { .. }) && !self.expressions.iter().any(|e| e.node == node)
+        let index = match self.node(node).kind {
+            NodeKind::Index { .. } => true,
+            NodeKind::Dot { right, .. } => self.written_element(right).is_some(),
+            _ => false,
+        };
+        index && !self.expressions.iter().any(|e| e.node == node)
+    }
+
+    /// The element that a constant stands for: those of `a[2]` and `a['Male']` have the place of the index in the file.
+    fn written_element(&self, constant: NodeId) -> Option<&str> {
+        let node = self.node(constant);
+        let written = self.source.text.get(node.span.clone()).filter(|_| matches!(node.kind, NodeKind::Constant(_)))?;
+        written.starts_with(|c: char| c.is_ascii_digit() || c == '\'').then_some(written)
     }
 
     /// A variable's distribution with its parameters, such as `normal(mean = mu, precision = tau)`.
@@ -185,6 +191,14 @@ impl Graph {
 /// A name as it is written in an expression.
 fn quoted(name: &str) -> String {
     if is_plain_name(name) { name.to_string() } else { format!("`{name}`") }
+}
+
+/// `base[index]`; a[b][c] is written a[b, c].
+fn indexed(base: &str, index: &str, again: bool) -> String {
+    match base.strip_suffix(']') {
+        Some(open) if again => format!("{open}, {index}]"),
+        _ => format!("{base}[{index}]"),
+    }
 }
 
 /// Cells padded to the width of their column, two spaces between columns.

@@ -20,10 +20,18 @@ pub struct Syntax {
 pub enum SyntaxKind {
     Number(f64),
     Name(String),
+    /// The name of an element, in single quotes.
+    Element(String),
     Negate(Box<Syntax>),
     Binary(BinaryOperator, Box<Syntax>, Box<Syntax>),
-    Call { function: String, arguments: Vec<Syntax> },
-    Index { base: Box<Syntax>, indices: Vec<Syntax> },
+    Call {
+        function: String,
+        arguments: Vec<Syntax>,
+    },
+    Index {
+        base: Box<Syntax>,
+        indices: Vec<Syntax>,
+    },
 }
 
 impl Syntax {
@@ -31,7 +39,7 @@ impl Syntax {
     pub(crate) fn visit(&self, see: &mut dyn FnMut(&Syntax)) {
         see(self);
         match &self.kind {
-            SyntaxKind::Number(_) | SyntaxKind::Name(_) => {}
+            SyntaxKind::Number(_) | SyntaxKind::Name(_) | SyntaxKind::Element(_) => {}
             SyntaxKind::Negate(a) => a.visit(see),
             SyntaxKind::Binary(_, a, b) => {
                 a.visit(see);
@@ -74,6 +82,7 @@ impl Place {
 enum Token {
     Number(f64),
     Name(String),
+    Element(String),
     Symbol(char),
 }
 
@@ -95,7 +104,7 @@ const MAX_DEPTH: usize = 200;
 ///
 /// expression = term { (+|−) term };  term = factor { (*|/) factor };  factor = −factor | postfix;
 /// postfix = primary { "[" expression {, expression} "]" };
-/// primary = number | name | name "(" expression {, expression} ")" | "(" expression ")"
+/// primary = number | name | 'element' | name "(" expression {, expression} ")" | "(" expression ")"
 pub(crate) fn parse(text: &str, place: &Place) -> Result<Syntax, Diagnostic> {
     let mut parser = Parser { tokens: tokenize(text, place)?, next: 0, text, place, depth: 0 };
     if parser.tokens.len() > MAX_TOKENS {
@@ -174,20 +183,24 @@ fn tokenize(text: &str, place: &Place) -> Result<Vec<(Token, Range<usize>)>, Dia
                     .at(span, "not a number"));
                 }
             }
-        } else if c == '`' {
+        } else if c == '`' || c == '\'' {
             i += 1;
-            while character(i).is_some_and(|d| d != '`') {
+            while character(i).is_some_and(|d| d != c) {
                 i += 1;
             }
             let inner = text[position(begin + 1)..position(i)].to_string();
             if character(i).is_none() || inner.is_empty() {
-                let what =
-                    if inner.is_empty() { "no name stands between backquotes" } else { "a backquote is not closed" };
+                let quote = if c == '`' { "backquote" } else { "single quote" };
+                let what = if inner.is_empty() {
+                    format!("no name stands between {quote}s")
+                } else {
+                    format!("a {quote} is not closed")
+                };
                 return Err(Diagnostic::new("expression-syntax", format!("{what} in the expression `{text}`"))
                     .at(place.span(position(begin)..text.len()), "opened here"));
             }
             i += 1;
-            Token::Name(inner)
+            if c == '`' { Token::Name(inner) } else { Token::Element(inner) }
         } else if "+-*/()[],".contains(c) {
             i += 1;
             Token::Symbol(c)
@@ -237,6 +250,7 @@ impl Parser<'_> {
         let written = match token {
             Token::Number(x) => x.to_string(),
             Token::Name(name) => name,
+            Token::Element(name) => format!("'{name}'"),
             Token::Symbol(c) => c.to_string(),
         };
         let mistake = Diagnostic::new(
@@ -351,6 +365,10 @@ impl Parser<'_> {
                 self.next += 1;
                 Ok(Syntax { kind: SyntaxKind::Number(x), span })
             }
+            Token::Element(name) => {
+                self.next += 1;
+                Ok(Syntax { kind: SyntaxKind::Element(name), span })
+            }
             Token::Name(name) => {
                 self.next += 1;
                 if self.symbol(&['(']).is_some() {
@@ -385,6 +403,7 @@ mod tests {
         match &syntax.kind {
             SyntaxKind::Number(x) => x.to_string(),
             SyntaxKind::Name(name) => name.clone(),
+            SyntaxKind::Element(name) => format!("'{name}'"),
             SyntaxKind::Negate(a) => format!("(- {})", show(a)),
             SyntaxKind::Binary(op, a, b) => format!("({op:?} {} {})", show(a), show(b)),
             SyntaxKind::Call { function, arguments } => {
@@ -407,6 +426,7 @@ mod tests {
             ("rate[block[sender], block[receiver]]", "rate[block[sender] block[receiver]]"),
             ("dot(a, x) + e[g]", "(Add dot(a x) e[g])"),
             ("`petal length` * Sepal.Width", "(Multiply petal length Sepal.Width)"),
+            ("effect['new drug'] - effect[0]", "(Subtract effect['new drug'] effect[0])"),
         ];
         for (text, expected) in cases {
             assert_eq!(tree(text).map(|t| show(&t)), Ok(expected.to_string()), "{text}");
@@ -420,7 +440,7 @@ mod tests {
             let mistake = tree(text).expect_err(text);
             assert_eq!(&text[mistake.labels[0].span.clone()], culprit, "{text}");
         }
-        for text in ["", "(a", "a[", "a +", "f(", "`a"] {
+        for text in ["", "(a", "a[", "a +", "f(", "`a", "b['a]", "b['']"] {
             assert!(tree(text).is_err(), "{text}");
         }
         assert!(tree(&"(".repeat(100_000)).is_err());

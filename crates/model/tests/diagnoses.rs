@@ -321,10 +321,10 @@ fn axes_of_expressions() {
         &["`group`"],
     );
     refused(
-        &variable("distribution = \"normal\"\nplates = [\"observation\"]\nmean = \"weight[1]\"\nsd = 1.0"),
+        &variable("distribution = \"normal\"\nplates = [\"observation\"]\nmean = \"weight[weight + 1]\"\nsd = 1.0"),
         "not-an-index",
-        "1",
-        &["look-up"],
+        "weight + 1",
+        &["look-up", "single quotes"],
     );
     let other = "[variables.w]\ndistribution = \"dirichlet\"\ndimension = \"group\"\nconcentration = 1.0\n";
     let body = format!(

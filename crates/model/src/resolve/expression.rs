@@ -17,6 +17,13 @@ impl Resolver<'_> {
         match &syntax.kind {
             SyntaxKind::Number(x) => Ok(self.number(*x, span)),
             SyntaxKind::Name(name) => self.name(name, span, context),
+            SyntaxKind::Element(name) => {
+                let message = format!("'{name}' in {} stands by itself", context.user);
+                let mistake = Diagnostic::new("not-a-value", message)
+                    .at(span, "the name of an element")
+                    .help(format!("it selects an element of a value, as in effect['{name}']; a column with such a name is written `{name}`"));
+                Err(self.report(mistake))
+            }
             SyntaxKind::Negate(a) => {
                 let a = self.expression(a, context)?;
                 let (axes, roles) = (self.axes_of(a).to_vec(), self.roles_of(a).to_vec());

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::element::Element;
 use super::node::Role;
 use super::{Context, Lookup, Meaning, Reported, Resolver};
 use crate::data::ColumnId;
@@ -40,6 +41,24 @@ impl Resolver<'_> {
             .collect();
         let mut node = base;
         for (i, syntax) in indices.iter().enumerate() {
+            if let Some(wanted) = Element::of(syntax) {
+                let open = slots.iter().map(|s| (s.axis, s.replaced)).collect::<Vec<_>>();
+                let named: Vec<AxisId> = indices[i + 1..].iter().filter_map(|r| self.plate_of_levels(r)).collect();
+                let rest = indices.len() - i - 1 - named.len();
+                let position = self.element_axis(&open, &named, rest, &wanted, syntax, context)?;
+                let axis = slots.remove(position).axis;
+                let element = self.element(axis, &wanted, syntax, context)?;
+                let roles = slots.iter().map(|s| s.role).collect();
+                node = self.select(
+                    node,
+                    axis,
+                    element,
+                    slots.iter().map(|s| s.axis).collect(),
+                    roles,
+                    [span.clone(), syntax.span.clone()],
+                );
+                continue;
+            }
             let source = self.index_source(syntax, context)?;
             let position = self.slot(&slots, &source, syntax, &indices[i + 1..], context)?;
             let (index, axes) = match source {
@@ -71,7 +90,7 @@ impl Resolver<'_> {
         let refuse = |message: String, help: &str| {
             Diagnostic::new("not-an-index", message).at(syntax.span.clone(), "not an index").help(help.to_string())
         };
-        const HELP: &str = "an index is a data column (a look-up), a categorical or markov-chain variable (a gate), or such a variable looked up: block[sender]";
+        const HELP: &str = "an index is a data column (a look-up), a categorical or markov-chain variable (a gate), such a variable looked up, as in block[sender], or one element: a number from 0 or a name in single quotes";
         let variable = match &syntax.kind {
             SyntaxKind::Name(name) => {
                 if let Some(Meaning::Column(column)) = self.names.get(name).map(|n| n.meaning.clone()) {
@@ -119,9 +138,6 @@ impl Resolver<'_> {
                     )));
                 }
             },
-            SyntaxKind::Number(x) => {
-                return Err(self.report(refuse(format!("{x} in {} is not an index", context.user), HELP)));
-            }
             _ => {
                 return Err(self.report(refuse(
                     format!("this index in {} is neither a column nor a categorical variable", context.user),

@@ -4,6 +4,7 @@ mod axes;
 mod data;
 mod distribution;
 mod dot;
+mod element;
 mod expression;
 mod factor;
 mod index;
