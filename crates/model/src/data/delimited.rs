@@ -28,7 +28,10 @@ pub(super) fn read_text(text: &[u8], delimiter: u8, name: &str) -> Result<Data, 
 /// fields may hold line ends), do not fit together or hold an error, from its beginning to its end.
 fn read_in_pieces(text: &[u8], delimiter: u8, name: &str, piece_bytes: usize) -> Result<Data, DataError> {
     let mut reader = new_reader(text, delimiter, true);
-    let names = header(name, &mut reader)?;
+    let mut names = header(name, &mut reader)?;
+    if has_row_names(text, delimiter, names.len()) {
+        names.insert(0, String::new());
+    }
     if let [only] = names.as_slice() {
         other_separator(name, only, text, delimiter)?;
     }
@@ -86,6 +89,18 @@ fn other_separator(path: &str, name: &str, text: &[u8], delimiter: u8) -> Result
 fn never_closed(text: &[u8], start: Option<&csv::Position>, end: &csv::Position) -> bool {
     let rest = start.and_then(|start| text.get(start.byte() as usize..)).unwrap_or_default();
     end.byte() as usize >= text.len() && rest.iter().filter(|byte| **byte == b'"').count() % 2 == 1
+}
+
+/// Whether every row begins with a quoted name for which the header has no cell (R's `write.table`), as the first row tells.
+fn has_row_names(text: &[u8], delimiter: u8, width: usize) -> bool {
+    let mut reader = new_reader(text, delimiter, true);
+    let mut first = ByteRecord::new();
+    if !matches!(reader.read_byte_record(&mut first), Ok(true)) {
+        return false;
+    }
+    let start = first.position().map_or(0, |at| at.byte() as usize);
+    let begins = text[start.min(text.len())..].iter().find(|byte| !matches!(byte, b'\n' | b'\r'));
+    first.len() == width + 1 && begins == Some(&b'"')
 }
 
 fn new_reader(text: &[u8], delimiter: u8, has_headers: bool) -> csv::Reader<&[u8]> {
@@ -201,13 +216,13 @@ fn read_pieces(text: &[u8], delimiter: u8, width: usize, piece_bytes: usize) -> 
     Rows::joined(placed)
 }
 
-/// The data of all columns.
+/// The data of all columns but one without a name: the names or numbers of the rows, which spreadsheets, R and pandas write.
 fn finish(names: Vec<String>, rows: Rows) -> Result<Data, DataError> {
     let Rows { columns: growing, num_rows, line_offsets } = rows;
     let mut source = MemorySource { columns: Vec::with_capacity(names.len()), num_rows, line_offsets };
     let mut columns = Vec::with_capacity(names.len());
     let mut infinite_cells = Vec::new();
-    for (name, column) in names.into_iter().zip(growing) {
+    for (name, column) in names.into_iter().zip(growing).filter(|(name, _)| !name.is_empty()) {
         let (cells, kind) = match column {
             Growing::Numbers { values, infinite } => {
                 infinite_cells.extend(infinite.map(|row| (name.clone(), values[row], row)));
@@ -274,7 +289,8 @@ fn header(path: &str, reader: &mut csv::Reader<&[u8]>) -> Result<Vec<String>, Da
             );
             return Err(format(reason));
         }
-        if name.is_empty() {
+        // The first may be that of the rows' own names.
+        if name.is_empty() && (position > 0 || record.len() == 1) {
             return Err(format(format!("column {} has no name in the header; every column needs one", position + 1)));
         }
         names.push(name.to_owned());
@@ -424,6 +440,26 @@ mod tests {
         let data = read_csv("a\n1\ntrue\n").unwrap();
         let error = data.require_numeric(ColumnId(0)).unwrap_err().to_string();
         assert!(error.contains("`true`") && error.contains("row 2"), "{error}");
+    }
+
+    /// As R's `write.csv` and `write.table` and pandas' `to_csv` write by default.
+    #[test]
+    fn the_names_of_the_rows_are_no_column() {
+        let texts = [
+            "\"\",\"x\",\"g\"\n\"1\",0.5,\"a\"\n\"2\",NA,\"b\"\n",
+            ",x,g\n0,0.5,a\n1,,b\n",
+            "\"x\",\"g\"\n\"1\",0.5,\"a\"\n\"2\",NA,\"b\"\n",
+        ];
+        for text in texts {
+            let data = read_csv(text).unwrap();
+            let names: Vec<&str> = data.columns.iter().map(|c| c.name.as_str()).collect();
+            assert_eq!(names, ["x", "g"]);
+            let x = column(&data, "x");
+            assert!(x[0] == 0.5 && x[1].is_nan());
+            assert_eq!(data.levels(data.column_named("g").unwrap()), ["a", "b"]);
+        }
+        // A number too many is no name of its row.
+        assert!(matches!(read_csv("x,g\n1,0.5,a\n"), Err(DataError::Ragged { .. })));
     }
 
     #[test]

@@ -18,6 +18,7 @@ const WINDOW_BYTES: usize = 4 << 20;
 /// Type of the elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Element {
+    F16,
     F32,
     F64,
     I8,
@@ -34,6 +35,7 @@ impl Element {
     /// From NumPy's type code without its byte order.
     pub(super) fn from_code(code: &str) -> Option<Self> {
         Some(match code {
+            "f2" => Self::F16,
             "f4" => Self::F32,
             "f8" => Self::F64,
             "i1" => Self::I8,
@@ -51,10 +53,22 @@ impl Element {
     pub(super) fn num_bytes(self) -> usize {
         match self {
             Self::I8 | Self::U8 => 1,
-            Self::I16 | Self::U16 => 2,
+            Self::F16 | Self::I16 | Self::U16 => 2,
             Self::F32 | Self::I32 | Self::U32 => 4,
             Self::F64 | Self::I64 | Self::U64 => 8,
         }
+    }
+}
+
+/// The number that 16 bits stand for: a sign, five bits of exponent, ten of fraction (IEEE 754-2008, binary16).
+fn half_precision(bits: u16) -> f64 {
+    let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023) / 1024.0);
+    match (exponent, fraction == 0.0) {
+        (31, true) => sign * f64::INFINITY,
+        (31, false) => f64::NAN,
+        (0, _) => sign * fraction * 2f64.powi(-14),
+        _ => sign * (1.0 + fraction) * 2f64.powi(exponent - 15),
     }
 }
 
@@ -240,6 +254,7 @@ impl RowSource for MatrixSource {
 
     fn read(&self, columns: &[ColumnId], rows: Range<usize>, out: &mut [f64]) {
         match self.layout.element {
+            Element::F16 => self.read_as(columns, rows, out, |b| half_precision(u16::from_le_bytes(b))),
             Element::F32 => self.read_as(columns, rows, out, |b| f32::from_le_bytes(b).into()),
             Element::F64 => self.read_as(columns, rows, out, f64::from_le_bytes),
             Element::I8 => self.read_as(columns, rows, out, |b| i8::from_le_bytes(b).into()),

@@ -113,6 +113,8 @@ pub struct Data {
     pub columns: Vec<Column>,
     /// All blocks.
     pub blocks: Vec<Block>,
+    /// Single numbers that came with the rows.
+    pub scalars: Vec<(String, f64)>,
     source: Arc<dyn RowSource>,
     codes: CodesCache,
     /// Columns that exist only as parts of an inline block, and so match no pattern.
@@ -129,7 +131,7 @@ impl Default for Data {
 impl Data {
     /// Data whose cells come from `source`; `columns[i]` describes the source's column `i`.
     pub fn new(columns: Vec<Column>, blocks: Vec<Block>, source: Arc<dyn RowSource>) -> Self {
-        Self { columns, blocks, source, codes: CodesCache::default(), hidden: Vec::new() }
+        Self { columns, blocks, scalars: Vec::new(), source, codes: CodesCache::default(), hidden: Vec::new() }
     }
 
     /// Reads a data file: `.csv` and `.tsv` (also `.gz`) into memory, `.npy` and IDX mapped, `.npz` and compressed IDX
@@ -221,11 +223,13 @@ impl Data {
     /// # Errors
     /// [`DataError::NumRows`] where both have columns and the numbers of rows differ; [`DataError::DuplicateColumn`].
     pub fn append(&mut self, other: Data) -> Result<(), DataError> {
+        self.scalars.extend(other.scalars.iter().cloned());
         let Some(new) = other.columns.first() else {
             return Ok(());
         };
         let Some(old) = self.columns.first() else {
-            *self = other;
+            let scalars = std::mem::take(&mut self.scalars);
+            *self = Data { scalars, ..other };
             return Ok(());
         };
         if self.num_rows() != other.num_rows() {

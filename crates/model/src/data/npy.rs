@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::matrix::{Bytes, Element, Layout, matrix_data};
-use super::{Data, DataError};
+use super::{ColumnId, Data, DataError};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -16,8 +16,9 @@ pub(super) fn map_file(path: &Path) -> Result<Data, DataError> {
     matrix_data(&name, bytes, layout, |j| j.to_string())
 }
 
-/// Reads the header (NumPy Enhancement Proposal 1) of version 1, 2 or 3.
-pub(super) fn parse_header(bytes: &[u8]) -> Result<Layout, String> {
+/// The element type with its byte order, the shape and where the elements begin, from the header (NumPy Enhancement Proposal 1)
+/// of version 1, 2 or 3; also the header itself.
+fn parse_shape(bytes: &[u8]) -> Result<(Element, bool, Vec<usize>, usize, &str), String> {
     let truncated = || "the file ends before its header does".to_owned();
     if !bytes.starts_with(MAGIC) {
         return Err("this is not a .npy file: it does not begin with \\x93NUMPY".to_owned());
@@ -42,11 +43,10 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<Layout, String> {
     let (order, code) = description.split_at_checked(1).ok_or("the element type is empty")?;
     let element = Element::from_code(code).filter(|_| ["<", ">", "|", "="].contains(&order)).ok_or_else(|| {
         format!(
-            "elements of type `{description}` cannot be read; save it as float64, float32, bool or an integer type \
+            "elements of type `{description}` cannot be read; save it as float64, float32, float16, bool or an integer type \
              (numpy: array.astype(\"float64\"))"
         )
     })?;
-    let fortran = value_of(header, "fortran_order")? == "True";
     let shape = value_of(header, "shape")?
         .trim_matches(['(', ')'])
         .split(',')
@@ -54,8 +54,31 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<Layout, String> {
         .filter(|text| !text.is_empty())
         .map(|text| text.parse::<usize>().map_err(|error| error.to_string()))
         .collect::<Result<Vec<_>, _>>()?;
+    Ok((element, order == ">", shape, offset, header))
+}
+
+/// The number that an array without axes is; `None` where it has axes.
+pub(super) fn parse_number(bytes: &[u8]) -> Result<Option<f64>, String> {
+    let (element, big_endian, shape, offset, _) = parse_shape(bytes)?;
+    if !shape.is_empty() {
+        return Ok(None);
+    }
+    let layout = Layout::row_major(element, big_endian, &[1], offset)?;
+    let data = matrix_data("", Bytes::Owned(bytes.to_vec()), layout, |_| String::new()).map_err(|e| e.to_string())?;
+    let mut number = [f64::NAN];
+    data.read(&[ColumnId(0)], 0..1, &mut number).map_err(|error| error.to_string())?;
+    match number[0].is_finite() {
+        true => Ok(Some(number[0])),
+        false => Err(format!("it is the single number {}, which must be finite", number[0])),
+    }
+}
+
+/// What the header says.
+pub(super) fn parse_header(bytes: &[u8]) -> Result<Layout, String> {
+    let (element, big_endian, shape, offset, header) = parse_shape(bytes)?;
+    let fortran = value_of(header, "fortran_order")? == "True";
     if !fortran {
-        return Layout::row_major(element, order == ">", &shape, offset);
+        return Layout::row_major(element, big_endian, &shape, offset);
     }
     let [num_rows, num_columns] = shape[..] else {
         return Err(format!(
@@ -65,7 +88,7 @@ pub(super) fn parse_header(bytes: &[u8]) -> Result<Layout, String> {
     };
     Ok(Layout {
         element,
-        big_endian: order == ">",
+        big_endian,
         num_rows,
         num_columns,
         row_stride: 1,
@@ -97,7 +120,6 @@ fn value_of<'a>(header: &'a str, key: &str) -> Result<&'a str, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::ColumnId;
 
     /// A file in the temporary folder that is removed when the test ends.
     struct Scratch(std::path::PathBuf);
@@ -151,6 +173,17 @@ mod tests {
         assert_eq!(read_all(&file, &[0]), [-3.0, 7.0]);
         let flags = npy("b", "|b1", "False", "(3,)", &[1, 0, 1]);
         assert_eq!(read_all(&flags, &[0]), [1.0, 0.0, 1.0]);
+    }
+
+    /// Bit patterns from IEEE 754: 1.5, −2, the least positive number 2⁻²⁴, 65504, and one that is none.
+    #[test]
+    fn half_precision() {
+        let bits = [0x3e00u16, 0xc000, 0x0001, 0x7bff, 0x7e00];
+        let body: Vec<u8> = bits.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let file = npy("half", "<f2", "False", "(5,)", &body);
+        let found = read_all(&file, &[0]);
+        assert_eq!(found[..4], [1.5, -2.0, 2f64.powi(-24), 65504.0]);
+        assert!(found[4].is_nan());
     }
 
     #[test]

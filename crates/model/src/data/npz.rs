@@ -1,4 +1,4 @@
-//! NumPy `.npz` archives: vectors become columns, arrays with more axes blocks.
+//! NumPy `.npz` archives: vectors become columns, arrays with more axes blocks, single numbers constants.
 
 use std::io::Read;
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use flate2::read::DeflateDecoder;
 
 use super::matrix::{Bytes, matrix_data};
-use super::npy::parse_header;
+use super::npy::{parse_header, parse_number};
 use super::{ColumnId, Data, DataError};
 
 /// A file inside an archive.
@@ -18,7 +18,7 @@ struct Entry<'a> {
 }
 
 /// Reads an archive: a vector `NAME` is a column of that name, any other array a block of that name with columns `NAME.0`,
-/// `NAME.1`, …. All must have equally many rows.
+/// `NAME.1`, …; one without axes is a number. All others must have equally many rows.
 pub(super) fn read_file(path: &Path) -> Result<Data, DataError> {
     let file = path.display().to_string();
     let format = |reason: String| DataError::Format { path: file.clone(), reason };
@@ -28,6 +28,10 @@ pub(super) fn read_file(path: &Path) -> Result<Data, DataError> {
         let name = entry.name.strip_suffix(".npy").unwrap_or(entry.name);
         let context = |reason: String| format(format!("array `{name}`: {reason}"));
         let unpacked = entry.unpack().map_err(context)?;
+        if let Some(number) = parse_number(&unpacked).map_err(context)? {
+            data.scalars.push((name.to_owned(), number));
+            continue;
+        }
         let layout = parse_header(&unpacked).map_err(context)?;
         let (num_columns, is_vector) = (layout.num_columns, layout.is_vector);
         let path = format!("{file}: array `{name}`");
@@ -185,6 +189,11 @@ mod tests {
         assert_eq!(label, [data.column_named("labels").unwrap()]);
         data.read(&label, 1..2, &mut out[..1]).unwrap();
         assert_eq!(out[0], 9.0);
+
+        let size = npy("()", &[5]);
+        std::fs::write(&path, archive(&[("size.npy", &size, true), ("labels.npy", &labels, true)])).unwrap();
+        let data = Data::from_file(&path).unwrap();
+        assert_eq!((data.num_rows(), data.scalars), (2, vec![("size".to_owned(), 5.0)]));
 
         let three = npy("(3,)", &[1, 2, 3]);
         std::fs::write(&path, archive(&[("images.npy", &images, true), ("labels.npy", &three, true)])).unwrap();

@@ -27,7 +27,11 @@ pub const DATA: Section = Section {
     name: "data",
     summary: "Where the numbers come from; every column header is a name.",
     keys: &[
-        key("file", KeyKind::Text, "A .csv or .tsv (also .gz), .npy, .npz or IDX file, relative to the model file."),
+        key(
+            "file",
+            KeyKind::Text,
+            "A .csv or .tsv (also .gz), .npy, .npz or IDX file, relative to the model file. A first column without a name holds the names of the rows and is left out; a single number in an .npz is a constant.",
+        ),
         key(
             "counts",
             KeyKind::Column,

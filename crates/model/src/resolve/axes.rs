@@ -295,6 +295,9 @@ impl Resolver<'_> {
             let span = declared.or_else(|| inline(&name));
             self.declare(&name, Meaning::Block(BlockId(index)), "data block", span);
         }
+        for (name, number) in self.data.scalars.clone() {
+            self.declare(&name, Meaning::Number(number), "constant", None);
+        }
         for (index, variable) in spec.variables.iter().enumerate() {
             self.declare(&variable.name, Meaning::Variable(VariableId(index)), "variable", Some(variable.span.clone()));
         }

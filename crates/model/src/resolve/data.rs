@@ -25,13 +25,7 @@ impl Resolver<'_> {
             let path = base.join(name);
             match Data::from_file(&path) {
                 Ok(data) => {
-                    let combined = if self.data.columns.is_empty() {
-                        self.data = data;
-                        Ok(())
-                    } else {
-                        self.data.append(data)
-                    };
-                    if let Err(error) = combined {
+                    if let Err(error) = self.data.append(data) {
                         return Err(self.data_mistake(&error, file.span.clone(), "this file"));
                     }
                 }
