@@ -66,7 +66,7 @@ impl Ascent {
             family: factor.family,
             natural: &self.engine.natural[f],
             statistics: &self.engine.statistics[f],
-            shift: &factor.shift,
+            shift: factor.shift_of(v),
             count: plates.iter().product(),
             is_point: variable.point,
             stays_at_point: factor.point,
@@ -106,11 +106,12 @@ impl Ascent {
         let engine = &self.engine;
         let factor = &engine.lowered.program.factors[f];
         let (total, d) = self.widths(v, f);
+        let shift = factor.shift_of(v);
         let (mut means, mut covariances) = (Vec::new(), Vec::new());
         for (element, (common, first)) in self.places(v, f).into_iter().enumerate() {
             let mean = &engine.statistics[f][0][common * total..(common + 1) * total];
             let second = &engine.statistics[f][1][common * total * total..(common + 1) * total * total];
-            let moved = |i: usize| factor.shift.get(element * d + i).copied().unwrap_or(0.0);
+            let moved = |i: usize| shift.get(element * d + i).copied().unwrap_or(0.0);
             means.extend((0..d).map(|i| mean[first + i] + moved(i)));
             for i in 0..d {
                 for j in 0..d {

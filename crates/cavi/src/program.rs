@@ -143,6 +143,8 @@ pub(crate) struct Member {
     pub(crate) flattened: Vec<usize>,
     /// Length of its own dimension (1 for scalars).
     pub(crate) dimension: usize,
+    /// What was subtracted from its location, one value per element and coordinate; empty where nothing was.
+    pub(crate) shift: Vec<f64>,
 }
 
 /// A factor of q, replicated over plates.
@@ -171,13 +173,16 @@ pub(crate) struct Factor {
     /// Gates of which this factor has one copy per category: q(x | z), so that their indicators weight its entropy and
     /// energy alike and do not enter its own update.
     pub(crate) conditional_on: Vec<FactorId>,
-    /// What was subtracted from the location, one value per element and coordinate; empty where nothing was.
-    pub(crate) shift: Vec<f64>,
     /// Starting mean, one value per element and coordinate.
     pub(crate) initial: Option<Vec<f64>>,
 }
 
 impl Factor {
+    /// What was subtracted from a variable's location, one value per element and coordinate; empty where nothing was.
+    pub(crate) fn shift_of(&self, v: VariableId) -> &[f64] {
+        self.members.iter().find(|m| m.variable == Some(v)).map_or(&[], |m| &m.shift)
+    }
+
     /// Number of elements per row (local) or in all (global).
     pub(crate) fn elements(&self) -> usize {
         self.plates.iter().product()

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use vi_model::graph::{AxisKind, Distribution, VariableId};
+use vi_model::graph::{AxisId, AxisKind, Distribution, VariableId};
 use vi_run::output::{LocalColumns, LocalFormat, OutputError, RunDirectory};
 
 use crate::error::CaviError;
@@ -139,13 +139,36 @@ impl Ascent {
             moments(factor.family, &statistics, factor, v)
         };
         let width = means.len() / rows.len().max(1);
-        let categories = match self.levels(v) {
-            _ if !is_categorical => Vec::new(),
-            Some(levels) if levels.len() == width => levels,
-            _ => (0..width).map(|k| k.to_string()).collect(),
-        };
+        let categories = if is_categorical { self.categories_of_row(v, width) } else { Vec::new() };
         let elements = if is_categorical { Vec::new() } else { self.names_of_row(v, width) };
         Ok(Some(RowPosterior { width, is_categorical, categories, elements, means, sds }))
+    }
+
+    /// Names of the probabilities of a row: of the categories, behind those of the elements where a row has several.
+    fn categories_of_row(&self, v: VariableId, width: usize) -> Vec<String> {
+        let graph = &self.engine.lowered.graph;
+        let mut axes = graph.value_axes(v);
+        if let Distribution::Categorical { range, .. } | Distribution::MarkovChain { range, .. } =
+            graph.variable(v).distribution
+        {
+            axes.push(range);
+        }
+        match graph.names_of_elements(&axes, width) {
+            names if names.is_empty() => vec!["0".to_owned()],
+            names => names,
+        }
+    }
+
+    /// The columns of a table of means and sds.
+    fn moment_columns(&self, axes: &[AxisId], width: usize) -> LocalColumns {
+        let graph = &self.engine.lowered.graph;
+        if axes.iter().all(|axis| Some(*axis) == graph.rows) {
+            return LocalColumns::Scalar;
+        }
+        match graph.names_of_elements(axes, width) {
+            names if names.is_empty() => LocalColumns::numbered_coordinates(1),
+            coordinates => LocalColumns::Vector { coordinates },
+        }
     }
 
     fn names_of_row(&self, v: VariableId, width: usize) -> Vec<String> {
@@ -197,11 +220,7 @@ impl Ascent {
         if !factor.local {
             let (means, sds) = self.joined_rows(v, f);
             let width = means.len() / engine.lowered.program.num_rows.max(1);
-            let columns = if width == 1 && graph.variable(v).dimension.is_none() {
-                LocalColumns::Scalar
-            } else {
-                LocalColumns::numbered_coordinates(width)
-            };
+            let columns = self.moment_columns(&graph.value_axes(v), width);
             let mut writer = directory.local_writer(name, format, columns)?;
             writer.write_moments(&means, &sds)?;
             writer.finish()?;
@@ -209,17 +228,10 @@ impl Ascent {
         }
         let elements = factor.elements();
         let columns = match factor.family {
-            Family::Categorical(k) | Family::MarkovChain(k) | Family::MarkovSteps(k) if elements == 1 => {
-                match self.levels(v) {
-                    Some(levels) => LocalColumns::Probabilities { levels },
-                    None => LocalColumns::numbered_levels(k),
-                }
+            Family::Categorical(k) | Family::MarkovChain(k) | Family::MarkovSteps(k) => {
+                LocalColumns::Probabilities { levels: self.categories_of_row(v, k * elements) }
             }
-            Family::Categorical(k) => LocalColumns::numbered_levels(k * elements),
-            family => match elements * coordinates(family, factor, v) {
-                1 if graph.variable(v).dimension.is_none() => LocalColumns::Scalar,
-                width => LocalColumns::numbered_coordinates(width),
-            },
+            family => self.moment_columns(&graph.value_axes(v), elements * coordinates(family, factor, v)),
         };
         let mut writer = directory.local_writer(name, format, columns)?;
         let rows = engine.lowered.program.num_rows;
@@ -253,11 +265,8 @@ impl Ascent {
     ) -> Result<(), SaveError> {
         let graph = &self.engine.lowered.graph;
         let others = derived.axes.iter().filter(|a| Some(**a) != graph.rows);
-        let sizes: Vec<usize> = others.map(|a| graph.axis(*a).size).collect();
-        let columns = match sizes.as_slice() {
-            [] => LocalColumns::Scalar,
-            sizes => LocalColumns::numbered_coordinates(sizes.iter().product()),
-        };
+        let width = others.map(|a| graph.axis(*a).size).product();
+        let columns = self.moment_columns(&derived.axes, width);
         let mut writer = directory.local_writer(&derived.name, format, columns)?;
         let rows = self.engine.lowered.program.num_rows;
         for at in (0..rows).step_by(self.engine.plan.chunk.max(1)) {

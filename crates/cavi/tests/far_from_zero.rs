@@ -69,3 +69,47 @@ fn a_mixture_far_from_zero_is_the_same_mixture() {
         }
     }
 }
+
+/// Sixty values about a line, moved by an offset; the intercept's prior moves with them.
+fn line(offset: f64, variables: &str) -> (f64, Vec<f64>) {
+    let wobble = |i: i64, k: i64| (((i * 37 + k * 101) % 64) - 32) as f64 / 64.0;
+    let x: Vec<String> = (0..60).map(|i| format!("{:?}", wobble(i, 1))).collect();
+    let y: Vec<String> = (0..60).map(|i| format!("{:?}", offset + 0.5 * wobble(i, 1) + wobble(i, 2))).collect();
+    let (x, y) = (x.join(", "), y.join(", "));
+    let variables = variables.replace("OFFSET", &format!("{offset:?}"));
+    let text = format!("[data.values]\nx = [{x}]\ny = [{y}]\n[plates]\nrow = \"rows\"\npart = 2\n{variables}");
+    let graph = vi_model::load_str(&text, "line.toml", std::path::Path::new(".")).expect("a valid model");
+    let fit = fit(&graph).expect("a fit");
+    let entries = fit.algorithm.posterior();
+    let mean = entries.iter().find(|(name, _)| name == "a").and_then(|(_, e)| e.mean.clone()).expect("a mean");
+    (fit.outcome.elbo, mean.values().iter().map(|m| m - offset).collect())
+}
+
+#[test]
+fn intercepts_and_pairs_far_from_zero_keep_their_digits() {
+    let normal = "[variables.a]\ndistribution = \"normal\"\nmean = OFFSET\nsd = 2.0\n\
+                  [variables.b]\ndistribution = \"normal\"\nmean = 0.0\nsd = 1.0\n\
+                  [variables.t]\ndistribution = \"gamma\"\nshape = 2.0\nrate = 1.0\n\
+                  [variables.v]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"b * x + a\"\nprecision = \"t\"\n\
+                  observed = \"y\"\n[inference]\ntolerance = 1e-13\n";
+    let joint = format!("{normal}blocks = [[\"a\", \"b\"]]\n");
+    let student = normal.replace("\"normal\"\nmean = \"b", "\"student-t\"\ndegrees_of_freedom = 4.0\nmean = \"b");
+    let vector = "[variables.a]\ndistribution = \"normal-gamma\"\ndimension = \"part\"\nmean = OFFSET\nmean_precision = 0.5\n\
+                  shape = 2.0\nrate = 1.0\n[variables.v]\nplates = [\"row\"]\ndistribution = \"normal\"\ndimension = \"part\"\n\
+                  parameters = \"a\"\nobserved = [\"y\", \"y2\"]\n";
+    let vector = vector.replace("[\"y\", \"y2\"]", "\"y + c\"").replacen(
+        "",
+        "[data.values.c]\naxes = [\"part\"]\nvalues = [0.25, -0.5]\n",
+        1,
+    );
+    for variables in [normal, &joint, &student, &vector] {
+        let (near, near_mean) = line(0.0, variables);
+        for offset in [1024.0, 1048576.0] {
+            let (far, far_mean) = line(offset, variables);
+            assert!((far - near).abs() < 1e-9 * near.abs(), "ELBO {far} at {offset}, {near} at zero:\n{variables}");
+            for (a, b) in far_mean.iter().zip(&near_mean) {
+                assert!((a - b).abs() < 1e-8, "mean {a} at {offset}, {b} at zero:\n{variables}");
+            }
+        }
+    }
+}

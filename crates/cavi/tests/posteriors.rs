@@ -268,3 +268,31 @@ observed = "y"
     let error = cavi::fit(&model).expect_err("a failure").to_string();
     assert!(error.contains("`x`") && error.contains("probability zero"), "{error}");
 }
+
+/// Probabilities and means of a row are named after levels and columns of blocks.
+#[test]
+fn elements_of_a_row_have_names() {
+    let (_, ascent) = fit(r#"
+[data.values]
+y = [[0.1, 2.0], [0.3, 1.0]]
+name = ["low", "high"]
+m = { axes = ["kind"], values = [0.0, 1.0] }
+w = { axes = ["kind"], values = [0.3, 0.7] }
+[plates]
+row = "rows"
+item = { columns = "y" }
+kind = { levels = "name" }
+[variables.z]
+plates = ["row", "item"]
+distribution = "categorical"
+probabilities = "w"
+[variables.x]
+plates = ["row", "item"]
+distribution = "normal"
+mean = "m[z]"
+sd = 0.5
+observed = "y"
+"#);
+    let rows = ascent.rows("z", 0..2).unwrap().unwrap();
+    assert_eq!(rows.categories, ["y.0_low", "y.0_high", "y.1_low", "y.1_high"]);
+}

@@ -1,9 +1,11 @@
 //! Families of the factors of q: shapes of their statistics, and the update from natural parameters to expectations.
 
+mod bound;
 mod fisher;
 mod gaussian;
 mod moments;
 mod partial;
+mod scalar;
 mod shape;
 mod simplex;
 mod update;

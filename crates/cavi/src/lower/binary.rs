@@ -137,71 +137,76 @@ impl Lowering {
                     }
                 }
             }
-            Probability::Logit(node) => {
-                self.bounded = true;
-                let f = self.mean_monomials(v, "logit", node, &mut scope)?;
-                let xi = self.auxiliary(v, "xi", Family::JaakkolaJordan, &scope);
-                let lambda = self.auxiliary_operand(xi, 0, &scope);
-                let constant = self.auxiliary_operand(xi, 1, &scope);
-                let x = self.statistic(v, &scope, 0, Transform::Identity)?;
-                // n log σ(f) with x successes: (x − n/2) f + n c(ξ) − n λ(ξ) f².
-                self.linear(&scope, &f, &[x], 1.0)?;
-                self.linear(&scope, &f, &n, -0.5)?;
-                let mut all = n.clone();
-                all.push(constant);
-                self.add_term(&scope, 1.0, all, &[]);
-                let mut expectation = n.clone();
-                expectation.push(lambda);
-                let weight = Weight::Positive(Positive { coefficient: 1.0, expectation, ..Positive::default() });
-                self.quadratic(&scope, &f, &weight, -1.0)?;
-            }
+            Probability::Logit(node) => self.bounded_logit(v, node, &n, &mut scope)?,
             Probability::Probit(node) => {
-                let Some(Observation::Numeric(observed)) = self.graph.variable(v).observed else {
-                    return Err(self.not_conjugate(
-                        v,
-                        "probit",
-                        format!("`{}` must be observed for the probit link", self.graph.variable(v).name),
-                    ));
-                };
                 if trials.is_some() {
                     return Err(self.not_conjugate(v, "probit", "a binomial takes a probability or a logit".into()));
                 }
-                let mut f = self.mean_monomials(v, "probit", node, &mut scope)?;
-                f.iter_mut().for_each(|m| m.coefficient = -m.coefficient);
-                let latent = self.auxiliary(v, "latent", Family::TruncatedNormal, &scope);
-                let index = self.auxiliary_operand(latent, 0, &scope).index;
-                f.insert(
-                    0,
-                    Monomial {
-                        coefficient: 1.0,
-                        atoms: vec![Atom { kind: AtomKind::Factor(latent), index: index.clone() }],
-                        contracted: vec![],
-                    },
-                );
-                self.truncated_quadratic(&scope, &f)?;
-                self.add_term(&scope, -0.5 * LOG_TWO_PI, vec![], &[]);
-                let span = self.graph.node(observed).span.clone();
-                let two = self.number(2.0, &span);
-                let twice = self.binary(BinaryOperator::Multiply, two, observed);
-                let side = self.minus_one(twice);
-                let side = self.fixed(v, "observed", side, &mut scope, Transform::Identity)?;
-                let constraint = self.auxiliary_operand(latent, 2, &scope);
-                self.add_term(&scope, 1.0, vec![side, constraint], &[]);
+                self.probit_terms(v, node, &mut scope)?;
             }
         }
-        if let Some(trials) = trials {
-            let Some(Observation::Numeric(observed)) = self.graph.variable(v).observed else {
-                return Err(self.not_conjugate(
-                    v,
-                    "distribution",
-                    format!("`{}` must be observed", self.graph.variable(v).name),
-                ));
-            };
-            let rest = self.binary(BinaryOperator::Subtract, trials, observed);
-            for (node, sign) in [(trials, 1.0), (observed, -1.0), (rest, -1.0)] {
-                let operand = self.fixed(v, "trials", node, &mut scope, Transform::LogFactorial)?;
-                self.add_term(&scope, sign, vec![operand], &[]);
-            }
+        match trials {
+            Some(trials) => self.binomial_coefficient(v, trials, &mut scope),
+            None => Ok(()),
+        }
+    }
+
+    /// n log σ(f) with x successes, bounded: (x − n/2) f + n c(ξ) − n λ(ξ) f².
+    fn bounded_logit(
+        &mut self,
+        v: VariableId,
+        node: NodeId,
+        n: &[Operand],
+        scope: &mut Scope,
+    ) -> Result<(), CaviError> {
+        self.bounded = true;
+        let f = self.mean_monomials(v, "logit", node, scope)?;
+        let xi = self.auxiliary(v, "xi", Family::JaakkolaJordan, scope);
+        let lambda = self.auxiliary_operand(xi, 0, scope);
+        let constant = self.auxiliary_operand(xi, 1, scope);
+        let x = self.statistic(v, scope, 0, Transform::Identity)?;
+        self.linear(scope, &f, &[x], 1.0)?;
+        self.linear(scope, &f, n, -0.5)?;
+        let times = |operand| n.iter().cloned().chain([operand]).collect::<Vec<Operand>>();
+        self.add_term(scope, 1.0, times(constant), &[]);
+        let weight = Positive { coefficient: 1.0, expectation: times(lambda), ..Positive::default() };
+        self.quadratic(scope, &f, &Weight::Positive(weight), -1.0)
+    }
+
+    /// A latent normal about f, positive where x = 1 and negative where x = 0 (Albert & Chib 1993).
+    fn probit_terms(&mut self, v: VariableId, node: NodeId, scope: &mut Scope) -> Result<(), CaviError> {
+        let Some(Observation::Numeric(observed)) = self.graph.variable(v).observed else {
+            let message = format!("`{}` must be observed for the probit link", self.graph.variable(v).name);
+            return Err(self.not_conjugate(v, "probit", message));
+        };
+        let mut f = self.mean_monomials(v, "probit", node, scope)?;
+        f.iter_mut().for_each(|m| m.coefficient = -m.coefficient);
+        let latent = self.auxiliary(v, "latent", Family::TruncatedNormal, scope);
+        let index = self.auxiliary_operand(latent, 0, scope).index;
+        let atom = Atom { kind: AtomKind::Factor(latent), index };
+        f.insert(0, Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] });
+        self.truncated_quadratic(scope, &f)?;
+        self.add_term(scope, -0.5 * LOG_TWO_PI, vec![], &[]);
+        let span = self.graph.node(observed).span.clone();
+        let two = self.number(2.0, &span);
+        let twice = self.binary(BinaryOperator::Multiply, two, observed);
+        let side = self.minus_one(twice);
+        let side = self.fixed(v, "observed", side, scope, Transform::Identity)?;
+        let constraint = self.auxiliary_operand(latent, 2, scope);
+        self.add_term(scope, 1.0, vec![side, constraint], &[]);
+        Ok(())
+    }
+
+    /// log n! − log x! − log (n − x)!
+    fn binomial_coefficient(&mut self, v: VariableId, trials: NodeId, scope: &mut Scope) -> Result<(), CaviError> {
+        let Some(Observation::Numeric(observed)) = self.graph.variable(v).observed else {
+            let message = format!("`{}` must be observed", self.graph.variable(v).name);
+            return Err(self.not_conjugate(v, "distribution", message));
+        };
+        let rest = self.binary(BinaryOperator::Subtract, trials, observed);
+        for (node, sign) in [(trials, 1.0), (observed, -1.0), (rest, -1.0)] {
+            let operand = self.fixed(v, "trials", node, scope, Transform::LogFactorial)?;
+            self.add_term(scope, sign, vec![operand], &[]);
         }
         Ok(())
     }

@@ -113,102 +113,12 @@ impl Lowering {
                 sum.iter_mut().for_each(|m| m.coefficient = -m.coefficient);
                 Ok(sum)
             }
-            NodeKind::Binary(operator, a, b) => {
-                // What is known but for its gates is one array, whatever is done to it.
-                let sum = matches!(operator, BinaryOperator::Add | BinaryOperator::Subtract);
-                let divides = operator == BinaryOperator::Divide && !self.graph.is_data(b);
-                if (divides || sum && self.known_whole) && self.is_known(id) {
-                    let atom = self.known(id, index, scope)?;
-                    return Ok(vec![Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] }]);
-                }
-                let (left_index, right_index) = (self.child(id, index, a)?, self.child(id, index, b)?);
-                let mut left = self.expand(a, &left_index, scope)?;
-                match operator {
-                    BinaryOperator::Add | BinaryOperator::Subtract => {
-                        let sign = if operator == BinaryOperator::Add { 1.0 } else { -1.0 };
-                        let mut right = self.expand(b, &right_index, scope)?;
-                        right.iter_mut().for_each(|m| m.coefficient *= sign);
-                        left.extend(right);
-                        Ok(left)
-                    }
-                    BinaryOperator::Multiply => {
-                        let right = self.expand(b, &right_index, scope)?;
-                        Ok(left.iter().flat_map(|l| right.iter().map(|r| l.times(r))).collect())
-                    }
-                    BinaryOperator::Divide => {
-                        if divides && self.is_known(b) {
-                            let one = self.number(1.0, &node.span);
-                            let inverse = self.binary(BinaryOperator::Divide, one, b);
-                            let atom = self.known(inverse, &right_index, scope)?;
-                            left.iter_mut().for_each(|m| m.atoms.push(atom.clone()));
-                            return Ok(left);
-                        }
-                        if divides {
-                            return Err(self.refusal(
-                                Diagnostic::new(
-                                    "not-conjugate",
-                                    "an expression that divides by a variable has no conjugate update here",
-                                )
-                                .at(node.span.clone(), "division by a variable")
-                                .help("multiply by a variable instead (1/t of a gamma variable t may be a variance or scale, of an inverse-gamma one a precision or rate), or run the model with sgvi"),
-                            ));
-                        }
-                        let inverse = self.reciprocal(b);
-                        let atom = Atom { kind: AtomKind::Data(inverse), index: right_index };
-                        left.iter_mut().for_each(|m| m.atoms.push(atom.clone()));
-                        Ok(left)
-                    }
-                }
-            }
+            NodeKind::Binary(operator, a, b) => self.expand_binary(id, operator, [a, b], index, scope),
             NodeKind::Dot { left, right, left_axis, right_axis } => {
-                let size = self.graph.axis(left_axis).size;
-                let name = self.graph.axis(left_axis).name.clone();
-                let label = self.program.new_label(&name, size);
-                let extended = |axis: AxisId| {
-                    let mut axes = node.axes.clone();
-                    let mut indices = index.to_vec();
-                    axes.push(axis);
-                    indices.push(AxisIndex::label(label));
-                    (axes, indices)
-                };
-                let (axes, indices) = extended(left_axis);
-                let left_index = Self::inherit(&axes, &indices, &self.graph.node(left).axes);
-                let (axes, indices) = extended(right_axis);
-                let right_index = Self::inherit(&axes, &indices, &self.graph.node(right).axes);
-                let (Some(left_index), Some(right_index)) = (left_index, right_index) else {
-                    return Err(self.refusal(
-                        Diagnostic::new("expression-axes", "an operand of `dot` has an axis that the result lacks")
-                            .at(node.span.clone(), "this `dot`"),
-                    ));
-                };
-                let left = self.expand(left, &left_index, scope)?;
-                let right = self.expand(right, &right_index, scope)?;
-                let mut products: Vec<Monomial> = left.iter().flat_map(|l| right.iter().map(|r| l.times(r))).collect();
-                products.iter_mut().for_each(|m| m.contracted.push(label));
-                Ok(products)
+                self.expand_dot(id, [(left, left_axis), (right, right_axis)], index, scope)
             }
             NodeKind::Index { base, position, index: source } => {
-                let replaced = match source {
-                    IndexSource::Column(column) => {
-                        let axis = self.graph.node(base).axes[position];
-                        AxisIndex::codes(self.codes(column, axis))
-                    }
-                    IndexSource::Gate(gate) => {
-                        let gate_index = self.child(id, index, gate)?;
-                        self.gate(gate, &gate_index, scope)?
-                    }
-                };
-                let base_axes = self.graph.node(base).axes.clone();
-                let others: Vec<AxisId> =
-                    base_axes.iter().enumerate().filter(|(p, _)| *p != position).map(|(_, a)| *a).collect();
-                let mut inner = Self::inherit(&node.axes, index, &others).ok_or_else(|| {
-                    self.refusal(
-                        Diagnostic::new("expression-axes", "an indexed expression lost one of its axes")
-                            .at(node.span.clone(), "here"),
-                    )
-                })?;
-                inner.insert(position, replaced);
-                self.expand(base, &inner, scope)
+                self.expand_index(id, (base, position), source, index, scope)
             }
             NodeKind::Function(..) if self.is_known(id) => {
                 let atom = self.known(id, index, scope)?;
@@ -227,6 +137,125 @@ impl Lowering {
                 Ok(vec![Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] }])
             }
         }
+    }
+
+    /// a + b, a − b, a · b, a / b as a sum of products.
+    fn expand_binary(
+        &mut self,
+        id: NodeId,
+        operator: BinaryOperator,
+        [a, b]: [NodeId; 2],
+        index: &[AxisIndex],
+        scope: &mut Scope,
+    ) -> Result<Vec<Monomial>, CaviError> {
+        // What is known but for its gates is one array, whatever is done to it.
+        let sum = matches!(operator, BinaryOperator::Add | BinaryOperator::Subtract);
+        let divides = operator == BinaryOperator::Divide && !self.graph.is_data(b);
+        if (divides || sum && self.known_whole) && self.is_known(id) {
+            let atom = self.known(id, index, scope)?;
+            return Ok(vec![Monomial { coefficient: 1.0, atoms: vec![atom], contracted: vec![] }]);
+        }
+        let (left_index, right_index) = (self.child(id, index, a)?, self.child(id, index, b)?);
+        let mut left = self.expand(a, &left_index, scope)?;
+        match operator {
+            BinaryOperator::Add | BinaryOperator::Subtract => {
+                let sign = if operator == BinaryOperator::Add { 1.0 } else { -1.0 };
+                let mut right = self.expand(b, &right_index, scope)?;
+                right.iter_mut().for_each(|m| m.coefficient *= sign);
+                left.extend(right);
+            }
+            BinaryOperator::Multiply => {
+                let right = self.expand(b, &right_index, scope)?;
+                left = left.iter().flat_map(|l| right.iter().map(|r| l.times(r))).collect();
+            }
+            BinaryOperator::Divide => {
+                let inverse = self.inverse(id, b, divides, &right_index, scope)?;
+                left.iter_mut().for_each(|m| m.atoms.push(inverse.clone()));
+            }
+        }
+        Ok(left)
+    }
+
+    /// 1 / b, where b is data or known but for its gates; `id` is the quotient.
+    fn inverse(
+        &mut self,
+        id: NodeId,
+        b: NodeId,
+        has_variables: bool,
+        index: &[AxisIndex],
+        scope: &mut Scope,
+    ) -> Result<Atom, CaviError> {
+        if !has_variables {
+            return Ok(Atom { kind: AtomKind::Data(self.reciprocal(b)), index: index.to_vec() });
+        }
+        let span = self.graph.node(id).span.clone();
+        if self.is_known(b) {
+            let one = self.number(1.0, &span);
+            let inverse = self.binary(BinaryOperator::Divide, one, b);
+            return self.known(inverse, index, scope);
+        }
+        Err(self.refusal(
+            Diagnostic::new("not-conjugate", "a mean that divides by a variable has no conjugate update")
+                .at(span, "division by a variable")
+                .help("multiply by a normal variable instead, or run the model with sgvi"),
+        ))
+    }
+
+    /// The sum over a common axis of two operands, each with that axis.
+    fn expand_dot(
+        &mut self,
+        id: NodeId,
+        sides: [(NodeId, AxisId); 2],
+        index: &[AxisIndex],
+        scope: &mut Scope,
+    ) -> Result<Vec<Monomial>, CaviError> {
+        let node = self.graph.node(id).clone();
+        let info = self.graph.axis(sides[0].1).clone();
+        let label = self.program.new_label(&info.name, info.size);
+        let inner = |this: &Self, (operand, axis): (NodeId, AxisId)| {
+            let axes = [node.axes.as_slice(), &[axis]].concat();
+            let indices = [index, &[AxisIndex::label(label)]].concat();
+            Self::inherit(&axes, &indices, &this.graph.node(operand).axes)
+        };
+        let (Some(left), Some(right)) = (inner(self, sides[0]), inner(self, sides[1])) else {
+            return Err(self.refusal(
+                Diagnostic::new("expression-axes", "an operand of `dot` has an axis that the result lacks")
+                    .at(node.span.clone(), "this `dot`"),
+            ));
+        };
+        let left = self.expand(sides[0].0, &left, scope)?;
+        let right = self.expand(sides[1].0, &right, scope)?;
+        let mut products: Vec<Monomial> = left.iter().flat_map(|l| right.iter().map(|r| l.times(r))).collect();
+        products.iter_mut().for_each(|m| m.contracted.push(label));
+        Ok(products)
+    }
+
+    /// `base` with one axis looked up by a column or chosen by a gate.
+    fn expand_index(
+        &mut self,
+        id: NodeId,
+        (base, position): (NodeId, usize),
+        source: IndexSource,
+        index: &[AxisIndex],
+        scope: &mut Scope,
+    ) -> Result<Vec<Monomial>, CaviError> {
+        let mut others = self.graph.node(base).axes.clone();
+        let axis = others.remove(position);
+        let replaced = match source {
+            IndexSource::Column(column) => AxisIndex::codes(self.codes(column, axis)),
+            IndexSource::Gate(gate) => {
+                let gate_index = self.child(id, index, gate)?;
+                self.gate(gate, &gate_index, scope)?
+            }
+        };
+        let mut inner = Self::inherit(&self.graph.node(id).axes, index, &others).ok_or_else(|| {
+            self.refusal(
+                Diagnostic::new("expression-axes", "an indexed expression lost one of its axes")
+                    .at(self.graph.node(id).span.clone(), "here"),
+            )
+        })?;
+        inner.insert(position, replaced);
+        self.expand(base, &inner, scope)
     }
 
     /// A variable where it stands: its missing values are a variable of their own, x = x_observed + [x missing] x_missing.

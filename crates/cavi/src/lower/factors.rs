@@ -191,12 +191,17 @@ impl Lowering {
                 plates,
                 plate_axes,
                 point: variable.point,
-                members: vec![Member { variable: Some(id), coordinates: 0..dimension, flattened: vec![], dimension }],
+                members: vec![Member {
+                    variable: Some(id),
+                    coordinates: 0..dimension,
+                    flattened: vec![],
+                    dimension,
+                    shift: self.shift_values(id),
+                }],
                 owner: self.missing.iter().find(|(_, missing)| **missing == id).map_or(v, |(read, _)| read.0),
                 coupled: false,
                 symmetric: false,
                 conditional_on: vec![],
-                shift: self.shift_values(id),
                 initial,
             });
         }
@@ -328,7 +333,13 @@ impl Lowering {
                 .collect();
             let dimension = variable.dimension.map_or(1, |d| self.graph.axis(d).size);
             let width = dimension * flattened.iter().product::<usize>();
-            members.push(Member { variable: Some(*v), coordinates: start..start + width, flattened, dimension });
+            members.push(Member {
+                variable: Some(*v),
+                coordinates: start..start + width,
+                flattened,
+                dimension,
+                shift: self.shift_values(*v),
+            });
             start += width;
         }
         let id = self.program.factors.len();
@@ -348,7 +359,6 @@ impl Lowering {
             coupled: false,
             symmetric: false,
             conditional_on: vec![],
-            shift: vec![],
             initial: None,
         });
         let initial = self.block_initial(id, &variables)?;
@@ -429,12 +439,11 @@ impl Lowering {
             plates,
             plate_axes,
             point: false,
-            members: vec![Member { variable: None, coordinates: 0..1, flattened: vec![], dimension: 1 }],
+            members: vec![Member { variable: None, coordinates: 0..1, flattened: vec![], dimension: 1, shift: vec![] }],
             owner: child.0,
             coupled: false,
             symmetric: false,
             conditional_on: vec![],
-            shift: vec![],
             initial: None,
         });
         self.program.factors.len() - 1

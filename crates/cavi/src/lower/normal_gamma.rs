@@ -237,8 +237,20 @@ impl Lowering {
         if factor.point {
             return None;
         }
-        let (random, known): (Vec<Monomial>, Vec<Monomial>) =
+        let (random, mut known): (Vec<Monomial>, Vec<Monomial>) =
             pair.sum.iter().cloned().partition(|m| m.atoms.iter().any(|a| pair.is_location(a)));
+        // What the location was measured from is known.
+        if let Some(shift) = self.shifts.location.get(&pair.variable).copied() {
+            for monomial in &random {
+                let mut moved = monomial.clone();
+                for atom in moved.atoms.iter_mut().filter(|a| pair.is_location(a)) {
+                    let axes = self.graph.value_axes(pair.variable);
+                    atom.index = Self::inherit(&axes, &atom.index, &self.graph.node(shift).axes)?;
+                    atom.kind = AtomKind::Data(shift);
+                }
+                known.push(moved);
+            }
+        }
         let fixed = |m: &Monomial| m.atoms.iter().all(|a| matches!(a.kind, AtomKind::Data(_)) || pair.is_location(a));
         if !random.iter().chain(&known).all(fixed) {
             return None;

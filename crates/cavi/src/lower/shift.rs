@@ -1,8 +1,8 @@
 //! Locations measured from the data's own mean, so that quadratic statistics keep their digits.
 //!
-//! x² − 2xμ + μ² loses log₁₀(mean²/variance) digits. A location μ that enters only as the mean of observed values is
-//! replaced by μ − c with c the mean of those values, and the values by x − c: the model is the same, and so is its ELBO.
-//! Reports add c again.
+//! x² − 2xμ + μ² loses log₁₀(mean²/variance) digits. A location μ that enters only as the mean of observed values, alone or
+//! as a term of a sum (an intercept), is replaced by μ − c with c the mean of those values, and the values by x − c: the model
+//! is the same, and so is its ELBO. Reports add c again.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,8 +31,16 @@ pub(crate) struct Shifts {
 impl Lowering {
     /// Finds the locations that can be moved and are far from zero.
     pub(super) fn find_shifts(&mut self) -> Result<(), CaviError> {
-        for v in (0..self.graph.variables.len()).map(VariableId) {
+        // Of several terms of one mean the one with the fewest elements moves: the others are deviations from it.
+        let elements =
+            |v: &VariableId| -> usize { self.graph.value_axes(*v).iter().map(|a| self.graph.axis(*a).size).product() };
+        let mut candidates: Vec<VariableId> = (0..self.graph.variables.len()).map(VariableId).collect();
+        candidates.sort_by_key(elements);
+        for v in candidates {
             let Some(children) = self.observed_children(v) else { continue };
+            if children.iter().any(|(child, ..)| self.shifts.value.contains_key(child)) {
+                continue;
+            }
             let Some(axes) = self.shared_axes(v, &children) else { continue };
             let Some(constant) = self.far_mean(&children, &axes)? else { continue };
             let span = self.graph.variable(v).span.clone();
@@ -61,12 +69,10 @@ impl Lowering {
     fn observed_children(&self, v: VariableId) -> Option<Vec<(VariableId, NodeId, NodeId)>> {
         let variable = self.graph.variable(v);
         let location = match variable.distribution {
-            Distribution::Normal { .. } | Distribution::NormalWishart { .. } => true,
-            Distribution::NormalGamma { .. } => variable.dimension.is_none(),
+            Distribution::Normal { .. } | Distribution::NormalWishart { .. } | Distribution::NormalGamma { .. } => true,
             _ => false,
         };
-        let blocked = self.graph.inference.blocks.iter().flatten().any(|name| *name == variable.name);
-        if !location || !self.is_latent(v) || blocked || self.graph.is_local(v) {
+        if !location || !self.is_latent(v) || self.graph.is_local(v) {
             return None;
         }
         let mut children = Vec::new();
@@ -76,7 +82,7 @@ impl Lowering {
             }
             let child = self.graph.variable(w);
             let node = match child.distribution {
-                Distribution::Normal { mean, .. } => mean,
+                Distribution::Normal { mean, .. } | Distribution::StudentT { mean, .. } => mean,
                 Distribution::NormalJoint { parameters } => parameters,
                 _ => return None,
             };
@@ -84,13 +90,22 @@ impl Lowering {
                 .filter(|(_, p)| *p != node)
                 .any(|(_, p)| self.graph.variables_of(p).contains(&v));
             let Some(Observation::Numeric(observed)) = child.observed else { return None };
-            if elsewhere || !self.is_plain(node, v) {
-                return None;
-            }
+            let node = self.plain_term(node, v).filter(|_| !elsewhere)?;
             // An observed child that is itself a parent must be read as it is there: moving only its own density is exact.
             children.push((w, observed, node));
         }
         (!children.is_empty()).then_some(children)
+    }
+
+    /// The term of a sum that is the variable alone, where the others do not read it.
+    fn plain_term(&self, node: NodeId, v: VariableId) -> Option<NodeId> {
+        let reads = |node: NodeId| self.graph.variables_of(node).contains(&v);
+        match self.graph.node(node).kind {
+            NodeKind::Binary(BinaryOperator::Add, a, b) if !reads(b) => self.plain_term(a, v),
+            NodeKind::Binary(BinaryOperator::Add, a, b) if !reads(a) => self.plain_term(b, v),
+            NodeKind::Binary(BinaryOperator::Subtract, a, b) if !reads(b) => self.plain_term(a, v),
+            _ => self.is_plain(node, v).then_some(node),
+        }
     }
 
     /// Whether an expression is the variable alone, indexed or not.

@@ -269,7 +269,7 @@ impl Elements<'_> {
         let tau = self.scalars(|e| self.statistic(0, e)[0]);
         let expected_precision = Some((Vec::new(), tau.clone()));
         if self.is_point {
-            let mean = (0..self.count * d).map(|i| self.statistics[2][i] / tau[i / d]).collect();
+            let mean = (0..self.count * d).map(|i| self.statistics[2][i] / tau[i / d] + self.shift(i)).collect();
             return Some(Report { expected_precision, ..Report::points(vec![d], mean) });
         }
         let mut report = Report { inner: vec![d], expected_precision, ..Report::default() };
@@ -278,7 +278,7 @@ impl Elements<'_> {
             let natural = [self.natural(0, e), self.natural(1, e), self.natural(2, e), self.natural(3, e)];
             let own = NormalGammaVectorParameters::new(d, &natural).ok()?;
             let variance = own.expected_variance();
-            report.mean.extend_from_slice(&own.mean);
+            report.mean.extend(own.mean.iter().enumerate().map(|(i, m)| m + self.shift(e * d + i)));
             report.sd.extend((0..d).map(|i| (own.inverse[i * d + i] * variance).sqrt()));
             precisions.extend((0..d * d).map(|i| -(natural[3][i] + natural[3][i % d * d + i / d])));
             shapes.push(own.shape);

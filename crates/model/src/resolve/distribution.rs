@@ -32,6 +32,7 @@ impl Resolver<'_> {
         }
     }
 
+    /// The distribution of a variable from its parameters' nodes; every parameter of the written form was checked to be there.
     pub(super) fn distribution(
         &mut self,
         index: usize,
@@ -39,42 +40,12 @@ impl Resolver<'_> {
         written: &VariableSpec,
         nodes: &Parameters,
     ) -> Result<Distribution, Reported> {
-        // Every parameter of the written form was checked to be there.
         let get = |key: &str| nodes.get(key).copied().ok_or(Reported);
-        let optional = |key: &str| nodes.get(key).copied();
-        let wishart_scale = || match optional("scale") {
-            Some(node) => Ok(WishartScale::Scale(node)),
-            None => get("inverse_scale").map(WishartScale::InverseScale),
-        };
-        let probability = || match (optional("probability"), optional("logit")) {
-            (Some(node), _) => Ok(Probability::Probability(node)),
-            (None, Some(node)) => Ok(Probability::Logit(node)),
-            (None, None) => get("probit").map(Probability::Probit),
-        };
         Ok(match name {
-            "normal" => {
-                if let Some(field) = written.keys.iter().find(|f| f.key == "parameters") {
-                    return Ok(Distribution::NormalJoint { parameters: self.joint_parameters(index, field)? });
-                }
-                let spread = match (optional("precision"), optional("variance"), optional("sd")) {
-                    (Some(node), _, _) => Spread::Precision(node),
-                    (_, Some(node), _) => Spread::Variance(node),
-                    (_, _, Some(node)) => Spread::StandardDeviation(node),
-                    _ => Spread::Covariance(get("covariance")?),
-                };
-                let (Spread::Precision(node)
-                | Spread::Variance(node)
-                | Spread::StandardDeviation(node)
-                | Spread::Covariance(node)) = spread;
-                let form = self.form(index, node);
-                // A covariance that is no matrix is the same number or the same numbers as the variance.
-                let spread = match spread {
-                    Spread::Covariance(node) if form != SpreadForm::Matrix => Spread::Variance(node),
-                    Spread::Variance(node) if form == SpreadForm::Matrix => Spread::Covariance(node),
-                    other => other,
-                };
-                Distribution::Normal { mean: get("mean")?, spread, form }
-            }
+            "normal" => match written.keys.iter().find(|f| f.key == "parameters") {
+                Some(field) => Distribution::NormalJoint { parameters: self.joint_parameters(index, field)? },
+                None => self.normal(index, nodes)?,
+            },
             "normal-gamma" => {
                 let mean_precision = get("mean_precision")?;
                 Distribution::NormalGamma {
@@ -85,30 +56,8 @@ impl Resolver<'_> {
                     rate: get("rate")?,
                 }
             }
-            "normal-wishart" => Distribution::NormalWishart {
-                mean: get("mean")?,
-                mean_precision: get("mean_precision")?,
-                degrees_of_freedom: get("degrees_of_freedom")?,
-                scale: wishart_scale()?,
-            },
-            "gamma" => Distribution::Gamma {
-                shape: get("shape")?,
-                rate: match optional("rate") {
-                    Some(node) => RateOrScale::Rate(node),
-                    None => RateOrScale::Scale(get("scale")?),
-                },
-            },
-            "inverse-gamma" => Distribution::InverseGamma { shape: get("shape")?, scale: get("scale")? },
-            "wishart" => {
-                Distribution::Wishart { degrees_of_freedom: get("degrees_of_freedom")?, scale: wishart_scale()? }
-            }
-            "beta" => Distribution::Beta { alpha: get("alpha")?, beta: get("beta")? },
-            "dirichlet" => Distribution::Dirichlet { concentration: get("concentration")? },
-            "stick-breaking" => Distribution::StickBreaking { concentration: get("concentration")? },
-            "bernoulli" => Distribution::Bernoulli { probability: probability()? },
-            "binomial" => Distribution::Binomial { trials: get("trials")?, probability: probability()? },
             "categorical" => {
-                let logits = optional("logits").is_some();
+                let logits = nodes.contains_key("logits");
                 Distribution::Categorical {
                     probabilities: get(if logits { "logits" } else { "probabilities" })?,
                     range: self.range(index)?,
@@ -118,22 +67,6 @@ impl Resolver<'_> {
             "multinomial" => {
                 Distribution::Multinomial { probabilities: get("probabilities")?, range: self.range(index)? }
             }
-            "poisson" => Distribution::Poisson {
-                rate: match optional("rate") {
-                    Some(node) => node,
-                    None => get("log_rate")?,
-                },
-                log: optional("rate").is_none(),
-            },
-            "exponential" => Distribution::Exponential { rate: get("rate")? },
-            "student-t" => Distribution::StudentT {
-                degrees_of_freedom: get("degrees_of_freedom")?,
-                mean: get("mean")?,
-                spread: match optional("precision") {
-                    Some(node) => PrecisionOrSd::Precision(node),
-                    None => PrecisionOrSd::StandardDeviation(get("sd")?),
-                },
-            },
             "markov-chain" => {
                 self.along_rows(index)?;
                 let transition = get("transition")?;
@@ -156,26 +89,35 @@ impl Resolver<'_> {
                     transition: get("transition")?,
                     innovation_precision: innovation,
                     innovation_form: self.form(index, innovation),
-                    offset: optional("offset"),
+                    offset: nodes.get("offset").copied(),
                     sequence: self.sequence(index)?,
                 }
             }
-            "half-normal" => Distribution::HalfNormal { sd: get("sd")? },
-            "half-cauchy" => Distribution::HalfCauchy { scale: get("scale")? },
-            "half-student-t" => {
-                Distribution::HalfStudentT { degrees_of_freedom: get("degrees_of_freedom")?, scale: get("scale")? }
-            }
-            "cauchy" => Distribution::Cauchy { location: get("location")?, scale: get("scale")? },
-            "laplace" => Distribution::Laplace { location: get("location")?, scale: get("scale")? },
-            "log-normal" => Distribution::LogNormal { mean: get("mean")?, sd: get("sd")? },
-            "logistic" => Distribution::Logistic { location: get("location")?, scale: get("scale")? },
-            "uniform" => Distribution::Uniform { lower: get("lower")?, upper: get("upper")? },
-            "negative-binomial" => {
-                Distribution::NegativeBinomial { mean: get("mean")?, dispersion: get("dispersion")? }
-            }
-            "flat" => Distribution::Flat,
-            _ => return Err(Reported),
+            _ => of_parameters(name, nodes)?,
         })
+    }
+
+    /// A normal with a mean and one of four spreads.
+    fn normal(&self, index: usize, nodes: &Parameters) -> Result<Distribution, Reported> {
+        let get = |key: &str| nodes.get(key).copied();
+        let spread = match (get("precision"), get("variance"), get("sd"), get("covariance")) {
+            (Some(node), ..) => Spread::Precision(node),
+            (_, Some(node), ..) => Spread::Variance(node),
+            (_, _, Some(node), _) => Spread::StandardDeviation(node),
+            (.., covariance) => Spread::Covariance(covariance.ok_or(Reported)?),
+        };
+        let (Spread::Precision(node)
+        | Spread::Variance(node)
+        | Spread::StandardDeviation(node)
+        | Spread::Covariance(node)) = spread;
+        let form = self.form(index, node);
+        // A covariance that is no matrix is the same number or the same numbers as the variance.
+        let spread = match spread {
+            Spread::Covariance(node) if form != SpreadForm::Matrix => Spread::Variance(node),
+            Spread::Variance(node) if form == SpreadForm::Matrix => Spread::Covariance(node),
+            other => other,
+        };
+        Ok(Distribution::Normal { mean: get("mean").ok_or(Reported)?, spread, form })
     }
 
     /// `parameters = "g[z]"`: a joint variable that fits, possibly looked up or gated; or, of a normal-gamma variable, an
@@ -332,4 +274,67 @@ impl Resolver<'_> {
             None => Err(self.unknown_column(text, value, &format!("`sequence` of variable `{}`", written.name))),
         }
     }
+}
+
+/// A distribution that its parameters alone make.
+fn of_parameters(name: &str, nodes: &Parameters) -> Result<Distribution, Reported> {
+    let get = |key: &str| nodes.get(key).copied().ok_or(Reported);
+    let optional = |key: &str| nodes.get(key).copied();
+    let wishart_scale = || match optional("scale") {
+        Some(node) => Ok(WishartScale::Scale(node)),
+        None => get("inverse_scale").map(WishartScale::InverseScale),
+    };
+    let probability = || match (optional("probability"), optional("logit")) {
+        (Some(node), _) => Ok(Probability::Probability(node)),
+        (None, Some(node)) => Ok(Probability::Logit(node)),
+        (None, None) => get("probit").map(Probability::Probit),
+    };
+    Ok(match name {
+        "normal-wishart" => Distribution::NormalWishart {
+            mean: get("mean")?,
+            mean_precision: get("mean_precision")?,
+            degrees_of_freedom: get("degrees_of_freedom")?,
+            scale: wishart_scale()?,
+        },
+        "gamma" => Distribution::Gamma {
+            shape: get("shape")?,
+            rate: match optional("rate") {
+                Some(node) => RateOrScale::Rate(node),
+                None => RateOrScale::Scale(get("scale")?),
+            },
+        },
+        "inverse-gamma" => Distribution::InverseGamma { shape: get("shape")?, scale: get("scale")? },
+        "wishart" => Distribution::Wishart { degrees_of_freedom: get("degrees_of_freedom")?, scale: wishart_scale()? },
+        "beta" => Distribution::Beta { alpha: get("alpha")?, beta: get("beta")? },
+        "dirichlet" => Distribution::Dirichlet { concentration: get("concentration")? },
+        "stick-breaking" => Distribution::StickBreaking { concentration: get("concentration")? },
+        "bernoulli" => Distribution::Bernoulli { probability: probability()? },
+        "binomial" => Distribution::Binomial { trials: get("trials")?, probability: probability()? },
+        "poisson" => match optional("rate") {
+            Some(rate) => Distribution::Poisson { rate, log: false },
+            None => Distribution::Poisson { rate: get("log_rate")?, log: true },
+        },
+        "exponential" => Distribution::Exponential { rate: get("rate")? },
+        "student-t" => Distribution::StudentT {
+            degrees_of_freedom: get("degrees_of_freedom")?,
+            mean: get("mean")?,
+            spread: match optional("precision") {
+                Some(node) => PrecisionOrSd::Precision(node),
+                None => PrecisionOrSd::StandardDeviation(get("sd")?),
+            },
+        },
+        "half-normal" => Distribution::HalfNormal { sd: get("sd")? },
+        "half-cauchy" => Distribution::HalfCauchy { scale: get("scale")? },
+        "half-student-t" => {
+            Distribution::HalfStudentT { degrees_of_freedom: get("degrees_of_freedom")?, scale: get("scale")? }
+        }
+        "cauchy" => Distribution::Cauchy { location: get("location")?, scale: get("scale")? },
+        "laplace" => Distribution::Laplace { location: get("location")?, scale: get("scale")? },
+        "log-normal" => Distribution::LogNormal { mean: get("mean")?, sd: get("sd")? },
+        "logistic" => Distribution::Logistic { location: get("location")?, scale: get("scale")? },
+        "uniform" => Distribution::Uniform { lower: get("lower")?, upper: get("upper")? },
+        "negative-binomial" => Distribution::NegativeBinomial { mean: get("mean")?, dispersion: get("dispersion")? },
+        "flat" => Distribution::Flat,
+        _ => return Err(Reported),
+    })
 }
