@@ -326,3 +326,43 @@ fn loadings_of_a_chain_leave_zero() {
         assert!((free - given).abs() < 1e-5 * given.abs(), "{free} against {given}");
     }
 }
+
+/// One start for all components is none that tells them apart: the symmetry is broken as if there were none.
+#[test]
+fn a_common_initial_value_leaves_no_mixture_at_its_saddle() {
+    let model = |initial: &str| {
+        load(&format!(
+            r#"
+            [data.values]
+            y = [-2.1, -1.9, -2.3, -1.7, 2.2, 1.8, 2.0, 2.4]
+            [plates]
+            row = "rows"
+            k = 2
+            [variables.m]
+            plates = ["k"]
+            distribution = "normal"
+            mean = 0.0
+            sd = 3.0
+            {initial}
+            [variables.z]
+            plates = ["row"]
+            distribution = "categorical"
+            probabilities = [0.5, 0.5]
+            dimension = "k"
+            [variables.x]
+            plates = ["row"]
+            distribution = "normal"
+            mean = "m[z]"
+            sd = 0.5
+            observed = "y"
+            [inference]
+            tolerance = 1e-12
+            "#
+        ))
+    };
+    let free = fit(&model("")).expect("a fit").outcome.elbo;
+    for initial in ["initial = 0.0", "initial = [1.0, 1.0]", "initial = [0.1, 0.0]"] {
+        let elbo = fit(&model(initial)).expect("a fit").outcome.elbo;
+        assert!((elbo - free).abs() < 1e-8, "{elbo} instead of {free} with {initial}");
+    }
+}

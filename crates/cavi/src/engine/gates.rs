@@ -149,7 +149,13 @@ fn meets_another_gate(program: &Program, plan: &Plan, f: FactorId) -> bool {
 
 /// Whether a gate selects among parameters that are themselves latent and have not been given a start.
 fn gates_unknown(program: &Program, plan: &Plan, f: FactorId, start: &Start) -> bool {
-    let mut unknown = false;
+    let chosen = chosen_by(program, plan, f);
+    !chosen.is_empty() && !chosen.iter().any(|g| start.tells_apart(*g))
+}
+
+/// The factors in the terms of other variables among whose elements a gate of the rows chooses.
+fn chosen_by(program: &Program, plan: &Plan, f: FactorId) -> Vec<FactorId> {
+    let mut chosen = Vec::new();
     for term in &plan.terms {
         let Some(g) = term.group else { continue };
         let gated = plan.groups[g]
@@ -159,16 +165,12 @@ fn gates_unknown(program: &Program, plan: &Plan, f: FactorId, start: &Start) -> 
         if !gated || term.owner == program.factors[f].owner {
             continue;
         }
-        for operand in &term.operands {
-            if let Source::Statistic { factor, .. } = operand.source {
-                if start.holds(factor) {
-                    return false;
-                }
-                unknown = true;
-            }
-        }
+        chosen.extend(term.operands.iter().filter_map(|operand| match operand.source {
+            Source::Statistic { factor, .. } => Some(factor),
+            _ => None,
+        }));
     }
-    unknown
+    chosen
 }
 
 impl Engine {
@@ -230,6 +232,7 @@ impl Engine {
             };
             let assignment = assignment.unwrap_or_else(|| Assignment::Random { seed: own.random(), categories: k });
             start.assignments.insert(f, assignment);
+            start.release_alike(&chosen_by(&self.lowered.program, &self.plan, f));
             // The weights of the groups follow the categories, which are first to find their own meaning: were they to
             // move with an assignment that is a guess, every group would keep to it.
             start.held.extend(groups.iter().map(|g| g.0));

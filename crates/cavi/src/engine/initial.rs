@@ -33,6 +33,8 @@ pub(super) enum Assignment {
 pub(crate) struct Start {
     pub(super) assignments: BTreeMap<FactorId, Assignment>,
     pub(super) held: Vec<FactorId>,
+    /// Those of the held whose elements all have one given start, by which no gate can tell them apart.
+    pub(super) alike: Vec<FactorId>,
 }
 
 impl Start {
@@ -44,6 +46,16 @@ impl Start {
     /// Whether a global factor keeps its given start through the first iteration.
     pub(crate) fn holds(&self, f: FactorId) -> bool {
         self.held.contains(&f)
+    }
+
+    /// Whether a global factor has a given start that differs from element to element.
+    pub(super) fn tells_apart(&self, f: FactorId) -> bool {
+        self.holds(f) && !self.alike.contains(&f)
+    }
+
+    /// Lets go of factors whose given starts are alike, where a gate that chooses among their elements begins apart.
+    pub(super) fn release_alike(&mut self, chosen: &[FactorId]) {
+        self.held.retain(|f| !(self.alike.contains(f) && chosen.contains(f)));
     }
 
     /// Whether a row-level factor is assigned rather than updated.
@@ -129,6 +141,12 @@ impl Engine {
             let factor = self.lowered.program.factors[f].clone();
             if let Some(initial) = &factor.initial {
                 self.begin_at(f, initial, &mut start);
+                let mut elements = initial.chunks_exact((initial.len() / factor.elements().max(1)).max(1));
+                let first = elements.next();
+                let same = |e: &[f64]| first.is_some_and(|f| f.iter().zip(e).all(|(a, b)| a.total_cmp(b).is_eq()));
+                if !factor.local && factor.elements() > 1 && elements.all(same) {
+                    start.alike.push(f);
+                }
                 continue;
             }
             let vector = matches!(factor.family, Family::Normal | Family::NormalVector(_));
