@@ -111,12 +111,12 @@ pub const VARIABLE: Section = Section {
         key(
             "lower",
             KeyKind::Parameter,
-            "Truncation from below of a continuous distribution of single numbers (sgvi; in cavi `lower = 0.0` makes a `flat` point positive).",
+            "Truncation from below of a continuous distribution of single numbers, where that is latent also by other latent variables (sgvi; in cavi `lower = 0.0` makes a `flat` point positive).",
         ),
         key(
             "upper",
             KeyKind::Parameter,
-            "Truncation from above of a continuous distribution of single numbers (sgvi).",
+            "Truncation from above of a continuous distribution of single numbers, where that is latent also by other latent variables (sgvi).",
         ),
         key(
             "amortized",

@@ -10,6 +10,7 @@ mod truncation_tests;
 mod vectorized;
 
 pub(crate) use truncation::Truncated;
+use vi_families::rows::double::ln_in_place;
 
 /// A log density (or log mass) of up to five arguments; the first is the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,13 +70,18 @@ pub(crate) enum Kernel {
     RelativeMass(Truncated),
 }
 
-/// Logarithms of a few numbers that recur, such as the spreads of short vectors.
+/// Logarithms of a few numbers that recur, such as the spreads of short vectors, and of the last run of them.
 #[derive(Debug)]
-pub(crate) struct Logarithms([(f64, f64); 16]);
+pub(crate) struct Logarithms {
+    single: [(f64, f64); 64],
+    /// Where the run starts.
+    from: Option<usize>,
+    run: Vec<f64>,
+}
 
 impl Default for Logarithms {
     fn default() -> Self {
-        Self([(f64::NAN, f64::NAN); 16])
+        Self { single: [(f64::NAN, f64::NAN); 64], from: None, run: Vec::new() }
     }
 }
 
@@ -84,11 +90,22 @@ impl Logarithms {
     #[inline(always)]
     fn of(&mut self, x: f64) -> f64 {
         // Fibonacci hashing (Knuth, The Art of Computer Programming, section 6.4): the upper bits are mixed best.
-        let place = &mut self.0[(x.to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as usize];
+        let place = &mut self.single[(x.to_bits().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as usize];
         if place.0 != x {
             *place = (x, x.ln());
         }
         place.1
+    }
+
+    /// The logarithms of `n` numbers of one array from a place on.
+    fn of_run(&mut self, numbers: &[f64], from: usize, n: usize) -> &[f64] {
+        if self.from != Some(from) || self.run.len() != n {
+            self.run.clear();
+            self.run.extend_from_slice(&numbers[from..from + n]);
+            ln_in_place(&mut self.run);
+            self.from = Some(from);
+        }
+        &self.run
     }
 }
 
@@ -154,7 +171,7 @@ impl Kernel {
         logarithms: &mut Logarithms,
     ) {
         let fast = vectorized::Run { n, offsets, steps, arguments, skip_missing, wanted };
-        if fast.evaluate(self, values, partials) {
+        if fast.evaluate(self, values, partials, logarithms) {
             return;
         }
         macro_rules! run {

@@ -2,7 +2,7 @@
 
 use vi_families::rows::double::{exp_in_place, ln_in_place, log1p_exp_and_logistic_into};
 
-use super::Kernel;
+use super::{Kernel, Logarithms};
 
 const HALF_LN_TWO_PI: f64 = 0.918_938_533_204_672_8;
 /// Elements that are worked on at a time.
@@ -44,7 +44,13 @@ impl Run<'_> {
     }
 
     /// Evaluates the run where there is a fast loop for it; whether there was.
-    pub(super) fn evaluate(&self, kernel: Kernel, values: &mut [f64], partials: &mut [Vec<f64>; 5]) -> bool {
+    pub(super) fn evaluate(
+        &self,
+        kernel: Kernel,
+        values: &mut [f64],
+        partials: &mut [Vec<f64>; 5],
+        logarithms: &mut Logarithms,
+    ) -> bool {
         if self.n < SHORTEST {
             return false;
         }
@@ -53,6 +59,18 @@ impl Run<'_> {
                 if self.contiguous(&[0, 1]) && self.repeated(&[2]) =>
             {
                 self.normal(kernel, values, partials);
+                true
+            }
+            Kernel::NormalSd | Kernel::NormalPrecision | Kernel::NormalVariance
+                if self.contiguous(&[0, 1]) && self.steps[3] == 1 =>
+            {
+                let log = logarithms.of_run(self.arguments[2], self.offsets[3], self.n);
+                match (self.steps[1], self.steps[2]) {
+                    (0, 0) => self.normal_of_spreads::<0, 0>(kernel, log, values, partials),
+                    (0, _) => self.normal_of_spreads::<0, 1>(kernel, log, values, partials),
+                    (_, 0) => self.normal_of_spreads::<1, 0>(kernel, log, values, partials),
+                    _ => self.normal_of_spreads::<1, 1>(kernel, log, values, partials),
+                }
                 true
             }
             Kernel::StudentT if self.contiguous(&[0, 2]) && self.repeated(&[1, 3, 4]) => {
@@ -141,6 +159,55 @@ impl Run<'_> {
         });
     }
 
+    /// A spread for each element, whose logarithms are known; X and M are the steps of the value and the mean.
+    fn normal_of_spreads<const X: usize, const M: usize>(
+        &self,
+        kernel: Kernel,
+        log: &[f64],
+        values: &mut [f64],
+        partials: &mut [Vec<f64>; 5],
+    ) {
+        let n = self.n;
+        let of = |argument: usize, step: usize| {
+            let at = self.offsets[argument + 1];
+            &self.arguments[argument][at..=at + (n - 1) * step]
+        };
+        let (x, mean, spread) = (of(0, X), of(1, M), of(2, 1));
+        let d = |i: usize| x[i * X] - mean[i * M];
+        let to = self.offsets[0];
+        let values = &mut values[to..to + n];
+        match kernel {
+            Kernel::NormalPrecision => {
+                for i in 0..n {
+                    values[i] = 0.5 * log[i] - 0.5 * spread[i] * d(i) * d(i) - HALF_LN_TWO_PI;
+                }
+                self.put(partials, 0, 0, n, |i| -spread[i] * d(i));
+                self.put(partials, 1, 0, n, |i| spread[i] * d(i));
+                self.put(partials, 2, 0, n, |i| 0.5 / spread[i] - 0.5 * d(i) * d(i));
+            }
+            Kernel::NormalVariance => {
+                for i in 0..n {
+                    values[i] = -0.5 * (d(i) / spread[i]) * d(i) - 0.5 * log[i] - HALF_LN_TWO_PI;
+                }
+                self.put(partials, 0, 0, n, |i| -d(i) / spread[i]);
+                self.put(partials, 1, 0, n, |i| d(i) / spread[i]);
+                self.put(partials, 2, 0, n, |i| {
+                    let w = d(i) / spread[i];
+                    0.5 * (w * w - 1.0 / spread[i])
+                });
+            }
+            _ => {
+                let z = |i: usize| d(i) / spread[i];
+                for i in 0..n {
+                    values[i] = -0.5 * z(i) * z(i) - log[i] - HALF_LN_TWO_PI;
+                }
+                self.put(partials, 0, 0, n, |i| -z(i) / spread[i]);
+                self.put(partials, 1, 0, n, |i| z(i) / spread[i]);
+                self.put(partials, 2, 0, n, |i| (z(i) * z(i) - 1.0) / spread[i]);
+            }
+        }
+    }
+
     fn student_t(&self, values: &mut [f64], partials: &mut [Vec<f64>; 5]) {
         let (nu, scale, normalizer) = (self.constant(1), self.constant(3), self.constant(4));
         let (inverse, constant, more) = (1.0 / scale, normalizer - scale.ln(), nu + 1.0);
@@ -216,11 +283,16 @@ mod tests {
         let n = 300;
         let x: Vec<f64> = (0..n).map(|i| if i == 7 { f64::NAN } else { (i % 5) as f64 }).collect();
         let m: Vec<f64> = (0..n).map(|i| (i as f64 * 0.13).sin() * 2.0).collect();
+        let spreads: Vec<f64> = m.iter().map(|m| 0.3 + m * m).collect();
         let (spread, nu, c) = ([1.3], [4.5], [-0.4]);
         let cases: Vec<(Kernel, [&[f64]; 5], [usize; 6])> = vec![
             (Kernel::NormalSd, [&x, &m, &spread, &spread, &spread], [1, 1, 1, 0, 0, 0]),
             (Kernel::NormalPrecision, [&x, &m, &spread, &spread, &spread], [1, 1, 1, 0, 0, 0]),
             (Kernel::NormalVariance, [&x, &spread, &spread, &spread, &spread], [1, 1, 0, 0, 0, 0]),
+            (Kernel::NormalSd, [&x, &m, &spreads, &spread, &spread], [1, 1, 1, 1, 0, 0]),
+            (Kernel::NormalPrecision, [&x, &spread, &spreads, &spread, &spread], [1, 1, 0, 1, 0, 0]),
+            (Kernel::NormalVariance, [&c, &m, &spreads, &spread, &spread], [1, 0, 1, 1, 0, 0]),
+            (Kernel::NormalPrecision, [&c, &spread, &spreads, &spread, &spread], [1, 0, 0, 1, 0, 0]),
             (Kernel::StudentT, [&x, &nu, &m, &spread, &c], [1, 1, 0, 1, 0, 0]),
             (Kernel::BernoulliLogit, [&x, &m, &m, &m, &m], [1, 1, 1, 1, 1, 1]),
             (Kernel::PoissonLogRate, [&x, &m, &m, &m, &m], [1, 1, 1, 1, 1, 1]),
@@ -229,7 +301,7 @@ mod tests {
             let mut values = vec![0.0; n];
             let mut partials: [Vec<f64>; 5] = std::array::from_fn(|_| vec![0.0; n]);
             let run = Run { n, offsets: [0; 6], steps, arguments: &arguments, skip_missing: true, wanted: [true; 5] };
-            assert!(run.evaluate(kernel, &mut values, &mut partials));
+            assert!(run.evaluate(kernel, &mut values, &mut partials, &mut Logarithms::default()));
             for j in 0..n {
                 let a: [f64; 5] = std::array::from_fn(|i| arguments[i][j * steps[i + 1]]);
                 let (value, wanted) = if a[0].is_nan() { (0.0, [0.0; 5]) } else { kernel.at(&a, &[true; 5]) };
