@@ -4,14 +4,14 @@ use super::bound::{Bound, Totals};
 use super::model::AmortizedModel;
 use super::scaling;
 use super::search::{Ground, Search};
-use super::settings::{Schedule, Settings, StopRule, split_rows};
+use super::settings::{Settings, StopRule, split_rows};
 use super::trainer::{StepPlan, Trainer, evaluate};
 use crate::error::SgviError;
 use crate::network::aligned::Aligned;
 use crate::network::noise::StepNoise;
 use rand::seq::SliceRandom;
 use std::collections::VecDeque;
-use vi_run::executor::{Algorithm, CheckpointError, Decoder, Encoder, Progress, Resumable};
+use vi_run::executor::{Algorithm, Progress};
 use vi_run::seed::derive_seed;
 
 /// How often a run may step back to its last good state before it fails.
@@ -250,52 +250,6 @@ impl<'a> Training<'a> {
         Ok(())
     }
 
-    /// Whether the last window gained no more than tolerance × |ELBO| or its own standard error.
-    fn window_converged(&self) -> bool {
-        let window = self.stop.window;
-        if self.window.len() < 2 * window {
-            return false;
-        }
-        let moments = |values: &mut dyn Iterator<Item = f64>| {
-            let values: Vec<f64> = values.collect();
-            let mean = values.iter().sum::<f64>() / values.len() as f64;
-            let variance =
-                values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / (values.len() as f64 - 1.0).max(1.0);
-            (mean, variance / values.len() as f64)
-        };
-        let (before, error_before) = moments(&mut self.window.iter().take(window).copied());
-        let (after, error_after) = moments(&mut self.window.iter().skip(window).copied());
-        after - before <= (self.stop.tolerance * after.abs()).max((error_before + error_after).sqrt())
-    }
-
-    /// Decides whether to cool down, and whether to stop; held-out rows that gain no more end the run as a window does.
-    fn judge(&mut self, out_of_patience: bool) -> bool {
-        let settings = self.settings;
-        let last = self.step >= settings.max_iterations as u64;
-        let warm = self.step >= settings.beta_warmup as u64;
-        if settings.schedule != Schedule::CoolDown {
-            return warm && (out_of_patience || (last || self.step.is_multiple_of(10)) && self.window_converged());
-        }
-        match self.cool_down {
-            None => {
-                let remaining = settings.max_iterations as u64 - self.step.min(settings.max_iterations as u64);
-                if warm && (out_of_patience || self.step.is_multiple_of(10) && self.window_converged()) {
-                    self.converged_early = true;
-                    let length = settings.cool_down_steps().min(self.step / 2).min(remaining).max(1);
-                    self.cool_down = Some((self.step, length));
-                } else if remaining <= settings.cool_down_steps() {
-                    self.cool_down = Some((self.step, remaining.max(1)));
-                }
-                false
-            }
-            Some((start, length)) => {
-                // A cool-down that overfits ends early too: the best parameters are kept.
-                let done = self.step >= start + length || out_of_patience && self.step > start + length / 2;
-                done && (self.converged_early || self.window_converged())
-            }
-        }
-    }
-
     /// A step of the search; it has converged when nothing higher is found or a window gains too little.
     fn search_step(&mut self) -> Result<Progress, SgviError> {
         let beta = self.settings.beta;
@@ -497,76 +451,7 @@ impl Algorithm for Training<'_> {
     }
 }
 
-impl Resumable for Training<'_> {
-    fn save(&self, encoder: &mut Encoder) {
-        for values in [&self.trainer.parameters, &self.trainer.first, &self.trainer.second] {
-            encoder.f32_slice(values);
-        }
-        for values in [&self.snapshot.parameters, &self.snapshot.first, &self.snapshot.second, &self.best_parameters] {
-            encoder.f32_slice(values);
-        }
-        let (start, length) = self.cool_down.unwrap_or((0, 0));
-        for value in
-            [self.step, self.optimizer_step, start, length, self.recoveries, self.evaluations_without_gain as u64]
-        {
-            encoder.u64(value);
-        }
-        encoder.bool(self.converged_early);
-        for value in [self.last_elbo, self.roughness, self.rate_factor, self.best_held_out] {
-            encoder.f64(value);
-        }
-        encoder.f64_slice(&self.sums);
-        encoder.f64_slice(&self.window.iter().copied().collect::<Vec<_>>());
-        let flat: Vec<f64> = self
-            .terms
-            .iter()
-            .flat_map(|t| [t.step as f64, t.elbo, t.log_likelihood, t.divergence, t.beta, t.learning_rate, t.held_out])
-            .collect();
-        encoder.f64_slice(&flat);
-        if let Some(search) = &self.search {
-            search.save(encoder);
-        }
-    }
-
-    fn load(&mut self, decoder: &mut Decoder<'_>) -> Result<(), CheckpointError> {
-        self.trainer.parameters = Aligned::of(&decoder.f32_vec()?);
-        self.trainer.first = Aligned::of(&decoder.f32_vec()?);
-        self.trainer.second = Aligned::of(&decoder.f32_vec()?);
-        self.snapshot =
-            Snapshot { parameters: decoder.f32_vec()?, first: decoder.f32_vec()?, second: decoder.f32_vec()? };
-        self.best_parameters = decoder.f32_vec()?;
-        self.step = decoder.u64()?;
-        self.optimizer_step = decoder.u64()?;
-        let (start, length) = (decoder.u64()?, decoder.u64()?);
-        self.cool_down = (length > 0).then_some((start, length));
-        self.recoveries = decoder.u64()?;
-        self.evaluations_without_gain = decoder.u64()? as usize;
-        self.converged_early = decoder.bool()?;
-        self.last_elbo = decoder.f64()?;
-        self.roughness = decoder.f64()?;
-        self.rate_factor = decoder.f64()?;
-        self.best_held_out = decoder.f64()?;
-        decoder.f64_into(&mut self.sums)?;
-        self.window = decoder.f64_vec()?.into();
-        self.terms = decoder
-            .f64_vec()?
-            .chunks_exact(7)
-            .map(|t| Term {
-                step: t[0] as u64,
-                elbo: t[1],
-                log_likelihood: t[2],
-                divergence: t[3],
-                beta: t[4],
-                learning_rate: t[5],
-                held_out: t[6],
-            })
-            .collect();
-        match &mut self.search {
-            Some(search) => search.load(decoder),
-            None => Ok(()),
-        }
-    }
-}
-
+mod checkpoint;
+mod convergence;
 #[cfg(test)]
 mod tests;

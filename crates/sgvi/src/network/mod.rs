@@ -10,6 +10,7 @@ pub(crate) mod kernels;
 pub(crate) mod layer;
 mod lists;
 pub(crate) mod noise;
+mod normalization;
 pub(crate) mod optimizer;
 pub(crate) mod parameters;
 mod product;

@@ -2,6 +2,7 @@
 
 use super::super::small_models::{IMAGES, PIXELS, graph};
 use super::*;
+use vi_run::executor::{Decoder, Encoder, Resumable};
 
 fn model(inference: &str) -> (AmortizedModel, Settings) {
     let images = IMAGES.replace("[networks.decoder]", "dropout = 0.2\n[networks.decoder]");
