@@ -39,6 +39,21 @@ pub enum CaviError {
         /// Iteration, counted from 1.
         iteration: usize,
     },
+    /// The ELBO has lost its digits while a factor is still on its way.
+    #[error(
+        "the ELBO has no maximum: at iteration {iteration}, where it is {elbo}, `{factor}` still moves while the ELBO has lost its digits, \
+         since some observations are fitted exactly and their precision grows without end; give the precision a prior that \
+         keeps it finite (a gamma with a larger shape and rate, that does not depend on another precision), fix it, or let \
+         fewer variables explain these observations"
+    )]
+    Unbounded {
+        /// Name of the factor that moves most.
+        factor: String,
+        /// Its value.
+        elbo: f64,
+        /// Iteration, counted from 1.
+        iteration: usize,
+    },
     /// The ELBO is not a number.
     #[error("the ELBO is {elbo} at iteration {iteration}; the term of `{term}` is not finite")]
     NotFinite {

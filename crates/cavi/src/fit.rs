@@ -21,6 +21,11 @@ const DEFAULT_MAX_ITERATIONS: usize = 1000;
 /// Relative gain at which a restart counts as converged where the model does not say.
 pub(crate) const DEFAULT_TOLERANCE: f64 = 1e-8;
 
+/// A fall of the ELBO, relative to its size, that is more than the digits a fit needs, and a distance (in nats) that a factor moves
+/// in an iteration only while it is on its way.
+const LOST: f64 = 1e-8;
+const STILL_MOVING: f64 = 1e-3;
+
 /// Values of the rows' data and factors up to which restarts run side by side.
 pub(crate) const LARGEST_SIDE_BY_SIDE: usize = 1 << 20;
 
@@ -36,6 +41,10 @@ pub struct Ascent {
     acceleration: Acceleration,
     rotations: Rotations,
     last: f64,
+    /// What the last iteration gained, unless it was a jump.
+    gain: Option<f64>,
+    /// As the stop rule has it, relative to the ELBO.
+    tolerance: f64,
 }
 
 impl Ascent {
@@ -52,7 +61,9 @@ impl Ascent {
         let schedule = Schedule::new(graph, &engine)?;
         let rotations = Rotations::new(&engine);
         let acceleration = Acceleration::default();
-        Ok(Self { engine, start: None, initialization, schedule, acceleration, rotations, last: f64::NEG_INFINITY })
+        let tolerance = graph.inference.tolerance.unwrap_or(DEFAULT_TOLERANCE);
+        let last = f64::NEG_INFINITY;
+        Ok(Self { engine, start: None, initialization, schedule, acceleration, rotations, last, gain: None, tolerance })
     }
 
     /// Puts the factors at the start of a restart.
@@ -64,6 +75,7 @@ impl Ascent {
         let (seed, attempt) = choose(&self.engine, self.initialization, restart)?;
         self.start = Some(self.engine.start(seed, attempt)?);
         self.last = f64::NEG_INFINITY;
+        self.gain = None;
         self.acceleration = Acceleration::default();
         self.rotations = Rotations::new(&self.engine);
         self.schedule.restart(restart.seed);
@@ -119,14 +131,16 @@ impl Algorithm for Ascent {
         if let Some(elbo) = self.rotations.try_all(&mut self.engine, self.last)? {
             // A jump of another kind: earlier iterations say nothing of the next.
             self.acceleration.forget();
-            return self.reached(elbo, false);
+            return self.jumped(elbo);
         }
         if let Some(elbo) = self.acceleration.jump(&mut self.engine, self.last)? {
-            return self.reached(elbo, false);
+            return self.jumped(elbo);
         }
+        let before = self.last;
         let elbo = self.engine.step(None)?;
         self.acceleration.note(&self.engine);
-        self.reached(elbo, false)
+        let progress = self.reached(elbo, false)?;
+        Ok(self.judge(before, progress))
     }
 }
 
@@ -137,6 +151,7 @@ impl Resumable for Ascent {
         self.acceleration.store(encoder);
         self.rotations.save(encoder);
         encoder.f64(self.last);
+        encoder.option_f64(self.gain);
     }
 
     fn load(&mut self, decoder: &mut Decoder<'_>) -> Result<(), CheckpointError> {
@@ -146,6 +161,7 @@ impl Resumable for Ascent {
         self.acceleration = Stored::restore(decoder)?;
         self.rotations.load(decoder)?;
         self.last = decoder.f64()?;
+        self.gain = decoder.option_f64()?;
         Ok(())
     }
 }
@@ -154,12 +170,40 @@ impl Ascent {
     /// Checks an iteration's ELBO against the last one.
     fn reached(&mut self, elbo: f64, may_fall: bool) -> Result<Progress, CaviError> {
         // Rounding moves a sum of many terms; a fall beyond that is an error.
+        let iteration = self.engine.iteration;
         if !may_fall && elbo < self.last && elbo < self.last - 1e-9 * (1.0 + self.engine.magnitude()) {
             let factor = self.engine.falling_factor().unwrap_or_else(|| "the row-level factors".to_owned());
-            return Err(CaviError::Fall { factor, before: self.last, after: elbo, iteration: self.engine.iteration });
+            return Err(CaviError::Fall { factor, before: self.last, after: elbo, iteration });
+        }
+        // Of a likelihood without a maximum, what is fitted exactly cancels among ever larger numbers.
+        if !may_fall
+            && elbo < self.last - LOST * (1.0 + self.last.abs())
+            && let Some((factor, distance)) = self.engine.farthest_move()?
+            && distance > STILL_MOVING
+        {
+            return Err(CaviError::Unbounded { factor, elbo, iteration });
         }
         self.last = elbo;
         Ok(Progress::new(elbo))
+    }
+
+    /// After a jump: what it has gained says nothing of what remains.
+    fn jumped(&mut self, elbo: f64) -> Result<Progress, CaviError> {
+        self.gain = None;
+        Ok(Progress { converged: Some(false), ..self.reached(elbo, false)? })
+    }
+
+    /// Where the gain g of an ordinary iteration is within the tolerance, but not the sum of those to come: gains that shrink by the
+    /// ratio r from one to the next add up to g r / (1 − r) (Aitken's estimate).
+    fn judge(&mut self, before: f64, progress: Progress) -> Progress {
+        let gain = progress.elbo - before;
+        let last = self.gain.replace(gain);
+        let most = self.tolerance * progress.elbo.abs();
+        let little = |last: f64| gain < last && gain * gain / (last - gain) <= most;
+        if gain <= 0.0 || gain > most || last.is_some_and(little) {
+            return progress;
+        }
+        Progress { converged: Some(false), ..progress }
     }
 }
 

@@ -200,6 +200,8 @@ pub(crate) enum Transform {
     Log,
     /// 1/x
     Reciprocal,
+    /// log Γ(x), of which a small x keeps all its digits
+    LogGamma,
     /// log Γ(x + 1)
     LogFactorial,
     /// 1/x²

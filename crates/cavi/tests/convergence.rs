@@ -366,3 +366,75 @@ fn a_common_initial_value_leaves_no_mixture_at_its_saddle() {
         assert!((elbo - free).abs() < 1e-8, "{elbo} instead of {free} with {initial}");
     }
 }
+
+/// Where the gains shrink slowly, a fit stops by what remains to be gained, and not by its last gain.
+#[test]
+fn converged_fits_are_near_their_optimum() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models");
+    for (model, left_by_the_last_gain_alone) in
+        [("bayesian-pca", 4.4e-3), ("factor-analysis", 1.4e-4), ("logistic-regression", 8.6e-6)]
+    {
+        let mut graph = vi_model::load(&folder.join(format!("{model}.toml"))).expect("a model of the gallery");
+        graph.inference.restarts = Some(1);
+        let elbo = fit(&graph).expect("a fit").outcome.elbo;
+        graph.inference.tolerance = Some(1e-13);
+        graph.inference.max_iterations = Some(10_000);
+        let best = fit(&graph).expect("a fit").outcome.elbo;
+        let most = 0.1 * left_by_the_last_gain_alone;
+        assert!(best - elbo <= most, "{model}: {} left of {most}", best - elbo);
+    }
+}
+
+/// Four values with an effect each, counted several times: the precision that they are seen with grows without end, since its prior
+/// depends on another gamma variable and has a tail too heavy to hold it.
+#[test]
+fn likelihoods_without_a_maximum_do_not_converge() {
+    let error = |prior: &str, hyper: &str| {
+        let graph = load(&format!(
+            r#"
+            [data]
+            counts = "times"
+            [data.values]
+            y = [-0.6, 2.3, 1.0, -3.7]
+            x = [0.62, 0.38, -0.7, 1.4]
+            times = [3, 3, 2, 3]
+            place = ["a", "b", "c", "d"]
+            [plates]
+            row = "rows"
+            spot = {{ levels = "place" }}
+            [variables.common]
+            distribution = "normal"
+            mean = 0.4
+            sd = 2.0
+            [variables.effect]
+            plates = ["spot"]
+            distribution = "normal"
+            mean = "common"
+            sd = 2.0
+            [variables.slope]
+            distribution = "normal"
+            mean = 0.4
+            sd = 2.0
+            [variables.scale]
+            distribution = "gamma"
+            {hyper}
+            [variables.noise]
+            distribution = "gamma"
+            {prior}
+            [variables.seen]
+            plates = ["row"]
+            distribution = "normal"
+            mean = "effect[place] + x * slope"
+            precision = "noise"
+            observed = "y"
+            [inference]
+            max_iterations = 100000
+            "#
+        ));
+        fit(&graph).map(|_| ()).expect_err("an ELBO without a maximum").to_string()
+    };
+    let lost = error("shape = 2.53\nrate = \"scale\"", "shape = 2.15\nrate = 2.41");
+    assert!(lost.contains("has no maximum") && lost.contains("prior that keeps it finite"), "{lost}");
+    let vanished = error("shape = 1.0\nrate = \"scale\"", "shape = 1.0\nrate = 1.0");
+    assert!(vanished.contains("fitted exactly") && vanished.contains("prior that keeps it finite"), "{vanished}");
+}

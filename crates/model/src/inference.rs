@@ -12,7 +12,7 @@ pub struct Inference {
     pub seed: Option<u64>,
     /// Largest number of iterations.
     pub max_iterations: Option<usize>,
-    /// Stop when an iteration gains no more than tolerance × |ELBO|.
+    /// Stop when an iteration (`cavi`: and all to come, judged by how the gains shrink) gains no more than tolerance × |ELBO|.
     pub tolerance: Option<f64>,
     /// Number of starts; the best ELBO is kept.
     pub restarts: Option<usize>,

@@ -340,6 +340,9 @@ impl<'a> Notation<'a> {
                     Transform::Present => format!("[{x} present]"),
                     Transform::Log => format!("log {x}"),
                     Transform::Reciprocal => format!("1/{x}"),
+                    Transform::LogGamma => {
+                        format!("log Γ({})", x.strip_prefix('(').and_then(|x| x.strip_suffix(')')).unwrap_or(&x))
+                    }
                     Transform::LogFactorial => format!("log {x}!"),
                     Transform::ReciprocalSquare => format!("1/{x}²"),
                     Transform::Absent => format!("[{x} missing]"),

@@ -13,6 +13,7 @@ mod gradient_tests;
 mod initial;
 mod local;
 mod moments;
+mod moves;
 mod predict;
 mod profiles;
 mod response;

@@ -39,6 +39,14 @@ pub(super) fn update_gamma(
         return Ok(0.0);
     }
     positive("shape", shape)?;
+    if rate <= 0.0 && natural[1][0] > 0.0 {
+        // Where all that it scales is fitted exactly, the rate goes to zero.
+        return Err(NaturalError::new(format!(
+            "rate {rate} where a positive number is needed: what it is the precision or rate of is fitted exactly, and it grows \
+             without end; give it a prior that keeps it finite (a gamma with a larger rate, which does not depend on \
+             another variable), or let fewer variables explain the same observations"
+        )));
+    }
     positive("rate", rate)?;
     let expectations = gamma::expectations(shape, rate);
     statistics[0][0] = expectations.mean;

@@ -85,10 +85,10 @@ impl Lowering {
         let half = self.number(0.5, &span);
         let mut log_gammas = Vec::with_capacity(d);
         for i in 0..d {
-            let less = self.number(i as f64 + 2.0, &span);
+            let less = self.number(i as f64, &span);
             let less = self.binary(BinaryOperator::Subtract, node, less);
             let argument = self.binary(BinaryOperator::Multiply, half, less);
-            log_gammas.push(self.fixed(v, key, argument, scope, Transform::LogFactorial)?);
+            log_gammas.push(self.fixed(v, key, argument, scope, Transform::LogGamma)?);
         }
         Ok(Degrees { value, log_gammas })
     }

@@ -570,7 +570,7 @@ impl Lowering {
         let less = self.minus_one(half);
         let shape = self.fixed(child, key, half, scope, Transform::Identity)?;
         let log_shape = self.fixed(child, key, half, scope, Transform::Log)?;
-        let log_gamma = self.fixed(child, key, less, scope, Transform::LogFactorial)?;
+        let log_gamma = self.fixed(child, key, half, scope, Transform::LogGamma)?;
         let excess = self.fixed(child, key, less, scope, Transform::Identity)?;
         self.add_term(scope, 1.0, vec![shape.clone(), log_shape], &[]);
         self.add_term(scope, -1.0, vec![log_gamma], &[]);

@@ -330,6 +330,7 @@ impl Transform {
             // A probability of exactly zero: finite, so that zero times it is zero.
             Self::Log => x.ln().max(LOG_OF_ZERO),
             Self::Reciprocal => 1.0 / x,
+            Self::LogGamma => vi_families::special::ln_gamma(x),
             // Fewer than no failures: impossible.
             Self::LogFactorial if x <= -1.0 => -LOG_OF_ZERO,
             Self::LogFactorial => vi_families::special::ln_factorial(x),

@@ -76,7 +76,7 @@ impl Lowering {
         let value = self.fixed_positive(child, key, node, scope)?;
         let less = self.minus_one(node);
         let excess = Some(self.fixed(child, key, less, scope, Transform::Identity)?);
-        let log_gamma = self.fixed(child, key, less, scope, Transform::LogFactorial)?;
+        let log_gamma = self.fixed(child, key, node, scope, Transform::LogGamma)?;
         Ok(Shape { value, log_gamma, excess })
     }
 

@@ -22,8 +22,7 @@ impl Lowering {
         self.shape_terms(&scope, &second, log_rest);
         if first.excess.is_some() && second.excess.is_some() {
             let total = self.binary(BinaryOperator::Add, alpha, beta);
-            let less = self.minus_one(total);
-            let log_gamma = self.fixed(v, "alpha", less, &mut scope, Transform::LogFactorial)?;
+            let log_gamma = self.fixed(v, "alpha", total, &mut scope, Transform::LogGamma)?;
             self.add_term(&scope, 1.0, vec![log_gamma], &[]);
         } else {
             self.tangent_terms(v, &[&first, &second], &scope, &scope);
@@ -53,8 +52,7 @@ impl Lowering {
         }
         if shape.excess.is_some() {
             let total = self.sum_over(concentration, dimension)?;
-            let less = self.minus_one(total);
-            let log_gamma = self.fixed(v, "concentration", less, &mut plates, Transform::LogFactorial)?;
+            let log_gamma = self.fixed(v, "concentration", total, &mut plates, Transform::LogGamma)?;
             self.add_term(&plates, 1.0, vec![log_gamma], &[]);
         } else {
             self.tangent_terms(v, &[&shape], &scope, &plates);

@@ -162,7 +162,11 @@ pub const INFERENCE: Section = Section {
     keys: &[
         key("seed", KeyKind::Integer(0), "Seed of everything random."),
         key("max_iterations", KeyKind::Integer(1), "Largest number of iterations (sgvi: optimiser steps)."),
-        key("tolerance", KeyKind::NonNegativeNumber, "Stop when an iteration gains no more than tolerance × |ELBO|."),
+        key(
+            "tolerance",
+            KeyKind::NonNegativeNumber,
+            "Stop when an iteration gains no more than tolerance × |ELBO|; `cavi` also asks that the gains to come, judged by how they shrink, add up to no more.",
+        ),
         key("restarts", KeyKind::Integer(1), "Number of starts; the best ELBO is kept."),
         key(
             "initialization",
