@@ -4,7 +4,7 @@
 mod common;
 
 use cavi::{Ascent, LogDensity, Prediction};
-use common::{close, mean, parameter, predicted, sd};
+use common::{close, entry, mean, parameter, predicted, sd};
 use vi_families::special::ln_gamma;
 
 fn exact(prediction: &Prediction) -> &[f64] {
@@ -361,4 +361,41 @@ observed = "y"
         &[("y.0", &[1.0]), ("y.1", &[0.0]), ("y.2", &[0.0])],
     );
     assert_eq!(prediction.log_density_is, LogDensity::Bound);
+}
+
+/// Points are known numbers: a mixture by EM has the density of its components, and values that share a point are independent.
+#[test]
+fn points_have_the_density_itself() {
+    let normal =
+        |x: f64, m: f64, tau: f64| (0.5 * tau / std::f64::consts::PI).sqrt() * (-0.5 * tau * (x - m).powi(2)).exp();
+    let data = "[data.values]\ny = [[1.0, 1.5], [1.2, 0.8], [5.0, 5.5], [5.2, 4.9]]\nk1 = [1.0, 0.0, 1.0, 1.0]\n[plates]\nn = \"rows\"\n\
+                column = { columns = \"y\" }\nk = 2\n";
+    let mixture = "[variables.pi]\ndistribution = \"dirichlet\"\ndimension = \"k\"\nconcentration = 2.0\npoint = true\n\
+                   [variables.z]\nplates = [\"n\"]\ndistribution = \"categorical\"\nprobabilities = \"pi\"\n\
+                   [variables.g]\nplates = [\"k\"]\ndistribution = \"normal-gamma\"\nmean = 3.0\nmean_precision = 0.1\nshape = 2.0\n\
+                   rate = 1.0\npoint = true\n\
+                   [variables.x]\nplates = [\"n\", \"column\"]\ndistribution = \"normal\"\nparameters = \"g[z]\"\nobserved = \"y\"\n";
+    let new: [(&str, &[f64]); 2] = [("y.0", &[1.1, 4.0]), ("y.1", &[0.9, 5.0])];
+    let (ascent, prediction) = predicted(&format!("{data}{mixture}"), &new);
+    let (share, mean) = (mean(&ascent, "pi"), mean(&ascent, "g"));
+    let tau = entry(&ascent, "g").expected_precision.expect("a precision").values().to_vec();
+    let expected: Vec<f64> = (0..2)
+        .map(|i| {
+            (0..2)
+                .map(|k| share[k] * normal(new[0].1[i], mean[k], tau[k]) * normal(new[1].1[i], mean[k], tau[k]))
+                .sum::<f64>()
+                .ln()
+        })
+        .collect();
+    close("log density", exact(&prediction), &expected, 1e-10);
+}
+
+#[test]
+fn the_complement_of_a_probability_has_a_density() {
+    let model = "[data.values]\ny = [1.0, 0.0, 1.0, 1.0]\n[plates]\nn = \"rows\"\n\
+                 [variables.p]\ndistribution = \"beta\"\nalpha = 2.0\nbeta = 3.0\n\
+                 [variables.x]\nplates = [\"n\"]\ndistribution = \"bernoulli\"\nprobability = \"1 - p\"\nobserved = \"y\"\n";
+    let (_, prediction) = predicted(model, &[("y", &[1.0, 0.0])]);
+    // p ~ Beta(3, 6) after three successes of 1 − p and one failure.
+    close("log density", exact(&prediction), &[(6.0_f64 / 9.0).ln(), (3.0_f64 / 9.0).ln()], 1e-12);
 }

@@ -178,6 +178,10 @@ impl Lowering {
             else {
                 continue;
             };
+            // A point is a known number.
+            if self.program.factors[factor].point && !self.program.factors[factor].local {
+                continue;
+            }
             let plates = self.program.factors[factor].plates.len();
             let along = |l: &Label| operand.index.iter().take(plates).any(|a| a.parts == [(Step::Label(*l), 1)]);
             if self.program.factors[factor].local || met.contains(&factor) || !extra.iter().all(along) {
@@ -281,19 +285,26 @@ impl Lowering {
         Some(self.reading(scope, vec![(1.0, vec![operand])]))
     }
 
-    /// The mean and variance of a sum of normal variables with known weights.
+    /// The mean and variance of a sum of normal variables, or of points, with known weights.
     pub(super) fn location(&mut self, v: VariableId, node: NodeId, scope: &mut Scope) -> Option<Location> {
         self.reporting = true;
         let index = self.parameter_index(v, scope, node).ok()?;
         let sum = self.expand(node, &index, scope).ok()?;
         let normal = |m: &Monomial| {
             let mut variables = m.atoms.iter().filter_map(|a| match a.kind {
-                AtomKind::Variable(w) => Some(self.program.factors[self.factor(w)].family),
+                AtomKind::Variable(w) => {
+                    let factor = &self.program.factors[self.factor(w)];
+                    Some((factor.family, factor.point))
+                }
                 AtomKind::Data(_) => None,
-                _ => Some(Family::Poisson),
+                _ => Some((Family::Poisson, false)),
             });
             let first = variables.next();
-            variables.next().is_none() && matches!(first, None | Some(Family::Normal | Family::NormalVector(_)))
+            let fits = match first {
+                None | Some((Family::Normal | Family::NormalVector(_), _)) => true,
+                Some((family, point)) => point && matches!(family, Family::NormalGamma | Family::NormalGammaVector(_)),
+            };
+            fits && variables.next().is_none()
         };
         if !sum.iter().all(normal) {
             return None;
@@ -359,21 +370,26 @@ impl Lowering {
             Probability::Probability(node) => {
                 let index = self.parameter_index(v, scope, node).ok()?;
                 let (atom, complement) = self.possibly_complement(v, node, &index, scope).ok()?;
+                // p, or 1 − p where that is written.
+                let known = |this: &Self, scope: &Scope, p: Operand| {
+                    let products = if complement { vec![(1.0, vec![]), (-1.0, vec![p])] } else { vec![(1.0, vec![p])] };
+                    Success::Known(this.reading(scope, products))
+                };
                 match atom.kind {
-                    // Written as 1 − p, it is reported through the bound.
-                    _ if complement => None,
                     AtomKind::Data(data) => {
                         let operand = self.data_operand(data, &atom.index, Transform::Identity).ok()?;
-                        Some(Success::Known(self.reading(scope, vec![(1.0, vec![operand])])))
+                        Some(known(self, scope, operand))
                     }
                     AtomKind::Variable(p) if self.program.factors[self.factor(p)].point => {
-                        let operand = self.moment_operand(p, &atom, 1)?;
-                        Some(Success::Known(self.reading(scope, vec![(1.0, vec![operand])])))
+                        Some(known(self, scope, self.moment_operand(p, &atom, 1)?))
                     }
-                    AtomKind::Variable(p) => Some(Success::Beta([
-                        self.natural(p, &atom.index, 0, &[], scope)?,
-                        self.natural(p, &atom.index, 1, &[], scope)?,
-                    ])),
+                    AtomKind::Variable(p) => {
+                        let (success, failure) = if complement { (1, 0) } else { (0, 1) };
+                        Some(Success::Beta([
+                            self.natural(p, &atom.index, success, &[], scope)?,
+                            self.natural(p, &atom.index, failure, &[], scope)?,
+                        ]))
+                    }
                     _ => None,
                 }
             }

@@ -68,10 +68,10 @@ impl Lowering {
     /// Children of a location, with their values and parameter expressions, if it enters nothing else.
     fn observed_children(&self, v: VariableId) -> Option<Vec<(VariableId, NodeId, NodeId)>> {
         let variable = self.graph.variable(v);
-        let location = match variable.distribution {
-            Distribution::Normal { .. } | Distribution::NormalWishart { .. } | Distribution::NormalGamma { .. } => true,
-            _ => false,
-        };
+        let location = matches!(
+            variable.distribution,
+            Distribution::Normal { .. } | Distribution::NormalWishart { .. } | Distribution::NormalGamma { .. }
+        );
         if !location || !self.is_latent(v) || self.graph.is_local(v) {
             return None;
         }

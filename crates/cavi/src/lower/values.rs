@@ -7,7 +7,7 @@ use vi_model::graph::{
 
 use super::expression::AtomKind;
 use super::positive::Power;
-use super::scores::{Reading, ValueDensity, ValueKind};
+use super::scores::{Positive, Reading, ValueDensity, ValueKind};
 use super::{Lowering, Scope};
 use crate::factor::Family;
 use crate::program::{AxisIndex, Operand, Source, Transform};
@@ -104,6 +104,13 @@ impl Lowering {
                 }
                 ValueKind::Normal { location, precision, degrees: Some(degrees) }
             }
+            Distribution::NormalJoint { parameters } if self.is_point_pair(parameters) => {
+                let pair = self.linear_pair(v, parameters, scope).ok()?;
+                let (precision, _) = self.pair_precision(&pair).ok()?;
+                let multiplier = self.reading(scope, vec![(1.0, vec![precision])]);
+                let location = self.location(v, parameters, scope)?;
+                ValueKind::Normal { location, precision: Positive { multiplier, gamma: None }, degrees: None }
+            }
             Distribution::NormalJoint { parameters }
                 if !self.is_matrix_pair(parameters) && self.is_compound(parameters) =>
             {
@@ -140,6 +147,15 @@ impl Lowering {
             _ => return None,
         };
         Some((kind, None))
+    }
+
+    /// Whether the normal-gamma variable in `parameters` is a point.
+    fn is_point_pair(&self, parameters: NodeId) -> bool {
+        let point = |v: &VariableId| {
+            let variable = self.graph.variable(*v);
+            variable.point && matches!(variable.distribution, Distribution::NormalGamma { .. })
+        };
+        self.graph.variables_of(parameters).iter().any(point)
     }
 
     /// A normal about the location of a normal-gamma (a number) or of a normal-Wishart (a vector), both read as natural parameters.
