@@ -25,12 +25,15 @@ fn evidence(weights: impl Fn(usize) -> f64) -> f64 {
     ln_gamma(2.0 + half) - ln_gamma(2.0) + 2.0 * 3.0_f64.ln() - (2.0 + half) * (3.0 + 0.5 * squares).ln() - 0.5 * logs
 }
 
+/// The weight w of a row in its variance w/τ.
+type Weight = fn(usize) -> f64;
+
 #[test]
 fn spreads_of_normals() {
     let gamma = "distribution = \"gamma\"\nshape = 2.0\nrate = 3.0";
     let inverse = "distribution = \"inverse-gamma\"\nshape = 2.0\nscale = 3.0";
     let normal = "distribution = \"normal\"\nmean = 0.0\nobserved = \"x\"\n";
-    let cases: [(&str, &str, fn(usize) -> f64); 10] = [
+    let cases: [(&str, &str, Weight); 10] = [
         (gamma, "variance = \"1 / t\"", |_| 1.0),
         (gamma, "covariance = \"1 / t\"", |_| 1.0),
         (gamma, "variance = \"e / (2 * t)\"", |i| E[i] / 2.0),
