@@ -30,6 +30,8 @@ mod start;
 mod statistics;
 mod steps;
 #[cfg(test)]
+mod summation_tests;
+#[cfg(test)]
 mod tests;
 pub(crate) mod touched;
 mod truncation;
