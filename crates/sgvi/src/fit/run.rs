@@ -21,7 +21,7 @@ use super::stochastic::Stochastic;
 use super::{counts, expected, posterior, responsibility};
 use crate::error::SgviError;
 use crate::fitted::FitOptions;
-use crate::lower::{Model, Support};
+use crate::lower::{Latent, Model, Support};
 use crate::tape::{Evaluation, Evaluator};
 
 /// A fitted model.
@@ -154,7 +154,7 @@ fn fit_rows(graph: &Graph, options: FitOptions<'_>) -> Result<Fitted, SgviError>
     let (q, outcome) = match outcome {
         Ok(fit) => (fit.algorithm.gaussian(), fit.outcome),
         Err(failure) => {
-            failed(&mut record, &failure);
+            failed(&mut record, &failure, &crossing(graph, &model));
             return Ok(Fitted { record, gaussian: None, model, repeated: None, summed: None });
         }
     };
@@ -165,7 +165,10 @@ fn fit_rows(graph: &Graph, options: FitOptions<'_>) -> Result<Fitted, SgviError>
         record.status = Status::Failed;
         record.extra.insert(
             "failure".to_owned(),
-            json!("the ELBO is not finite: draws of the approximation fall where the log joint is not finite; try another family or parametrisation"),
+            json!(format!(
+                "the ELBO is not finite: draws of the approximation fall where the log joint is not finite; try another family or parametrisation{}",
+                crossing(graph, &model)
+            )),
         );
         return Ok(Fitted { record, gaussian: Some(q), model, repeated: None, summed: None });
     }
@@ -328,13 +331,29 @@ fn advice(family: &str, verdict: &str, with_factors: bool) -> String {
     }
 }
 
-fn failed(record: &mut Record, failure: &Failure<SgviError>) {
+/// What to try where bounds that depend on latent variables may lie in the wrong order in some draws; nothing in other models.
+fn crossing(graph: &Graph, model: &Model) -> String {
+    let between = |l: &&Latent| matches!(l.support, Support::Interval(..)) && l.support.has_latent_bounds();
+    let names: Vec<String> =
+        model.latents.iter().filter(between).map(|l| format!("`{}`", graph.variable(l.variable).name)).collect();
+    if names.is_empty() {
+        return String::new();
+    }
+    format!(
+        "; in some draws the lower bound of {} may lie above the upper: write `upper` as the lower one plus a positive variable",
+        names.join(", ")
+    )
+}
+
+/// `hint` follows the reason where the log joint was not finite.
+fn failed(record: &mut Record, failure: &Failure<SgviError>, hint: &str) {
     record.status = Status::Failed;
     record.seconds = failure.seconds;
     record.trace.clone_from(&failure.trace);
     record.iterations = failure.trace.len();
     let reason = match &failure.cause {
         FailureCause::Algorithm(error) => error.to_string(),
+        cause @ FailureCause::NotFinite { .. } => format!("{cause}{hint}"),
         cause => cause.to_string(),
     };
     record.extra.insert("failure".to_owned(), json!(reason));

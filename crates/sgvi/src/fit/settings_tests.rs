@@ -41,6 +41,22 @@ fn a_gaussian_between_modes_is_bad() {
     }
 }
 
+/// Bounds that depend on latent variables may lie in the wrong order: the failure names whose.
+#[test]
+fn bounds_that_cross_are_named() {
+    let normal =
+        |name: &str, mean: &str| format!("[variables.{name}]\ndistribution = \"normal\"\nmean = {mean}\nsd = 2\n");
+    let text = format!(
+        "[data.values]\nobs = 1.0\n{}{}[variables.t]\ndistribution = \"uniform\"\nlower = \"a\"\nupper = \"b\"\n{}observed = \"obs\"\n",
+        normal("a", "0"),
+        normal("b", "0.5"),
+        normal("y", "\"t\"")
+    );
+    let record = fit(&graph(&text), FitOptions::default()).unwrap().record;
+    let said = record.extra["failure"].as_str().unwrap();
+    assert!(said.contains("`t`") && said.contains("positive variable"), "{said}");
+}
+
 /// Keys of the other engine are named.
 #[test]
 fn keys_of_coordinate_ascent_are_named() {
