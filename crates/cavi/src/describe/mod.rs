@@ -90,7 +90,8 @@ pub struct Work {
     pub row_state_bytes: usize,
     /// Bytes that each thread works in: one chunk of rows.
     pub thread_bytes: usize,
-    /// Bytes of the factors and sums, each task's own included, that do not grow with the rows.
+    /// Bytes of the factors and sums, each task's own, the copy and the last states of an extrapolation included, that do not
+    /// grow with the rows.
     pub global_bytes: usize,
 }
 

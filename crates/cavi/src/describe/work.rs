@@ -7,6 +7,7 @@ use crate::factor::Family;
 use crate::lower::Lowered;
 use crate::plan::{AffineRole, ByRow, MatrixPath, Plan, RowGroup};
 use crate::program::{FactorId, Program};
+use vi_model::inference::Schedule;
 
 /// The work of an iteration of a planned model.
 pub(super) fn work(lowered: &Lowered, plan: &Plan, notation: &Notation<'_>) -> Work {
@@ -32,14 +33,18 @@ pub(super) fn work(lowered: &Lowered, plan: &Plan, notation: &Notation<'_>) -> W
         })
         .sum::<usize>()
         + features * (features + 1);
+    let batch = lowered.graph.inference.schedule.unwrap_or_default() == Schedule::Batch;
+    // Batch ascent extrapolates: it keeps a copy of what there is, the last three states, and the one that is tried.
+    let (copies, states) = if batch { (2, 4) } else { (1, 0) };
     let global: usize = program
         .factors
         .iter()
         .filter(|f| !f.local)
-        .map(|f| 2 * f.elements() * (0..f.family.num_statistics()).map(|s| f.family.statistic_size(s)).sum::<usize>())
-        .sum();
+        .map(|f| f.elements() * (0..f.family.num_statistics()).map(|s| f.family.statistic_size(s)).sum::<usize>())
+        .sum::<usize>()
+        * (2 * copies + states);
     let tasks = if by_rows.is_empty() { 0 } else { rows.div_ceil(plan.task.max(1)) };
-    let sums: usize = plan.groups.iter().map(|g| (2 + if g.by_rows { tasks } else { 0 }) * g.size()).sum();
+    let sums: usize = plan.groups.iter().map(|g| (2 * copies + if g.by_rows { tasks } else { 0 }) * g.size()).sum();
     Work {
         num_rows: rows,
         chunk_rows: plan.chunk.min(rows),
