@@ -258,6 +258,13 @@ pub(crate) enum RowData {
         /// 1 where a row follows another instead.
         different: bool,
     },
+    /// Whether a row's observed vector has any coordinate (1) or none (0): `[rows, …]`.
+    AnyPresent {
+        /// The observed expression.
+        node: NodeId,
+        /// Layout, rows first, the dimension last.
+        axes: Vec<AxisId>,
+    },
     /// Known covariances without the missing coordinates of the row's observed vector: the precision of the others with
     /// zeros elsewhere `[rows, …, d, d]`, or its log determinant `[rows, …]`.
     Marginal {

@@ -366,6 +366,7 @@ impl<'a> Notation<'a> {
                 let rows = if *different { "follows another" } else { "first" };
                 format!("[{rows}]")
             }
+            RowData::AnyPresent { node, .. } => format!("[any {} present]", graph.expression_text(*node)),
             RowData::Marginal { node, log_determinant, .. } => {
                 let precision = format!("Λ[{} present]", graph.expression_text(*node));
                 if *log_determinant { format!("log|{precision}|") } else { precision }

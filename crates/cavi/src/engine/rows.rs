@@ -70,7 +70,9 @@ impl RowReader {
         for operand in &program.data {
             let mut columns = Vec::new();
             match &operand.data {
-                RowData::Expression { node, axes, .. } | RowData::Marginal { node, axes, .. } => {
+                RowData::Expression { node, axes, .. }
+                | RowData::Marginal { node, axes, .. }
+                | RowData::AnyPresent { node, axes } => {
                     let at = nodes.iter().position(|n| n == node).unwrap_or_else(|| {
                         nodes.push(*node);
                         nodes.len() - 1
@@ -222,6 +224,17 @@ impl RowReader {
                         let d = values.len() / count.max(1);
                         for (observed, target) in laid_out.chunks_exact(d).zip(array.chunks_exact_mut(width)) {
                             marginal(observed, covariances, *log_determinant, target)?;
+                        }
+                    }
+                }
+                RowData::AnyPresent { .. } => {
+                    if let Some(t) = self.tensor_of[i] {
+                        let values = &chunk.tensors[t].values;
+                        let mut laid_out = vec![0.0; values.len()];
+                        lay_out(&chunk.tensors[t], &self.layouts[i], &mut laid_out);
+                        let d = values.len() / array.len().max(1);
+                        for (observed, target) in laid_out.chunks_exact(d.max(1)).zip(array.iter_mut()) {
+                            *target = f64::from(u8::from(observed.iter().any(|x| !x.is_nan())));
                         }
                     }
                 }

@@ -251,7 +251,8 @@ pub(super) fn update_truncated(natural: &[&[f64]], statistics: &mut [&mut [f64]]
 }
 
 /// The missing coordinates of a vector given the observed ones: with precision J and linear part h of the whole,
-/// x_m | x_o ~ N(J_mm⁻¹(h_m − J_mo x_o), J_mm⁻¹) (PRML 2.73–2.75 in information form).
+/// x_m | x_o ~ N(J_mm⁻¹(h_m − J_mo x_o), J_mm⁻¹) (PRML 2.73–2.75 in information form). Where nothing is observed and nothing
+/// said (a masked row), it is a standard normal that no term reads.
 pub(super) fn update_partial(d: usize, natural: &[&[f64]], statistics: &mut [&mut [f64]]) -> Result<f64, NaturalError> {
     let precision = |i: usize, j: usize| -(natural[1][i * d + j] + natural[1][j * d + i]);
     let missing: Vec<usize> = (0..d).filter(|&i| natural[3][i] == 0.0).collect();
@@ -259,7 +260,9 @@ pub(super) fn update_partial(d: usize, natural: &[&[f64]], statistics: &mut [&mu
     let mut x: Vec<f64> = natural[2].to_vec();
     let mut covariance = vec![0.0; m * m];
     let mut entropy = 0.0;
-    if m > 0 {
+    if m == d && natural[1].iter().all(|j| *j == 0.0) {
+        covariance.iter_mut().step_by(d + 1).for_each(|variance| *variance = 1.0);
+    } else if m > 0 {
         let mut lower = vec![0.0; m * m];
         let mut mean = vec![0.0; m];
         for (a, &i) in missing.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vi_model::graph::{Distribution, NodeId, Observation, VariableId};
+use vi_model::graph::{AxisId, Distribution, NodeId, Observation, VariableId};
 
 use super::expression::{Atom, AtomKind, Monomial};
 use super::normal::Weight;
@@ -119,6 +119,7 @@ impl Lowering {
         scope: &mut Scope,
     ) -> Result<Monomial, CaviError> {
         let d = self.graph.variable(child).dimension.map_or(1, |a| self.graph.axis(a).size);
+        self.without_wholly_missing(child, node, scope)?;
         let mut plates_scope = scope.clone();
         let dimension = plates_scope.value.pop().unwrap_or_default();
         plates_scope.axes.pop();
@@ -150,6 +151,50 @@ impl Lowering {
         self.add_term(&single, 1.0, vec![statistic(4, false)], &[]);
         index.push(dimension);
         Ok(Monomial { coefficient: 1.0, atoms: vec![Atom { kind: AtomKind::Factor(id), index }], contracted: vec![] })
+    }
+
+    /// Vectors of which nothing is observed and that nothing reads say nothing: their density integrates to one, so that their
+    /// rows are masked.
+    fn without_wholly_missing(&mut self, child: VariableId, node: NodeId, scope: &mut Scope) -> Result<(), CaviError> {
+        let own = self.graph.node(node).axes.clone();
+        let (Some(rows), Some(dimension)) = (self.graph.rows, self.graph.variable(child).dimension) else {
+            return Ok(());
+        };
+        let Some(at) = own.iter().rposition(|axis| *axis == dimension) else { return Ok(()) };
+        if !own.contains(&rows) || !self.has_wholly_missing(node, at)? {
+            return Ok(());
+        }
+        let index = self.parameter_index(child, scope, node)?;
+        let order = std::iter::once(rows).chain(own.iter().copied().filter(|axis| ![rows, dimension].contains(axis)));
+        let mut axes: Vec<AxisId> = order.collect();
+        if axes.len() + 1 != own.len() {
+            return Ok(());
+        }
+        let place = |axis: &AxisId| own.iter().position(|own| own == axis).and_then(|i| index.get(i)).cloned();
+        let Some(index) = axes.iter().map(place).collect::<Option<Vec<AxisIndex>>>() else { return Ok(()) };
+        if index.first() != Some(&AxisIndex::label(ROWS)) {
+            return Ok(());
+        }
+        let shape = axes[1..].iter().map(|axis| self.graph.axis(*axis).size).collect();
+        axes.push(dimension);
+        let id = self.row_data(DataOperand { data: RowData::AnyPresent { node, axes }, shape });
+        scope.mask.push(Operand { source: Source::Data(id), index });
+        Ok(())
+    }
+
+    /// Whether all values along an axis of a data expression are missing anywhere.
+    fn has_wholly_missing(&self, node: NodeId, axis: usize) -> Result<bool, CaviError> {
+        let total = self.graph.data.num_rows();
+        for start in (0..total).step_by(65_536) {
+            let tensor = self.graph.evaluate_data(node, start..(start + 65_536).min(total))?;
+            let (size, inner) = (tensor.shape[axis], tensor.shape[axis + 1..].iter().product::<usize>());
+            let all_missing =
+                |block: &[f64]| (0..inner).any(|i| block.iter().skip(i).step_by(inner).all(|x| x.is_nan()));
+            if tensor.values.chunks_exact((size * inner).max(1)).any(all_missing) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Observed normal variables with missing cells that other densities read: the missing values become a variable.

@@ -510,6 +510,7 @@ impl Lowering {
                 self.quadratic(&scope, &x, &weight, -0.5)?;
                 self.linear(&scope, &x, &[location], 1.0)?;
                 single.gates.clone_from(&scope.gates);
+                single.mask.clone_from(&scope.mask);
                 self.add_term(&single, -0.5, vec![square], &[]);
                 self.normal_constants(&scope, &weight);
                 Ok(())

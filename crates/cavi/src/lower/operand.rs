@@ -303,6 +303,7 @@ impl RowData {
                 Self::Marginal { node: a, covariances: b, log_determinant: c, .. },
                 Self::Marginal { node: x, covariances: y, log_determinant: z, .. },
             ) => a == x && b == y && c == z,
+            (Self::AnyPresent { node: a, axes: b }, Self::AnyPresent { node: x, axes: y }) => a == x && b == y,
             (Self::FirstRow { sequence: a, different: b }, Self::FirstRow { sequence: x, different: y }) => {
                 a == x && b == y
             }
