@@ -238,9 +238,19 @@ impl Resolver<'_> {
                 fitting.first().copied().filter(|_| one_axis)
             }),
         };
-        if let Some(position) = found {
-            return Ok(position);
-        }
+        found.ok_or_else(|| self.no_axis(slots, &open, source, syntax, context))
+    }
+
+    /// Says that an index selects along no axis, or that several fit; `open` are the places of those that it could replace.
+    fn no_axis(
+        &mut self,
+        slots: &[Slot],
+        open: &[usize],
+        source: &Source,
+        syntax: &Syntax,
+        context: &Context,
+    ) -> Reported {
+        let kind = |i: &usize| &self.axes[slots[*i].axis.0].kind;
         let plates: Vec<AxisId> = open.iter().map(|i| slots[*i].axis).collect();
         let (what, wanted) = match source {
             Source::Column(column) => {
@@ -264,7 +274,7 @@ impl Resolver<'_> {
             )
             .at(syntax.span.clone(), "several plates fit")
             .help("write as many indices as there are plates, in their order, or name the column in a plate { levels = \"…\" }");
-            return Err(self.report(mistake));
+            return self.report(mistake);
         }
         let in_dimension = wanted.filter(|w| slots.iter().any(|s| s.axis == *w && s.role == Role::Dimension));
         let help = match (in_dimension, wanted) {
@@ -293,7 +303,7 @@ impl Resolver<'_> {
         )
         .at(syntax.span.clone(), "no plate fits")
         .help(help);
-        Err(self.report(mistake))
+        self.report(mistake)
     }
 
     /// Checks that every look-up and every observed category lies on its axis.
