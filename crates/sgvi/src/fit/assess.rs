@@ -141,12 +141,9 @@ pub(crate) fn elbo(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64
 }
 
 impl Assessment {
-    /// `good`, `usable` or `bad`: k̂ below 0.5 (or nearly constant weights), below 0.7, or above; `bad` between modes too, where a
-    /// wide Gaussian has bounded weights.
+    /// `good`, `usable` or `bad`: k̂ below 0.5 (or nearly constant weights), below 0.7, or above.
     pub(crate) fn verdict(&self) -> &'static str {
-        if self.sits_between_modes() {
-            "bad"
-        } else if self.log_weight_sd < 0.05 || self.smoothed.khat < 0.5 {
+        if self.log_weight_sd < 0.05 || self.smoothed.khat < 0.5 {
             "good"
         } else if self.smoothed.khat < 0.7 {
             "usable"
@@ -156,6 +153,7 @@ impl Assessment {
     }
 
     /// Whether the log joint rises from the centre to both sides, and importance sampling finds mass there that the ELBO lacks.
+    /// k̂ does not tell: the weights of a Gaussian that is wide enough for two modes are bounded.
     pub(crate) fn sits_between_modes(&self) -> bool {
         let gap = self.smoothed.log_mean - self.elbo;
         let error = self.standard_error.hypot(self.log_evidence_standard_error);

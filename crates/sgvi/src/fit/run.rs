@@ -241,8 +241,9 @@ fn describe(record: &mut Record, graph: &Graph, model: &Model, q: &Gaussian, ass
     let family = graph.inference.family.unwrap_or_default().name();
     extra("family", json!(family));
     if assessment.sits_between_modes() {
+        record.extra.insert("between_modes".to_owned(), json!(true));
         record.advise(
-            "the approximation sits between modes of the posterior, where the log joint is lower than on both sides: tell them apart \
+            "whatever k̂ says, the approximation sits between modes of the posterior, where the log joint is lower than on both sides: tell them apart \
              (`ordered = true`, or `initial` values and a prior on one side), and its spread is that of neither",
         );
     } else if assessment.verdict() != "good" {
