@@ -45,6 +45,8 @@
 //! numbers and shares the tape for all that no layer computes.
 // Loops over several aligned arrays read best with an index.
 #![allow(clippy::needless_range_loop)]
+// Comparisons of estimators, files of draws and of weights: the command line calls them.
+#![cfg_attr(not(feature = "cli"), allow(dead_code))]
 
 mod amortized;
 #[cfg(feature = "cli")]
