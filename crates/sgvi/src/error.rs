@@ -33,6 +33,18 @@ pub enum SgviError {
         /// Its term.
         value: f64,
     },
+    /// Draws of the approximation fall where the log joint is not finite.
+    #[error(
+        "the ELBO is not finite: in draws of the approximation the log density of {variable} is {value}; a parameter of it leaves its \
+         range there (such as the logarithm of a variable that may be negative): give what it depends on a support or bounds \
+         that keep it inside, or try another family"
+    )]
+    Outside {
+        /// The variable whose term is not finite.
+        variable: String,
+        /// Its term.
+        value: f64,
+    },
     /// The posterior has no normalising constant.
     #[error(
         "the posterior is improper: along {variables} the log joint does not fall, so the data and the priors do not determine it; give at least one of them a proper prior"
@@ -69,7 +81,7 @@ impl SgviError {
                 if span.is_empty() { diagnostic } else { diagnostic.at(span.clone(), "here") }
             }
             Self::Data(error) => error.diagnostic(),
-            Self::NotFinite { .. } => Diagnostic::new("not-finite", self.to_string()),
+            Self::NotFinite { .. } | Self::Outside { .. } => Diagnostic::new("not-finite", self.to_string()),
             Self::Improper { .. } => Diagnostic::new("improper", self.to_string()),
         }
     }

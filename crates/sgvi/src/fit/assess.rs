@@ -7,11 +7,15 @@ use super::categories;
 use super::gaussian::Gaussian;
 use super::noise;
 use super::pareto::{self, Smoothed};
+use crate::error::SgviError;
 use crate::lower::Model;
 use crate::tape::{Evaluation, Evaluator};
 
 /// Draws of the final assessment.
 pub(crate) const DRAWS: usize = 40_000;
+
+/// Draws among which the variable is sought whose log density is not finite.
+const NAMING_DRAWS: usize = 1000;
 
 /// Curvature of the log joint at the centre of an approximation, in units of its spread, above which that sits between modes, and
 /// the least nats by which the log evidence then exceeds the ELBO; near-perfect single modes lack up to half of that.
@@ -117,6 +121,28 @@ fn variance_of(values: &[f64]) -> f64 {
     let n = values.len() as f64;
     let mean = values.iter().sum::<f64>() / n;
     values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0)
+}
+
+/// The error that names the variable whose part of the ELBO is not finite.
+pub(crate) fn outside(model: &Model, terms: &[f64]) -> SgviError {
+    let found = terms.iter().zip(&model.program.terms).find(|(term, _)| !term.is_finite());
+    match found {
+        Some((value, name)) => SgviError::Outside { variable: format!("`{name}`"), value: *value },
+        None => SgviError::Outside { variable: "one of the variables".to_owned(), value: f64::NAN },
+    }
+}
+
+/// As [`outside`], from draws of an approximation.
+pub(crate) fn outside_in_draws(model: &Model, evaluator: &Evaluator, q: &Gaussian, seed: u64) -> SgviError {
+    let mut theta = q.points(&noise::independent(seed, NAMING_DRAWS, q.noise_dimension()), NAMING_DRAWS);
+    q.draw_values(&mut theta, derive_seed(seed, 1));
+    let mut out = Evaluation::default();
+    evaluator.evaluate(&theta, NAMING_DRAWS, false, &mut out);
+    let mut terms = vec![0.0; model.program.terms.len()];
+    for of_draw in out.terms.chunks_exact(terms.len().max(1)) {
+        terms.iter_mut().zip(of_draw).for_each(|(sum, term)| *sum += term);
+    }
+    outside(model, &terms)
 }
 
 /// The mean of log p − log q over draws of one seed.

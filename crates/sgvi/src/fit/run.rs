@@ -163,13 +163,8 @@ fn fit_rows(graph: &Graph, options: FitOptions<'_>) -> Result<Fitted, SgviError>
     let assessment = assess::assess(&model, &evaluator, &q, derive_seed(seed, 1_000_003), asked.max(assess::DRAWS));
     if !assessment.elbo.is_finite() {
         record.status = Status::Failed;
-        record.extra.insert(
-            "failure".to_owned(),
-            json!(format!(
-                "the ELBO is not finite: draws of the approximation fall where the log joint is not finite; try another family or parametrisation{}",
-                crossing(graph, &model)
-            )),
-        );
+        let reason = assess::outside(&model, &assessment.terms).to_string() + &crossing(graph, &model);
+        record.extra.insert("failure".to_owned(), json!(reason));
         return Ok(Fitted { record, gaussian: Some(q), model, repeated: None, summed: None });
     }
     describe(&mut record, graph, &model, &q, &assessment, seed);
@@ -353,6 +348,7 @@ fn failed(record: &mut Record, failure: &Failure<SgviError>, hint: &str) {
     record.trace.clone_from(&failure.trace);
     record.iterations = failure.trace.len();
     let reason = match &failure.cause {
+        FailureCause::Algorithm(error @ SgviError::Outside { .. }) => format!("{error}{hint}"),
         FailureCause::Algorithm(error) => error.to_string(),
         cause @ FailureCause::NotFinite { .. } => format!("{cause}{hint}"),
         cause => cause.to_string(),

@@ -9,6 +9,7 @@ use vi_run::executor::{Algorithm, CheckpointError, Decoder, Encoder, Progress, R
 use vi_run::seed::derive_seed;
 
 use super::approach;
+use super::assess;
 use super::categories;
 use super::curvature::{self, Whitening};
 use super::gaussian::{Gaussian, Root};
@@ -353,6 +354,10 @@ impl Algorithm for Search<'_> {
             value
         });
         self.steps += 1;
+        if !self.lbfgs.value.is_finite() {
+            let seed = derive_seed(self.settings.seed, 400);
+            return Err(assess::outside_in_draws(self.model, self.evaluator, &self.gaussian(), seed));
+        }
         self.recent.push(self.lbfgs.value);
         let progress = Progress {
             elbo: -self.lbfgs.value,

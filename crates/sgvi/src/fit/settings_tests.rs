@@ -58,6 +58,18 @@ fn bounds_that_cross_are_named() {
     assert!(said.contains("`t`") && said.contains("positive variable"), "{said}");
 }
 
+/// A logarithm of what may be negative: the failure names the variable whose density is then not a number.
+#[test]
+fn densities_that_are_not_finite_are_named() {
+    let text = "[data.values]\ny = [0.3, 1.2, 0.8, 0.4]\n[plates]\nrow = \"rows\"\n[variables.a]\ndistribution = \"normal\"\nmean = 1\n\
+        sd = 1\n[variables.w]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"log(a)\"\nsd = SD\nobserved = \"y\"\n";
+    for sd in ["0.6", "2.0"] {
+        let record = fit(&graph(&text.replace("SD", sd)), FitOptions::default()).unwrap().record;
+        let said = record.extra["failure"].as_str().unwrap();
+        assert!(said.contains("log density of `w` is NaN"), "{said}");
+    }
+}
+
 /// Keys of the other engine are named.
 #[test]
 fn keys_of_coordinate_ascent_are_named() {
