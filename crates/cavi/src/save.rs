@@ -139,24 +139,10 @@ impl Ascent {
             moments(factor.family, &statistics, factor, v)
         };
         let width = means.len() / rows.len().max(1);
-        let categories = if is_categorical { self.categories_of_row(v, width) } else { Vec::new() };
+        let categories =
+            if is_categorical { self.engine.lowered.graph.names_of_categories(v, width) } else { Vec::new() };
         let elements = if is_categorical { Vec::new() } else { self.names_of_row(v, width) };
         Ok(Some(RowPosterior { width, is_categorical, categories, elements, means, sds }))
-    }
-
-    /// Names of the probabilities of a row: of the categories, behind those of the elements where a row has several.
-    fn categories_of_row(&self, v: VariableId, width: usize) -> Vec<String> {
-        let graph = &self.engine.lowered.graph;
-        let mut axes = graph.value_axes(v);
-        if let Distribution::Categorical { range, .. } | Distribution::MarkovChain { range, .. } =
-            graph.variable(v).distribution
-        {
-            axes.push(range);
-        }
-        match graph.names_of_elements(&axes, width) {
-            names if names.is_empty() => vec!["0".to_owned()],
-            names => names,
-        }
     }
 
     /// The columns of a table of means and sds.
@@ -229,7 +215,7 @@ impl Ascent {
         let elements = factor.elements();
         let columns = match factor.family {
             Family::Categorical(k) | Family::MarkovChain(k) | Family::MarkovSteps(k) => {
-                LocalColumns::Probabilities { levels: self.categories_of_row(v, k * elements) }
+                LocalColumns::Probabilities { levels: self.engine.lowered.graph.names_of_categories(v, k * elements) }
             }
             family => self.moment_columns(&graph.value_axes(v), elements * coordinates(family, factor, v)),
         };

@@ -1,6 +1,6 @@
 //! Names and units of what is said of each row: elements by the names of their axes, observed values on the scale of the data.
 
-use crate::graph::{AxisId, AxisKind, Graph, NodeId, NodeKind, Observation, VariableId};
+use crate::graph::{AxisId, AxisKind, Distribution, Graph, NodeId, NodeKind, Observation, VariableId};
 
 /// Where values of standardized columns stand on the data's own scale, for each element of a row: x = mean + sd · standardized.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,6 +48,21 @@ impl Graph {
             };
         }
         if names.len() == width { names } else { (0..width).map(|i| i.to_string()).collect() }
+    }
+
+    /// Names of the probabilities that a row of a categorical variable or chain has: of its categories, behind those of the elements
+    /// where a row has several.
+    pub fn names_of_categories(&self, variable: VariableId, width: usize) -> Vec<String> {
+        let mut axes = self.value_axes(variable);
+        if let Distribution::Categorical { range, .. } | Distribution::MarkovChain { range, .. } =
+            self.variable(variable).distribution
+        {
+            axes.push(range);
+        }
+        match self.names_of_elements(&axes, width) {
+            names if names.is_empty() => vec!["0".to_owned()],
+            names => names,
+        }
     }
 
     /// The scale of the data of an observed variable whose column, or columns of a block, are standardized, for the elements of a row

@@ -1,6 +1,6 @@
 //! Row-level posteriors: of any variable in the rows' plate, and as `local/NAME.csv` of those that a run is asked to save.
 
-use vi_model::graph::{Graph, NodeId, VariableId};
+use vi_model::graph::{AxisId, Graph, NodeId, VariableId};
 use vi_run::output::{LocalColumns, LocalFormat, OutputError, RunDirectory};
 
 use super::expected;
@@ -90,22 +90,42 @@ pub struct RowPosterior {
     pub means: Vec<f64>,
     /// Marginal posterior standard deviations, `[num_rows, width]`; of probabilities p those of the indicators, √(p (1 − p)).
     pub sds: Vec<f64>,
-    /// Whether a row has one value alone, by the model and not by chance.
-    scalar: bool,
+    /// Names of the values of a row, in their order; empty where a row has one value alone, by the model and not by chance.
+    pub names: Vec<String>,
 }
 
 impl RowPosterior {
-    fn moments(scalar: bool, width: usize, (means, sds): (Vec<f64>, Vec<f64>)) -> Self {
-        Self { width, is_categorical: false, means, sds, scalar }
+    fn moments(names: Vec<String>, width: usize, (means, sds): (Vec<f64>, Vec<f64>)) -> Self {
+        Self { width, is_categorical: false, means, sds, names }
     }
 
-    fn probabilities(width: usize, means: Vec<f64>) -> Self {
+    fn probabilities(names: Vec<String>, width: usize, means: Vec<f64>) -> Self {
         let sds = means.iter().map(|p| (p * (1.0 - p)).max(0.0).sqrt()).collect();
-        Self { width, is_categorical: true, means, sds, scalar: false }
+        Self { width, is_categorical: true, means, sds, names }
     }
 
     fn columns(&self) -> LocalColumns {
-        if self.is_categorical { LocalColumns::numbered_levels(self.width) } else { columns(self.scalar, self.width) }
+        columns(self.is_categorical, self.names.clone())
+    }
+}
+
+/// The columns of a table of probabilities, or of means and sds.
+fn columns(is_categorical: bool, names: Vec<String>) -> LocalColumns {
+    match names {
+        levels if is_categorical => LocalColumns::Probabilities { levels },
+        names if names.is_empty() => LocalColumns::Scalar,
+        coordinates => LocalColumns::Vector { coordinates },
+    }
+}
+
+/// Names of the elements of a row along `axes`: none where these are the rows alone.
+pub(crate) fn element_names(graph: &Graph, axes: &[AxisId], width: usize) -> Vec<String> {
+    if axes.iter().all(|axis| Some(*axis) == graph.rows) {
+        return Vec::new();
+    }
+    match graph.names_of_elements(axes, width) {
+        names if names.is_empty() => vec!["0".to_owned()],
+        names => names,
     }
 }
 
@@ -134,10 +154,11 @@ pub(crate) fn row_posteriors(
             let posterior = if r.is_categorical(graph) {
                 let width = r.size * elements;
                 r.probabilities = copies.probabilities(name, r.probabilities, width);
-                RowPosterior::probabilities(width, r.probabilities)
+                RowPosterior::probabilities(graph.names_of_categories(r.variable, width), width, r.probabilities)
             } else {
                 let (mean, sd) = r.moments();
-                RowPosterior::moments(r.plates.is_empty(), elements, copies.moments(name, mean, sd, elements))
+                let names = element_names(graph, &graph.value_axes(r.variable), elements);
+                RowPosterior::moments(names, elements, copies.moments(name, mean, sd, elements))
             };
             found.push((name.clone(), posterior));
         }
@@ -145,7 +166,8 @@ pub(crate) fn row_posteriors(
     for (name, node) in names.iter().filter_map(|name| Some((name, mixed(graph, &fitted.model, name)?))) {
         let e = expected::expected(graph, &fitted.model, q, None, node, 13)?;
         let moments = copies.moments(name, e.mean, e.sd, e.width);
-        found.push((name.clone(), RowPosterior::moments(e.axes.len() == 1, e.width, moments)));
+        let names = element_names(graph, &graph.node(node).axes, e.width);
+        found.push((name.clone(), RowPosterior::moments(names, e.width, moments)));
     }
     let Some(q) = q else { return Ok(found) };
     for name in names {
@@ -153,7 +175,8 @@ pub(crate) fn row_posteriors(
         let (mean, sd) = moments(&fitted.model, output, q);
         let width = output.value.shape.inner();
         let moments = copies.moments(name, mean, sd, width);
-        found.push((name.clone(), RowPosterior::moments(output.axes.len() == 1, width, moments)));
+        let axes: Vec<AxisId> = output.axes.iter().map(|axis| axis.0).collect();
+        found.push((name.clone(), RowPosterior::moments(element_names(graph, &axes, width), width, moments)));
     }
     Ok(found)
 }
@@ -181,11 +204,6 @@ pub(crate) fn save(
     Ok(())
 }
 
-/// One mean and sd, or those of each of the elements.
-fn columns(scalar: bool, elements: usize) -> LocalColumns {
-    if scalar { LocalColumns::Scalar } else { LocalColumns::numbered_coordinates(elements) }
-}
-
 /// Writes the posterior of a discrete variable of the rows: probabilities of a categorical's values, moments of others.
 ///
 /// # Errors
@@ -199,12 +217,14 @@ pub(crate) fn write_discrete(
 ) -> Result<(), OutputError> {
     let elements: usize = r.plates.iter().product();
     if r.is_categorical(graph) {
-        let mut writer = directory.local_writer(name, format, LocalColumns::numbered_levels(r.size * elements))?;
+        let names = graph.names_of_categories(r.variable, r.size * elements);
+        let mut writer = directory.local_writer(name, format, columns(true, names))?;
         writer.write_probabilities(&r.probabilities)?;
         return writer.finish();
     }
     let (mean, sd) = r.moments();
-    let mut writer = directory.local_writer(name, format, columns(r.plates.is_empty(), elements))?;
+    let names = element_names(graph, &graph.value_axes(r.variable), elements);
+    let mut writer = directory.local_writer(name, format, columns(false, names))?;
     writer.write_moments(&mean, &sd)?;
     writer.finish()
 }

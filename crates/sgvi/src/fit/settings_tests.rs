@@ -124,3 +124,24 @@ fn checkpoints_by_steps() {
     assert_eq!(changes[1] - changes[0], 4, "{changes:?}");
     assert!(seen[0].is_none());
 }
+
+/// Tables of rows name levels and columns of blocks.
+#[test]
+fn row_posteriors_name_their_elements() {
+    let graph = graph(
+        "[data.values]\nkind = [\"low\", \"high\", \"low\"]\nx = [[0.1, 4.0], [3.1, 4.2], [0.2, 3.9]]\ny = [0.2, 2.9, 0.1]\n[plates]\nrow = \"rows\"\n\
+         kind = { levels = \"kind\" }\n[variables.mu]\nplates = [\"kind\"]\ndistribution = \"normal\"\nmean = 1\nsd = 2\n\
+         [variables.z]\nplates = [\"row\"]\ndistribution = \"categorical\"\nprobabilities = \"half\"\n\
+         [variables.seen]\nplates = [\"row\"]\ndistribution = \"normal\"\nmean = \"mu[z]\"\nsd = 1\nobserved = \"y\"\n\
+         [variables.v]\nplates = [\"row\"]\ndistribution = \"normal\"\ndimension = \"x\"\nmean = 0\nprecision = 1\n\
+         [variables.w]\nplates = [\"row\"]\ndistribution = \"normal\"\ndimension = \"x\"\nmean = \"v\"\nprecision = 1\nobserved = \"x\"\n\
+         [data.values.half]\naxes = [\"kind\"]\nvalues = [0.5, 0.5]\n",
+    );
+    let names = ["z".to_owned(), "v".to_owned()];
+    let fitted = fit(&graph, FitOptions { saved: names.to_vec(), ..FitOptions::default() }).unwrap();
+    let rows = super::save::row_posteriors(&graph, &fitted, &names).unwrap();
+    let named = |name: &str| &rows.iter().find(|(own, _)| own == name).unwrap().1.names;
+    assert_eq!(named("z"), &["low", "high"]);
+    assert_eq!(named("v"), &["x.0", "x.1"]);
+    assert_eq!(rows.iter().map(|(_, r)| r.means.len()).collect::<Vec<_>>(), [6, 6]);
+}
