@@ -44,6 +44,7 @@ pub mod diagnostic;
 mod distribution;
 pub mod evaluate;
 pub mod expression;
+mod fingerprint;
 pub mod graph;
 pub mod inference;
 mod load;

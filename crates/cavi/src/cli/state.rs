@@ -12,8 +12,6 @@ use crate::predict::GlobalState;
 
 /// Name of the file in a run's folder.
 pub(super) const FILE: &str = "state.json";
-/// Rows that the fingerprint looks at.
-const MOST_ROWS: usize = 65_536;
 
 /// The kept state of a run.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,32 +24,9 @@ pub(super) struct State {
     pub(super) factors: GlobalState,
 }
 
-/// FNV-1a over the model's text, the columns and the first rows.
+/// The fingerprint of a model and its data as the file has it.
 pub(super) fn fingerprint(graph: &Graph) -> Result<String, CommandError> {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    let mut add = |bytes: &[u8]| {
-        for byte in bytes {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
-    add(graph.source.text.as_bytes());
-    add(&(graph.data.num_rows() as u64).to_le_bytes());
-    let rows = graph.data.num_rows().min(MOST_ROWS);
-    let mut values = vec![0.0; rows];
-    for (index, column) in graph.data.columns.iter().enumerate() {
-        add(column.name.as_bytes());
-        match &column.kind {
-            vi_model::data::ColumnKind::Text { levels } => levels.iter().for_each(|l| add(l.as_bytes())),
-            vi_model::data::ColumnKind::Numeric => {
-                graph
-                    .data
-                    .read(&[vi_model::data::ColumnId(index)], 0..rows, &mut values)
-                    .map_err(crate::error::CaviError::from)?;
-                values.iter().for_each(|v| add(&v.to_bits().to_le_bytes()));
-            }
-        }
-    }
-    Ok(format!("{hash:016x}"))
+    Ok(format!("{:016x}", graph.fingerprint().map_err(crate::error::CaviError::from)?))
 }
 
 impl State {

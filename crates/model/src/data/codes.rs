@@ -114,6 +114,11 @@ impl Data {
         })
     }
 
+    /// The levels of a text column by number, for some rows.
+    pub(crate) fn read_text_codes(&self, column: ColumnId, rows: Range<usize>, out: &mut [u32]) {
+        self.source.read_text_codes(column, rows, out);
+    }
+
     /// Names of an axis' elements, where they have names.
     pub fn element_names(&self, axis: &Axis) -> Option<Vec<String>> {
         match &axis.kind {

@@ -72,12 +72,14 @@ pub(crate) fn fit(graph: &Graph, options: FitOptions<'_>) -> Result<AmortizedFit
     Ok(AmortizedFit { parameters, terms, held_out_rows, record, settings, model })
 }
 
-/// What a checkpoint must share with the run that goes on with it: settings, number of rows, and the model's text.
-#[must_use]
-pub(crate) fn fingerprint(graph: &Graph) -> u64 {
+/// What a checkpoint must share with the run that goes on with it: settings, model and data.
+///
+/// # Errors
+/// When the data cannot be read.
+pub(crate) fn fingerprint(graph: &Graph) -> Result<u64, SgviError> {
     let settings = super::compile::compile(graph).and_then(|program| Settings::new(graph, &program));
-    let text = format!("{:?} {} {}", settings.ok(), graph.data.num_rows(), graph.source.text);
-    vi_run::executor::fingerprint(text.as_bytes())
+    let text = format!("{:?} {}", settings.ok(), graph.fingerprint()?);
+    Ok(vi_run::executor::fingerprint(text.as_bytes()))
 }
 
 /// Takes the sds that are set in closed form away from the optimiser.

@@ -144,7 +144,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 }
 
 /// Where the state of a run is saved; refused where there is nothing to resume.
-fn checkpoints(shared: &RunArguments, graph: &Graph, fingerprint: u64) -> Result<Checkpoints, u8> {
+fn checkpoints(shared: &RunArguments, graph: &Graph, fingerprint: Result<u64, SgviError>) -> Result<Checkpoints, u8> {
+    let fingerprint = fingerprint.map_err(|error| refuse(&error, graph))?;
     shared.checkpoints(fingerprint, fit::steps::checkpoint_steps(&graph.inference)).map_err(|message| {
         print_failure(&message);
         REFUSED

@@ -68,10 +68,13 @@ pub(crate) fn search_settings(inference: &Inference, restart: Restart) -> Search
     }
 }
 
-/// A hash of the model's text and its `[inference]` as overridden: a checkpoint belongs to one of them.
-pub(crate) fn fingerprint(graph: &Graph) -> u64 {
-    let text = format!("{}\n{:?}\n{}", graph.source.text, graph.inference, graph.data.num_rows());
-    vi_run::executor::fingerprint(text.as_bytes())
+/// A hash of the model, its data and its `[inference]` as overridden: a checkpoint belongs to one of them.
+///
+/// # Errors
+/// When the data cannot be read.
+pub(crate) fn fingerprint(graph: &Graph) -> Result<u64, SgviError> {
+    let text = format!("{}\n{:?}", graph.fingerprint()?, graph.inference);
+    Ok(vi_run::executor::fingerprint(text.as_bytes()))
 }
 
 /// Fits a model.
